@@ -1,0 +1,36 @@
+//! Boot protocol `elf64`: where things lie when a guest starts (design, section 5).
+//!
+//! Static ET_EXEC ELF64; long mode; the low 4 GiB identity-mapped; interrupts off; `rdi` = FDT
+//! address; `rsp` = a stack; entry `e_entry`. Segments load at `p_paddr`, which equals `p_vaddr`.
+
+use crate::Gpa;
+
+/// End of the RAM below 4 GiB (exclusive). The rest of a larger RAM starts at [`HIGH_RAM`].
+pub const LOW_RAM_END: Gpa = Gpa(0xc000_0000);
+/// Start of the RAM that does not fit below [`LOW_RAM_END`]. Not mapped at entry.
+pub const HIGH_RAM: Gpa = Gpa(0x1_0000_0000);
+/// The page tables that the machine builds: up to [`PAGE_TABLES_END`].
+pub const PAGE_TABLES: Gpa = Gpa(0x1000);
+/// End of the page tables (exclusive).
+pub const PAGE_TABLES_END: Gpa = Gpa(0x8000);
+/// The flattened device tree: up to [`FDT_END`].
+pub const FDT: Gpa = Gpa(0x1_0000);
+/// End of the room for the device tree (exclusive).
+pub const FDT_END: Gpa = Gpa(0x8_0000);
+/// Boot firmware (slof) lies from here up to [`IMAGES`].
+pub const SLOF: Gpa = Gpa(0x8_0000);
+/// Guest images lie from here on.
+pub const IMAGES: Gpa = Gpa(0x10_0000);
+/// The first virtio-mmio device. In the FDT too.
+pub const VIRTIO_MMIO: Gpa = Gpa(0xd000_0000);
+/// Bytes from one virtio-mmio device to the next.
+pub const VIRTIO_MMIO_STRIDE: u64 = 0x1000;
+/// `/chosen/bootargs` is NUL-padded to this many bytes, so that its length never changes timing.
+pub const BOOTARGS_BYTES: usize = 1024;
+/// `compatible` of the FDT node that says that an ultravisor is there (kernel
+/// `arch/powerpc/platforms/powernv/ultravisor.c` looks for this string).
+pub const ULTRAVISOR_COMPATIBLE: &str = "ibm,ultravisor";
+/// Path of that node below the root.
+pub const ULTRAVISOR_NODE: &str = "ibm,ultravisor";
+/// Property of that node: the unit size in bytes, a 32-bit cell.
+pub const ULTRAVISOR_UNIT_PROPERTY: &str = "uvsim,unit-bytes";
