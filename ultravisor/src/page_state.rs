@@ -138,6 +138,25 @@ impl PageOp {
         Self::Inval,
         Self::Terminate,
     ];
+
+    /// The name used in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TakeIn => "take_in",
+            Self::InitDone => "init_done",
+            Self::ShareBegin => "share_begin",
+            Self::ShareCommit => "share",
+            Self::ShareRevert => "share_revert",
+            Self::UnshareBegin => "unshare_begin",
+            Self::UnshareGrant => "unshare_grant",
+            Self::UnshareGranted => "unshare_granted",
+            Self::UnshareCommit => "unshare",
+            Self::PageIn => "page_in",
+            Self::PageOut => "page_out",
+            Self::Inval => "inval",
+            Self::Terminate => "terminate",
+        }
+    }
 }
 
 /// What a step does to the unit's bytes. `memory.rs` obeys; nothing else moves bytes.
@@ -162,6 +181,36 @@ pub enum Effect {
     Map,
     /// Zero all secure bytes, drop tag and nonce.
     Wipe,
+}
+
+impl Effect {
+    /// Every effect.
+    pub const ALL: [Self; 9] = [
+        Self::Keep,
+        Self::Take,
+        Self::Fresh,
+        Self::Seal,
+        Self::Unseal,
+        Self::ZeroNormal,
+        Self::ZeroSecure,
+        Self::Map,
+        Self::Wipe,
+    ];
+
+    /// The name used in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Take => "take",
+            Self::Fresh => "fresh",
+            Self::Seal => "seal",
+            Self::Unseal => "unseal",
+            Self::ZeroNormal => "zero_normal",
+            Self::ZeroSecure => "zero_secure",
+            Self::Map => "map",
+            Self::Wipe => "wipe",
+        }
+    }
 }
 
 /// One move of the table.

@@ -66,6 +66,18 @@ pub enum ReportKind {
 }
 
 impl ReportKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Failed, Self::Refused, Self::Mismatch];
+
+    /// The name used in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Mismatch => "mismatch",
+        }
+    }
+
     /// The kind with this number, if there is one.
     pub const fn from_number(number: u64) -> Option<Self> {
         match number {

@@ -14,6 +14,15 @@ pub enum Caller {
 impl Caller {
     /// Every caller, in the order of the call table.
     pub const ALL: [Self; 3] = [Self::NormalGuest, Self::SecureGuest, Self::Hypervisor];
+
+    /// The name used in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NormalGuest => "normal_guest",
+            Self::SecureGuest => "secure_guest",
+            Self::Hypervisor => "hypervisor",
+        }
+    }
 }
 
 macro_rules! ucalls {

@@ -1,0 +1,607 @@
+//! The words of the log: everything that a run can tell, as one enum.
+//!
+//! Parts of the machine say what happened, once, where they know it. Counters, outcome, verdict
+//! and every output are folds over the log; none of them sees the machine.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use ultravisor::{Effect, Life, PageOp, PageState};
+use ultravisor_abi::ucall::Caller;
+use ultravisor_abi::{Hcall, HStatus, ReportKind, UStatus, Ucall};
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number, from 0.
+    pub seq: u64,
+    /// Virtual time at which it begins, in nanoseconds.
+    pub t_ns: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A device, by its place in the plan's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceIndex(pub u8);
+
+/// A queue of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QueueIndex(pub u16);
+
+/// What part of its work made the host side touch guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// A descriptor table entry.
+    Desc,
+    /// The available ring.
+    Avail,
+    /// The used ring.
+    Used,
+    /// An indirect descriptor table.
+    Indirect,
+    /// A request's header (virtio-blk's 16 bytes, virtio-net's 12).
+    Header,
+    /// A request's data.
+    Data,
+    /// virtio-blk's status byte.
+    Status,
+    /// Memory that a hypercall names (e.g. the list of H_PUT_TCE_INDIRECT).
+    Hypercall,
+}
+
+impl Part {
+    /// Every part, in the order of the `round_trips.PART` counters.
+    pub const ALL: [Self; 8] = [
+        Self::Desc,
+        Self::Avail,
+        Self::Used,
+        Self::Indirect,
+        Self::Header,
+        Self::Data,
+        Self::Status,
+        Self::Hypercall,
+    ];
+
+    /// The name used in counters and outputs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Desc => "desc",
+            Self::Avail => "avail",
+            Self::Used => "used",
+            Self::Indirect => "indirect",
+            Self::Header => "header",
+            Self::Data => "data",
+            Self::Status => "status",
+            Self::Hypercall => "hypercall",
+        }
+    }
+}
+
+/// Which way bytes went in a touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The host side read.
+    Read,
+    /// The host side wrote.
+    Write,
+}
+
+/// What a touch saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// The guest's bytes.
+    Plain,
+    /// Ciphertext.
+    Sealed,
+    /// A page of the host's own.
+    Own,
+    /// Nothing: the access failed (page-out refused, outside memory, not mapped in the IOMMU).
+    Fault,
+}
+
+/// One frame of a guest call chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallFrame {
+    /// Program counter (the innermost) or return address.
+    pub pc: u64,
+    /// `function+0xoffset`, escaped, from the image's symbols; empty if unknown.
+    pub function: String,
+}
+
+/// A guest call chain, innermost first.
+pub type Chain = Arc<[CallFrame]>;
+
+/// Why a unit was paged out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The host side touched it.
+    Touch {
+        /// Which device; `None`: the hypervisor itself.
+        device: Option<DeviceIndex>,
+        /// Which queue.
+        queue: Option<QueueIndex>,
+        /// Doing what.
+        part: Part,
+    },
+    /// The hypervisor asked for it without touching it.
+    Asked,
+}
+
+/// Why the guest came back to the hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// A register of an emulated device, handled in QEMU.
+    Mmio,
+    /// A queue notification: handled in the kernel with ioeventfd, else in QEMU.
+    Notify,
+    /// A hypercall of a normal guest or one that the ultravisor reflected or issued.
+    Hypercall,
+    /// A page fault that the hypervisor must solve.
+    PageFault,
+    /// HLT, PAUSE or H_CEDE.
+    Idle,
+}
+
+/// What the guest waited by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitBy {
+    /// `pause`.
+    Pause,
+    /// `hlt`.
+    Halt,
+    /// H_CEDE.
+    Cede,
+    /// A page-in that failed verification is tried again when something else happens.
+    Refault,
+}
+
+/// Where a byte comparison looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// The disk's sectors against what the guest meant to write.
+    Disk,
+    /// The frames sent against what the guest meant to send.
+    Wire,
+    /// The console's text against what the guest meant to print.
+    Console,
+}
+
+/// Where a declared secret showed in plain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakPlace {
+    /// In what a host-side read returned.
+    Read,
+    /// In normal memory at the end.
+    Memory,
+    /// On a disk at the end.
+    Disk,
+    /// In a frame.
+    Wire,
+    /// In console output.
+    Console,
+}
+
+/// A marked moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Initialisation is over.
+    Ready,
+    /// The work is done.
+    Done,
+    /// A name the guest gave, escaped.
+    Label(String),
+}
+
+/// What happened. In NDJSON `kind` is the dotted name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Event {
+    /// The guest came back to the hypervisor.
+    #[serde(rename = "exit")]
+    Exit {
+        /// Why.
+        reason: ExitReason,
+    },
+    /// An ultracall ended.
+    #[serde(rename = "uv.call")]
+    UvCall {
+        /// Who issued it.
+        #[serde(with = "names::caller")]
+        caller: Caller,
+        /// Which.
+        #[serde(with = "names::ucall")]
+        call: Ucall,
+        /// Its arguments.
+        args: [u64; 6],
+        /// Its status.
+        #[serde(with = "names::ustatus")]
+        status: UStatus,
+    },
+    /// A hypercall ended.
+    #[serde(rename = "hv.call")]
+    HvCall {
+        /// Which.
+        #[serde(with = "names::hcall")]
+        call: Hcall,
+        /// Its arguments.
+        args: [u64; 6],
+        /// Its status.
+        #[serde(with = "names::hstatus")]
+        status: HStatus,
+        /// Whether the ultravisor reflected or issued it.
+        by_ultravisor: bool,
+    },
+    /// A unit moved in the page-state table (refused moves are not moves; a `Keep` to the same
+    /// state is not logged).
+    #[serde(rename = "uv.page")]
+    Page {
+        /// Which unit.
+        gfn: u64,
+        /// By which row of the table.
+        #[serde(with = "names::page_op")]
+        op: PageOp,
+        /// From.
+        #[serde(with = "names::page_state")]
+        from: PageState,
+        /// To.
+        #[serde(with = "names::page_state")]
+        to: PageState,
+        /// What happened to the bytes.
+        #[serde(with = "names::effect")]
+        effect: Effect,
+        /// Payload bytes that were copied, sealed, unsealed or zeroed (0 for sealing on
+        /// `pef-unsealed`).
+        bytes: u64,
+        /// Why, for a page-out.
+        cause: Option<Cause>,
+    },
+    /// A page-in failed verification: the unit stays paged out.
+    #[serde(rename = "uv.tampered")]
+    Tampered {
+        /// Which unit.
+        gfn: u64,
+        /// Who wrote into the ciphertext last, if anybody did.
+        writer: Option<Cause>,
+    },
+    /// The VM's life went on.
+    #[serde(rename = "svm.life")]
+    Life {
+        /// From.
+        #[serde(with = "names::life")]
+        from: Life,
+        /// To.
+        #[serde(with = "names::life")]
+        to: Life,
+    },
+    /// UV_ESM took the guest in.
+    #[serde(rename = "uv.measured")]
+    Measured {
+        /// How many units.
+        units: u64,
+        /// SHA-256 over (GPA, bytes) of each, in hex.
+        digest: String,
+    },
+    /// The host side touched one unit of guest memory.
+    #[serde(rename = "touch")]
+    Touch {
+        /// Which device; `None`: the hypervisor itself.
+        device: Option<DeviceIndex>,
+        /// Which queue.
+        queue: Option<QueueIndex>,
+        /// Doing what.
+        part: Part,
+        /// Which way.
+        direction: Direction,
+        /// Where it begins in this unit.
+        gpa: u64,
+        /// How many bytes in this unit.
+        bytes: u64,
+        /// Which unit.
+        gfn: u64,
+        /// The unit's state before.
+        #[serde(with = "names::page_state")]
+        state: PageState,
+        /// What was seen.
+        seen: Seen,
+        /// For a unit that is not shared: the guest's call chain at the kick that caused this;
+        /// `None` if no kick did.
+        chain: Option<Chain>,
+    },
+    /// A device register was read or written.
+    #[serde(rename = "mmio")]
+    Register {
+        /// Which device.
+        device: DeviceIndex,
+        /// Offset in its 4 KiB window.
+        offset: u64,
+        /// Whether it was written.
+        write: bool,
+        /// Width in bytes.
+        bytes: u8,
+        /// The value read or written.
+        value: u64,
+    },
+    /// The guest notified a queue.
+    #[serde(rename = "virtio_queue_notify")]
+    Kick {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+        /// Where the guest was.
+        chain: Chain,
+    },
+    /// A device took a chain from the available ring.
+    #[serde(rename = "virtqueue_pop")]
+    Popped {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+        /// The chain's head.
+        head: u16,
+        /// Bytes it may read.
+        readable: u64,
+        /// Bytes it may write.
+        writable: u64,
+    },
+    /// A device put a chain into the used ring.
+    #[serde(rename = "virtqueue_fill")]
+    Completed {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+        /// The chain's head.
+        head: u16,
+        /// Bytes written, as told in the used ring.
+        written: u32,
+        /// Whether this is a data queue (the `requests` counter counts those).
+        data: bool,
+    },
+    /// A device told the guest that buffers were used.
+    #[serde(rename = "virtio_notify")]
+    Interrupt {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+    },
+    /// The guest wrote a device's status register (0 resets it).
+    #[serde(rename = "virtio_set_status")]
+    Status {
+        /// Which device.
+        device: DeviceIndex,
+        /// The value as the device took it.
+        status: u8,
+    },
+    /// A ring made no sense: the device set DEVICE_NEEDS_RESET (VERSION_1) or went silent
+    /// (legacy).
+    #[serde(rename = "virtio_error")]
+    Broken {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+        /// Whether DEVICE_NEEDS_RESET was set.
+        needs_reset: bool,
+        /// What made no sense.
+        reason: String,
+    },
+    /// QEMU got SIGBUS: a page-out failed.
+    #[serde(rename = "sigbus")]
+    Sigbus {
+        /// Which unit.
+        gfn: u64,
+    },
+    /// The guest waited and the clock jumped.
+    #[serde(rename = "wait")]
+    Wait {
+        /// By what.
+        by: WaitBy,
+        /// How long, in nanoseconds.
+        ns: u64,
+    },
+    /// The guest marked a moment.
+    #[serde(rename = "mark")]
+    Mark {
+        /// Which.
+        mark: Mark,
+    },
+    /// How much the guest has run since the last such record. Written before each mark and at the
+    /// end, so that counters can be split by phase.
+    #[serde(rename = "retired")]
+    Retired {
+        /// Instructions (a whole REP is one).
+        instructions: u64,
+        /// Work units (each REP iteration is one).
+        units: u64,
+    },
+    /// The guest declared a secret.
+    #[serde(rename = "secret")]
+    Secret {
+        /// Where.
+        gpa: u64,
+        /// How long.
+        bytes: u64,
+    },
+    /// The guest reported by name.
+    #[serde(rename = "report")]
+    Report {
+        /// What kind.
+        #[serde(with = "names::report")]
+        report: ReportKind,
+        /// The name, escaped.
+        name: String,
+    },
+    /// Console output by H_PUT_TERM_CHAR or virtio-console (then with its device), raw bytes.
+    #[serde(rename = "console")]
+    Console {
+        /// Which device; `None`: the hypervisor's console.
+        device: Option<DeviceIndex>,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The guest ran its which-DMA-path predicate.
+    #[serde(rename = "dma.decide")]
+    Decision {
+        /// What it returned.
+        path: u64,
+        /// Instructions inside.
+        instructions: u64,
+    },
+    /// `dma_map` returned.
+    #[serde(rename = "dma.map")]
+    DmaMap {
+        /// The buffer.
+        address: u64,
+        /// Its length.
+        bytes: u64,
+        /// 0 to-device, 1 from-device, 2 both.
+        direction: u64,
+        /// The address for the device.
+        dma: u64,
+        /// Instructions inside.
+        instructions: u64,
+    },
+    /// `dma_unmap` returned.
+    #[serde(rename = "dma.unmap")]
+    DmaUnmap {
+        /// The address for the device.
+        dma: u64,
+        /// Its length.
+        bytes: u64,
+        /// 0 to-device, 1 from-device, 2 both.
+        direction: u64,
+        /// Instructions inside.
+        instructions: u64,
+    },
+    /// `dma_alloc` returned.
+    #[serde(rename = "dma.alloc")]
+    DmaAlloc {
+        /// How much.
+        bytes: u64,
+        /// The address for the device.
+        dma: u64,
+    },
+    /// `dma_free` returned.
+    #[serde(rename = "dma.free")]
+    DmaFree {
+        /// The address for the device.
+        dma: u64,
+        /// How much.
+        bytes: u64,
+    },
+    /// `swiotlb_bounce` was entered.
+    #[serde(rename = "swiotlb_bounced")]
+    Bounce {
+        /// The slot's address.
+        slot: u64,
+        /// The original buffer.
+        original: u64,
+        /// How much.
+        bytes: u64,
+        /// Whether from the slot back to the buffer.
+        back: bool,
+    },
+    /// A device was given an address that came from neither `dma_map` nor `dma_alloc`.
+    #[serde(rename = "dma.foreign")]
+    Foreign {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+        /// The address.
+        dma: u64,
+    },
+    /// A declared secret showed in plain.
+    #[serde(rename = "leak")]
+    Leak {
+        /// Where.
+        place: LeakPlace,
+        /// The GPA, or the offset on the device.
+        at: u64,
+    },
+    /// The end's byte comparison.
+    #[serde(rename = "compare")]
+    Comparison {
+        /// Which device.
+        device: DeviceIndex,
+        /// What.
+        what: Compared,
+        /// Bytes compared.
+        bytes: u64,
+        /// Bytes that are neither what was there before nor what the guest meant.
+        wrong: u64,
+        /// Offset of the first wrong one.
+        first_wrong: Option<u64>,
+    },
+}
+
+/// What stopped the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The guest called exit.
+    Exit(u64),
+    /// The VM was terminated.
+    SvmTerminated(&'static str),
+    /// QEMU died of SIGBUS.
+    QemuKilled,
+    /// A budget was used up.
+    Budget(&'static str),
+    /// The guest halts and nothing is due.
+    Idle,
+    /// The guest touches a unit that cannot be paged in, and nothing is due.
+    Refault(u64),
+    /// A guest exception without a handler.
+    Fault {
+        /// Vector.
+        vector: u8,
+        /// Program counter.
+        rip: u64,
+        /// `cr2` for a page fault.
+        address: Option<u64>,
+    },
+    /// Our limit: an instruction, mode or access that the machine does not implement.
+    Unsupported {
+        /// Program counter.
+        rip: u64,
+        /// The instruction's bytes.
+        bytes: Vec<u8>,
+        /// Its text, or what else is not supported.
+        what: String,
+    },
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit({code})"),
+            Self::SvmTerminated(why) => write!(f, "svm_terminated({why})"),
+            Self::QemuKilled => write!(f, "qemu_killed"),
+            Self::Budget(which) => write!(f, "budget({which})"),
+            Self::Idle => write!(f, "idle"),
+            Self::Refault(gpa) => write!(f, "refault({gpa:#x})"),
+            Self::Fault { vector, rip, .. } => write!(f, "fault({vector}, {rip:#x})"),
+            Self::Unsupported { rip, bytes, .. } => {
+                write!(f, "unsupported({rip:#x}, ")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                write!(f, ")")
+            }
+        }
+    }
+}
+
+/// How the abi's and the ultravisor's enums stand in JSON: by the field's names.
+mod names;

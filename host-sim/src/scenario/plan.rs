@@ -1,0 +1,235 @@
+//! What a scenario means: one run, with every name resolved, every default filled, every limit
+//! checked. The machine is built from this and from nothing else.
+
+use firmware::bootargs::{GuestDma, Rings};
+use firmware::workload::Work;
+use serde::Serialize;
+use std::sync::Arc;
+use ultravisor_abi::UnitSize;
+
+/// Which ultravisor there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Platform {
+    /// None.
+    Plain,
+    /// Power PEF as its public firmware does it.
+    Pef,
+    /// A what-if: states, calls and charged times of PEF, but page-out copies plaintext and
+    /// page-in takes back whatever lies there, unverified.
+    PefUnsealed,
+}
+
+/// Which cost table the virtual clock follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CostProfile {
+    /// Page crypto as the public firmware does it: table-driven C, 20 ns/B (default).
+    Firmware,
+    /// Page crypto with vector AES, 0.5 ns/B: a what-if.
+    VectorAes,
+}
+
+/// What happens when a page-in fails verification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTamper {
+    /// The guest faults again for ever, as the firmware lets it (default).
+    Refault,
+    /// The ultravisor terminates the VM.
+    Terminate,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachinePlan {
+    /// Which ultravisor.
+    pub platform: Platform,
+    /// Guest RAM in bytes: a multiple of the unit, at most 16 TiB.
+    pub memory_bytes: u64,
+    /// The protection unit.
+    pub unit: UnitSize,
+    /// The guest's swiotlb pool in bytes.
+    pub swiotlb_bytes: u64,
+    /// Cost table.
+    pub cost: CostProfile,
+    /// From a kick to the device's first touch, in nanoseconds (default 3000, estimate).
+    pub kick_latency_ns: u64,
+    /// What a failed page-in leads to.
+    pub on_tamper: OnTamper,
+    /// Whether each touch of a device is a step of its own.
+    pub interleave_touch: bool,
+}
+
+/// Which image the guest runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImagePlan {
+    /// The kernel's stand-in that is built into the binary.
+    Builtin,
+    /// A file beside the scenario.
+    File {
+        /// Its path as the scenario wrote it.
+        path: String,
+        /// Its bytes, already checked as an ELF image.
+        bytes: Arc<[u8]>,
+    },
+}
+
+/// How the guest is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// Boot firmware loads the image from a disk of its own, `boot`.
+    Slof,
+    /// The machine loads the image (boot protocol `elf64`).
+    Elf64,
+}
+
+/// The guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestPlan {
+    /// Which image.
+    pub image: ImagePlan,
+    /// How it is started.
+    pub boot: Boot,
+    /// Whether the FDT shows an ultravisor and the guest is told to call UV_ESM.
+    pub secure: bool,
+    /// Whether it marks ready and done. If not, all is steady state.
+    pub marks: bool,
+    /// Its DMA path (from the design).
+    pub dma: GuestDma,
+    /// Where its rings lie under direct DMA.
+    pub rings: Rings,
+    /// Bound of its waits, in virtual nanoseconds.
+    pub wait_ns: u64,
+    /// Work units after which the run ends as `budget(work-units)`.
+    pub units_max: u64,
+}
+
+/// What a disk holds at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// The pattern of address and seed (`firmware::pattern`).
+    Pattern,
+    /// Zeros.
+    Zero,
+    /// A file beside the scenario; the rest is zero.
+    File {
+        /// Its path as the scenario wrote it.
+        path: String,
+        /// Its bytes.
+        bytes: Arc<[u8]>,
+    },
+}
+
+/// Who is at the other end of a network device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    /// Takes frames and says nothing.
+    Sink,
+    /// Sends each frame back.
+    Echo,
+}
+
+/// A device's kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// virtio-blk.
+    Blk {
+        /// Size in sectors of 512 bytes.
+        sectors: u64,
+        /// What it holds at the start.
+        contents: Contents,
+    },
+    /// virtio-net.
+    Net {
+        /// Who answers.
+        peer: Peer,
+    },
+    /// virtio-console.
+    Console,
+    /// virtio-rng.
+    Entropy,
+}
+
+/// QEMU's options of one device. Names and defaults are those of pseries' virtio-pci in 2018,
+/// except `event_idx` (off: the guest driver's wrap handling loses kicks after 65,535 requests).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QemuOptions {
+    /// `iommu_platform`: offer bit 33 and put the device behind the TCE IOMMU. Default off.
+    pub iommu_platform: bool,
+    /// Present the legacy interface: no VERSION_1, no bits 32 and above. Default off.
+    pub legacy: bool,
+    /// `event_idx`. Default off.
+    pub event_idx: bool,
+    /// `indirect_desc`. Default on.
+    pub indirect_desc: bool,
+    /// `ioeventfd`: notifications are served by a thread of QEMU's, not inside the exit. Default
+    /// on.
+    pub ioeventfd: bool,
+    /// `queue-size`. Default 256 (virtio-blk and virtio-net), at most 1024.
+    pub queue_size: u16,
+}
+
+impl Default for QemuOptions {
+    fn default() -> Self {
+        Self {
+            iommu_platform: false,
+            legacy: false,
+            event_idx: false,
+            indirect_desc: true,
+            ioeventfd: true,
+            queue_size: 256,
+        }
+    }
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// Its name.
+    pub id: String,
+    /// Its kind.
+    pub kind: DeviceKind,
+    /// Its options.
+    pub options: QemuOptions,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The run id: `name/axis=value/...`.
+    pub id: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The scenario's sentence.
+    pub about: String,
+    /// The axes of this run, in matrix order.
+    pub axes: Vec<(String, String)>,
+    /// The design's name, if the scenario has one.
+    pub design: Option<String>,
+    /// The seed.
+    pub seed: u64,
+    /// The machine.
+    pub machine: MachinePlan,
+    /// The guest.
+    pub guest: GuestPlan,
+    /// The devices in FDT order; slof's boot disk `boot` is the first where `boot` is
+    /// [`Boot::Slof`].
+    pub devices: Vec<DevicePlan>,
+    /// What the guest is asked to do.
+    pub work: Vec<Work>,
+    /// What is expected; `None`: the scenario has no `expect`, so the run has no verdict.
+    pub expect: Option<Vec<super::expect::Expectation>>,
+}
+
+impl Plan {
+    /// Whether results say what would follow rather than what does.
+    pub fn what_if(&self) -> bool {
+        match self.machine.platform {
+            Platform::PefUnsealed => true,
+            Platform::Plain | Platform::Pef => false,
+        }
+    }
+}

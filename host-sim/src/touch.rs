@@ -1,0 +1,67 @@
+//! What a device may ask of the host below it: the seam between `window.rs` and `host.rs`.
+
+use crate::event::{Chain, DeviceIndex, Direction, Event, Part, QueueIndex};
+use ultravisor_abi::{DmaAddr, Gpa};
+
+/// One access by a device, before anything was translated or checked: a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// Which device.
+    pub device: DeviceIndex,
+    /// Which queue.
+    pub queue: QueueIndex,
+    /// Doing what.
+    pub part: Part,
+    /// Which way.
+    pub direction: Direction,
+    /// Where the driver said.
+    pub at: DmaAddr,
+    /// How many bytes; never 0.
+    pub bytes: u64,
+    /// The guest's call chain at the kick that caused it.
+    pub chain: Option<Chain>,
+}
+
+/// Why a touch failed. Each has been logged as a touch that saw [`crate::event::Seen::Fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TouchFault {
+    /// Not guest RAM (or it wraps).
+    Outside,
+    /// The IOMMU has no mapping that allows it.
+    NotMapped,
+    /// The page-out failed; QEMU gets SIGBUS.
+    Sigbus,
+}
+
+/// A piece of guest memory that a touch may use: contiguous in normal memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The first byte in normal memory.
+    pub ptr: std::ptr::NonNull<u8>,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Where this is in guest-physical memory.
+    pub gpa: Gpa,
+}
+
+/// The host below a device.
+pub trait Host {
+    /// Translates and checks `touch`, pages out what must be paged out (the whole range first),
+    /// logs one event for each unit touched, and says where the bytes lie. Neighbouring units
+    /// come as one piece.
+    ///
+    /// # Errors
+    /// See [`TouchFault`]; nothing may be accessed then.
+    fn touch(&mut self, touch: &Touch) -> Result<Vec<Piece>, TouchFault>;
+
+    /// As [`Self::touch`], but only asks whether the range is guest RAM that the device can
+    /// address: nothing is paged out or logged.
+    fn in_range(&self, device: DeviceIndex, at: DmaAddr, bytes: u64, direction: Direction) -> bool;
+
+    /// Logs an event.
+    fn log(&mut self, event: Event);
+
+    /// Changes each time when a piece handed out before may no longer be used: when the guest
+    /// runs, or a unit changes its backing for another reason than a touch of this step.
+    fn epoch(&self) -> u64;
+}
