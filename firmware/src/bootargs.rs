@@ -1,10 +1,19 @@
 //! `/chosen/bootargs`: the choices that reach a guest, as text.
 //!
 //! The host prints them ([`core::fmt::Display`]) and the guest parses them; both sides use this
-//! file, so they cannot drift apart. Words are separated by blanks, e.g.
-//! `uvsim.secure=1 uvsim.dma=platform-hook uvsim.swiotlb=8388608 uvsim.rings=together`.
+//! file, so they cannot drift apart. Words are separated by blanks; words that do not begin with
+//! `uvsim.` are somebody else's and skipped, as a kernel does:
+//!
+//! ```text
+//! uvsim.secure=1 uvsim.boot=slof uvsim.seed=1 uvsim.dma=platform-hook uvsim.swiotlb=8388608
+//! uvsim.rings=together uvsim.wait=100000000 uvsim.work=blk:random,own,refill:w64x4096,b;con:3
+//! ```
 
-use crate::workload::{WORK_MAX, Work};
+use crate::workload::{
+    BlockOp, ENTROPY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN, NetOp, OPS_MAX, Order, Placement,
+    SECTOR_BYTES, WORK_MAX, Work,
+};
+use core::fmt;
 
 /// The guest's DMA path: the mechanism that a design chooses. What it means for one device is
 /// decided in one `match` of the guest (`dma/decide.rs`).
@@ -37,6 +46,8 @@ pub enum Rings {
 pub struct BootArgs {
     /// Whether the guest shall call UV_ESM.
     pub secure: bool,
+    /// Whether the first block device is the disk that slof booted from, and not the workload's.
+    pub boot_disk: bool,
     /// The run's seed: patterns, orders, the guest's secret.
     pub seed: u64,
     /// The DMA path.
@@ -49,4 +60,223 @@ pub struct BootArgs {
     pub work: [Option<Work>; WORK_MAX],
     /// Bound of every wait, in virtual nanoseconds.
     pub wait_ns: u64,
+}
+
+/// A word of the bootargs that does not say what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadBootArgs {
+    /// The key, e.g. `uvsim.seed`; its value is missing, doubled or wrong.
+    pub key: &'static str,
+}
+
+const SECURE: &str = "uvsim.secure";
+const BOOT: &str = "uvsim.boot";
+const SEED: &str = "uvsim.seed";
+const DMA: &str = "uvsim.dma";
+const SWIOTLB: &str = "uvsim.swiotlb";
+const RINGS: &str = "uvsim.rings";
+const WAIT: &str = "uvsim.wait";
+const WORK: &str = "uvsim.work";
+const KEYS: [&str; 8] = [SECURE, BOOT, SEED, DMA, SWIOTLB, RINGS, WAIT, WORK];
+
+/// Words and what they stand for: read from left to right to parse, from right to left to print.
+type Words<T> = &'static [(&'static str, T)];
+
+const SWITCHES: Words<bool> = &[("0", false), ("1", true)];
+const BOOTS: Words<bool> = &[("direct", false), ("slof", true)];
+const DMAS: Words<GuestDma> = &[
+    ("legacy-bypass", GuestDma::LegacyBypass),
+    ("platform-hook", GuestDma::PlatformHook),
+    ("data-direct", GuestDma::DataDirect),
+    ("payload-direct", GuestDma::PayloadDirect),
+];
+const RING_PLACES: Words<Rings> = &[("together", Rings::Together), ("apart", Rings::Apart)];
+const ORDERS: Words<Order> = &[("seq", Order::Sequential), ("random", Order::Random)];
+const PLACEMENTS: Words<Placement> =
+    &[("own", Placement::OwnUnit), ("nb", Placement::Neighbour), ("heap", Placement::Heap)];
+const REFILLS: Words<bool> = &[("keep", false), ("refill", true)];
+
+fn word<T: Copy + PartialEq>(words: Words<T>, value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
+}
+
+fn meaning<T: Copy>(words: Words<T>, word: &str) -> Option<T> {
+    words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
+}
+
+impl fmt::Display for BootArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{SECURE}={} {BOOT}={}",
+            word(SWITCHES, self.secure),
+            word(BOOTS, self.boot_disk)
+        )?;
+        write!(f, " {SEED}={} {DMA}={}", self.seed, word(DMAS, self.dma))?;
+        write!(f, " {SWIOTLB}={} {RINGS}={}", self.swiotlb_bytes, word(RING_PLACES, self.rings))?;
+        write!(f, " {WAIT}={} {WORK}=", self.wait_ns)?;
+        for (index, work) in self.work.iter().flatten().enumerate() {
+            let separator = if index == 0 { "" } else { ";" };
+            write!(f, "{separator}{work}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Block { ops, order, placement, refill } => {
+                let (order, placement) = (word(ORDERS, *order), word(PLACEMENTS, *placement));
+                write!(f, "blk:{order},{placement},{}:", word(REFILLS, *refill))?;
+                list(f, ops)
+            }
+            Self::Net { ops } => {
+                write!(f, "net:")?;
+                list(f, ops)
+            }
+            Self::Console { lines } => write!(f, "con:{lines}"),
+            Self::Entropy { requests, bytes } => write!(f, "rng:{requests}x{bytes}"),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[Option<T>]) -> fmt::Result {
+    for (index, item) in items.iter().flatten().enumerate() {
+        let separator = if index == 0 { "" } else { "," };
+        write!(f, "{separator}{item}")?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for BlockOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { requests, bytes } => write!(f, "w{requests}x{bytes}"),
+            Self::Read { requests, bytes } => write!(f, "r{requests}x{bytes}"),
+            Self::ReadBack => write!(f, "b"),
+        }
+    }
+}
+
+impl fmt::Display for NetOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit { frames, bytes } => write!(f, "t{frames}x{bytes}"),
+            Self::Echo { frames, bytes } => write!(f, "e{frames}x{bytes}"),
+        }
+    }
+}
+
+impl BootArgs {
+    /// Reads what `Display` printed; NULs at the end are padding. Every key must stand there once.
+    ///
+    /// # Errors
+    /// Names the first key whose value is missing or wrong, or that stands there twice.
+    pub fn parse(text: &str) -> Result<Self, BadBootArgs> {
+        let text = text.trim_end_matches('\0');
+        let mut values: [Option<&str>; KEYS.len()] = [None; KEYS.len()];
+        for (key, value) in text.split(' ').filter_map(|word| word.split_once('=')) {
+            if let Some(index) = KEYS.iter().position(|known| *known == key)
+                && values[index].replace(value).is_some()
+            {
+                return Err(BadBootArgs { key: KEYS[index] });
+            }
+        }
+        let [secure, boot, seed, dma, swiotlb, rings, wait, work] = values;
+        Ok(Self {
+            secure: take(SECURE, secure, |v| meaning(SWITCHES, v))?,
+            boot_disk: take(BOOT, boot, |v| meaning(BOOTS, v))?,
+            seed: take(SEED, seed, |v| v.parse().ok())?,
+            dma: take(DMA, dma, |v| meaning(DMAS, v))?,
+            swiotlb_bytes: take(SWIOTLB, swiotlb, |v| v.parse().ok())?,
+            rings: take(RINGS, rings, |v| meaning(RING_PLACES, v))?,
+            wait_ns: take(WAIT, wait, |v| v.parse().ok())?,
+            work: take(WORK, work, |v| items(v, ';', parse_work))?,
+        })
+    }
+}
+
+fn take<T>(
+    key: &'static str,
+    value: Option<&str>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, BadBootArgs> {
+    value.and_then(parse).ok_or(BadBootArgs { key })
+}
+
+/// At most `N` items, each read by `parse`; an empty text has none.
+fn items<T: Copy, const N: usize>(
+    text: &str,
+    separator: char,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<[Option<T>; N]> {
+    let mut out = [None; N];
+    if text.is_empty() {
+        return Some(out);
+    }
+    let mut places = out.iter_mut();
+    for item in text.split(separator) {
+        *places.next()? = Some(parse(item)?);
+    }
+    Some(out)
+}
+
+fn parse_work(text: &str) -> Option<Work> {
+    let (kind, rest) = text.split_once(':')?;
+    match kind {
+        "blk" => {
+            let (how, ops) = rest.split_once(':')?;
+            let (order, how) = how.split_once(',')?;
+            let (placement, refill) = how.split_once(',')?;
+            Some(Work::Block {
+                ops: items::<_, OPS_MAX>(ops, ',', parse_block_op)?,
+                order: meaning(ORDERS, order)?,
+                placement: meaning(PLACEMENTS, placement)?,
+                refill: meaning(REFILLS, refill)?,
+            })
+        }
+        "net" => Some(Work::Net { ops: items::<_, OPS_MAX>(rest, ',', parse_net_op)? }),
+        "con" => Some(Work::Console { lines: rest.parse().ok()? }),
+        "rng" => {
+            let (requests, bytes) = count_by_bytes(rest)?;
+            let fits = bytes >= 1 && bytes <= ENTROPY_BYTES_MAX;
+            fits.then_some(Work::Entropy { requests, bytes })
+        }
+        _ => None,
+    }
+}
+
+fn parse_block_op(text: &str) -> Option<BlockOp> {
+    if text == "b" {
+        return Some(BlockOp::ReadBack);
+    }
+    let (kind, rest) = text.split_at_checked(1)?;
+    let (requests, bytes) = count_by_bytes(rest)?;
+    if bytes == 0 || u64::from(bytes) % SECTOR_BYTES != 0 {
+        return None;
+    }
+    match kind {
+        "w" => Some(BlockOp::Write { requests, bytes }),
+        "r" => Some(BlockOp::Read { requests, bytes }),
+        _ => None,
+    }
+}
+
+fn parse_net_op(text: &str) -> Option<NetOp> {
+    let (kind, rest) = text.split_at_checked(1)?;
+    let (frames, bytes) = count_by_bytes(rest)?;
+    if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&bytes) {
+        return None;
+    }
+    match kind {
+        "t" => Some(NetOp::Transmit { frames, bytes }),
+        "e" => Some(NetOp::Echo { frames, bytes }),
+        _ => None,
+    }
+}
+
+fn count_by_bytes(text: &str) -> Option<(u32, u32)> {
+    let (count, bytes) = text.split_once('x')?;
+    Some((count.parse().ok()?, bytes.parse().ok()?))
 }

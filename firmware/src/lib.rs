@@ -3,7 +3,29 @@
 //!
 //! The images themselves are the binaries `slof` and `guest` (`src/bin/`), built freestanding
 //! with `--cfg uv_guest`; without it this crate is an ordinary library and the binaries are empty.
+//!
+//! In import order, a module using only those above it: what is asked ([`workload`],
+//! [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); the DMA
+//! paths ([`dma`]); then, in a guest only, the machine's edge (`calls`, `heap`, `start`,
+//! `device_tree`, `secure`), the seam to `virtio-drivers` (`virtio`) and the work itself.
 #![cfg_attr(uv_guest, no_std)]
 
+extern crate alloc;
+
 pub mod bootargs;
+#[cfg(uv_guest)]
+pub mod calls;
+#[cfg(uv_guest)]
+pub mod device_tree;
+pub mod dma;
+pub mod elf;
+#[cfg(uv_guest)]
+pub mod heap;
+pub mod pattern;
+#[cfg(uv_guest)]
+pub mod secure;
+#[cfg(uv_guest)]
+pub mod start;
+#[cfg(uv_guest)]
+pub mod virtio;
 pub mod workload;

@@ -1,4 +1,23 @@
-//! What a guest is asked to do, in the form in which it travels through `/chosen/bootargs`.
+//! What a guest is asked to do, in the form in which it travels through `/chosen/bootargs`, and
+//! where on the disk it does it. The work itself is in the files below, one per kind of device.
+
+#[cfg(uv_guest)]
+pub mod block;
+#[cfg(uv_guest)]
+pub mod console;
+#[cfg(uv_guest)]
+pub mod entropy;
+#[cfg(uv_guest)]
+pub mod net;
+
+/// Bytes of a disk sector (virtio 1.2, section 5.2.4: always 512).
+pub const SECTOR_BYTES: u64 = 512;
+/// Most bytes that one entropy request may ask for.
+pub const ENTROPY_BYTES_MAX: u32 = 4096;
+/// Shortest frame, without its checksum.
+pub const FRAME_BYTES_MIN: u32 = 60;
+/// Longest frame, without its checksum.
+pub const FRAME_BYTES_MAX: u32 = 1514;
 
 /// Most operations that one block or network workload may list.
 pub const OPS_MAX: usize = 8;
@@ -102,3 +121,50 @@ pub enum Work {
 
 /// Most kinds of work in one workload (`Mixed` lists several, done in this order).
 pub const WORK_MAX: usize = 4;
+
+/// The stretch of disk that belongs to one write or read step: `requests` places of `bytes`
+/// bytes. Steps never overlap: each region starts where the one before it ends, the first at
+/// sector 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its first sector.
+    pub first_sector: u64,
+    /// How many places it has.
+    pub requests: u32,
+    /// Bytes of one place.
+    pub bytes: u32,
+}
+
+impl Region {
+    /// How many sectors it has.
+    pub const fn sectors(&self) -> u64 {
+        self.requests as u64 * (self.bytes as u64 / SECTOR_BYTES)
+    }
+
+    /// The sector after its last.
+    pub const fn end_sector(&self) -> u64 {
+        self.first_sector + self.sectors()
+    }
+
+    /// The first sector of the place `place`.
+    pub const fn sector(&self, place: u32) -> u64 {
+        self.first_sector + place as u64 * (self.bytes as u64 / SECTOR_BYTES)
+    }
+}
+
+/// The regions of a block workload's steps; a [`BlockOp::ReadBack`] has none of its own.
+pub fn block_regions(ops: &[Option<BlockOp>]) -> [Option<Region>; OPS_MAX] {
+    let mut regions = [None; OPS_MAX];
+    let mut first_sector = 0;
+    for (op, slot) in ops.iter().zip(&mut regions) {
+        match *op {
+            Some(BlockOp::Write { requests, bytes } | BlockOp::Read { requests, bytes }) => {
+                let region = Region { first_sector, requests, bytes };
+                first_sector = region.end_sector();
+                *slot = Some(region);
+            }
+            Some(BlockOp::ReadBack) | None => (),
+        }
+    }
+    regions
+}
