@@ -1,0 +1,19 @@
+//! SSE and SSE2 against the processor that runs the tests: pure functions first, then every
+//! instruction form in the engine.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod floating;
+mod integer;
+mod operands;
+mod silicon;
+
+#[path = "../../src/exec"]
+mod exec {
+    pub mod mxcsr;
+    pub mod sse_approximate;
+    pub mod sse_convert;
+    pub mod sse_format;
+    pub mod sse_fp;
+    pub mod sse_int;
+    pub mod sse_round;
+}
