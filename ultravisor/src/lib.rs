@@ -4,9 +4,18 @@
 //! guest reads is what it last wrote, or it does not get on. Modules in data-flow order; a file
 //! imports only what stands above it here.
 
+pub mod event;
+pub mod frames;
+pub mod memory;
 pub mod page_state;
+pub mod platform;
+pub mod reflect;
+pub mod seal;
 pub mod svm;
+pub mod ucall;
+pub mod unit_map;
 pub mod view;
 
 pub use page_state::{Effect, PageOp, PageState};
 pub use svm::Life;
+pub use ucall::{Fault, Hypervisor, LPID, Ultravisor};

@@ -97,6 +97,8 @@ pub enum PageOp {
     TakeIn,
     /// The VM becomes secure: what was never taken in is secure now, and zero.
     InitDone,
+    /// UV_ESM failed: the transient VM is a normal one again.
+    InitAbort,
     /// UV_SHARE_PAGE, before the hypervisor is asked.
     ShareBegin,
     /// UV_SHARE_PAGE, when all units of the transaction were granted.
@@ -111,6 +113,8 @@ pub enum PageOp {
     UnshareGranted,
     /// UV_UNSHARE_PAGE, when all units of the transaction were let go.
     UnshareCommit,
+    /// A granted share was undone: the unit is what it was before.
+    UnshareRevert,
     /// UV_PAGE_IN while the VM is secure.
     PageIn,
     /// UV_PAGE_OUT.
@@ -123,9 +127,10 @@ pub enum PageOp {
 
 impl PageOp {
     /// Every operation, in the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::TakeIn,
         Self::InitDone,
+        Self::InitAbort,
         Self::ShareBegin,
         Self::ShareCommit,
         Self::ShareRevert,
@@ -133,6 +138,7 @@ impl PageOp {
         Self::UnshareGrant,
         Self::UnshareGranted,
         Self::UnshareCommit,
+        Self::UnshareRevert,
         Self::PageIn,
         Self::PageOut,
         Self::Inval,
@@ -144,6 +150,7 @@ impl PageOp {
         match self {
             Self::TakeIn => "take_in",
             Self::InitDone => "init_done",
+            Self::InitAbort => "init_abort",
             Self::ShareBegin => "share_begin",
             Self::ShareCommit => "share",
             Self::ShareRevert => "share_revert",
@@ -151,6 +158,7 @@ impl PageOp {
             Self::UnshareGrant => "unshare_grant",
             Self::UnshareGranted => "unshare_granted",
             Self::UnshareCommit => "unshare",
+            Self::UnshareRevert => "unshare_revert",
             Self::PageIn => "page_in",
             Self::PageOut => "page_out",
             Self::Inval => "inval",
@@ -169,6 +177,9 @@ pub enum Effect {
     Take,
     /// The secure unit counts as zero from now on; nothing is copied or walked.
     Fresh,
+    /// Copy secure to normal memory and zero the secure unit. Only for a transient VM: it has run
+    /// no code since its bytes came from there.
+    Restore,
     /// Encrypt the secure unit into normal memory; keep tag and nonce.
     Seal,
     /// Verify and decrypt normal memory into the secure unit; give the host's page back empty.
@@ -185,10 +196,11 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Keep,
         Self::Take,
         Self::Fresh,
+        Self::Restore,
         Self::Seal,
         Self::Unseal,
         Self::ZeroNormal,
@@ -203,6 +215,7 @@ impl Effect {
             Self::Keep => "keep",
             Self::Take => "take",
             Self::Fresh => "fresh",
+            Self::Restore => "restore",
             Self::Seal => "seal",
             Self::Unseal => "unseal",
             Self::ZeroNormal => "zero_normal",
@@ -241,6 +254,11 @@ pub const fn next(from: PageState, op: PageOp) -> Result<Step, UStatus> {
         (Normal, InitDone)          => to(Secure, Fresh),
         (Secure | PagedOut | Shared | SharedInv | HvSharing | HvShared | HvSharedInv | HvUnsharing
             | HvUnsharingInv | HvUnshared, InitDone) => to(from, Keep),
+        // Nobody shares or pages out while the VM is transient.
+        (Normal, InitAbort)         => to(Normal, Keep),
+        (Secure, InitAbort)         => to(Normal, Restore),
+        (PagedOut | Shared | SharedInv | HvSharing | HvShared | HvSharedInv | HvUnsharing
+            | HvUnsharingInv | HvUnshared, InitAbort) => Err(UStatus::P2),
 
         // Sharing, in two phases. Sharing what is shared changes nothing and does not zero it
         // (the ABI document zeroes it again).
@@ -278,6 +296,10 @@ pub const fn next(from: PageState, op: PageOp) -> Result<Step, UStatus> {
         (HvUnshared, UnshareCommit) => to(Secure, ZeroSecure),
         (Normal | Secure | PagedOut | Shared | SharedInv | HvSharing | HvShared | HvSharedInv
             | HvUnsharing | HvUnsharingInv, UnshareCommit) => Err(UStatus::P2),
+        // The guest never gave the unit up: its parked bytes are still what it last wrote.
+        (HvUnshared, UnshareRevert) => to(Secure, Keep),
+        (Normal | Secure | PagedOut | Shared | SharedInv | HvSharing | HvShared | HvSharedInv
+            | HvUnsharing | HvUnsharingInv, UnshareRevert) => Err(UStatus::P2),
 
         // The hypervisor gives a page.
         (PagedOut, PageIn)          => to(Secure, Unseal),

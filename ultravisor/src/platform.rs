@@ -1,0 +1,79 @@
+//! What differs between platforms, and how one ultravisor is configured.
+
+use ultravisor_abi::{Gpa, UnitSize};
+
+/// Which ultravisor there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Platform {
+    /// None: every ultracall is U_FUNCTION.
+    Plain,
+    /// Power PEF as its public firmware does it.
+    Pef,
+    /// A what-if: [`Platform::Pef`], but a page-out copies plaintext and a page-in takes back
+    /// whatever lies there, unverified.
+    PefUnsealed,
+}
+
+impl Platform {
+    /// Every platform.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Pef, Self::PefUnsealed];
+
+    /// Whether there is an ultravisor.
+    pub const fn has_ultravisor(self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Pef | Self::PefUnsealed => true,
+        }
+    }
+
+    /// Whether page-outs are encrypted and page-ins verified.
+    pub const fn seals(self) -> bool {
+        match self {
+            Self::Plain | Self::PefUnsealed => false,
+            Self::Pef => true,
+        }
+    }
+}
+
+/// What the ultravisor does when a page-in fails verification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnTamper {
+    /// Nothing: the unit stays paged out and the guest faults again (firmware).
+    Refault,
+    /// It terminates the VM.
+    Terminate,
+}
+
+/// A range of guest RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RamRange {
+    /// The first byte, unit-aligned.
+    pub start: Gpa,
+    /// How many bytes, a multiple of the unit.
+    pub bytes: u64,
+}
+
+impl RamRange {
+    /// Whether the whole of `bytes` bytes at `gpa` lies inside.
+    pub fn holds(&self, gpa: Gpa, bytes: u64) -> bool {
+        gpa.0 >= self.start.0
+            && gpa.0.checked_add(bytes).is_some_and(|end| end <= self.start.0 + self.bytes)
+    }
+}
+
+/// How an ultravisor and the memory below it are set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which ultravisor.
+    pub platform: Platform,
+    /// The protection unit.
+    pub unit: UnitSize,
+    /// Guest RAM, ascending, not overlapping.
+    pub ram: Vec<RamRange>,
+    /// What keys are drawn from.
+    pub seed: u64,
+    /// What a failed verification leads to.
+    pub on_tamper: OnTamper,
+    /// How much secure memory there is, in bytes: registering slots beyond it is refused.
+    pub secure_bytes: u64,
+}
