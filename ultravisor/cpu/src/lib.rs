@@ -1,14 +1,29 @@
 //! An x86-64 machine that runs whatever a compiler emits.
 //!
 //! Knows nothing of page protection, virtio or scenarios: it has a [`Bus`] that answers for
-//! pages, and an [`Exit`] for everything else.
+//! pages, and an [`Exit`] for everything else. Inside, from the outside in: `run` (the loop over
+//! blocks, budgets) uses `decode` (bytes to uops), which picks from `exec` (what instructions
+//! do); they stand on `access` (loads and stores), `paging` (the walk) and `mem` (the TLB).
 
 pub mod bus;
 pub mod exit;
 
-pub use bus::{Access, Bus, HostPage, Page};
-pub use exit::Exit;
+mod access;
+mod blocks;
+mod cpu;
+mod decode;
+mod exec;
+mod flags;
+mod mem;
+mod paging;
+mod regs;
+mod run;
+mod uop;
+mod width;
 
-/// One virtual CPU. (Placeholder for the engine.)
-#[derive(Debug, Default)]
-pub struct Cpu {}
+pub use bus::{Access, Bus, HostPage, Page};
+pub use cpu::{Cpu, control};
+pub use decode::supports;
+pub use exit::Exit;
+pub use flags::bit as flag;
+pub use regs::{Gprs, Reg, Regs};

@@ -1,0 +1,329 @@
+//! One virtual CPU: its state, and how an instruction stops.
+
+use crate::blocks::{Blocks, CodeMap};
+use crate::exit::Exit;
+use crate::flags::{Flags, bit};
+use crate::mem::{PAGE, Tlb};
+use crate::regs::{Reg, Regs};
+use crate::uop::{Left, Uop, note};
+use std::collections::BTreeSet;
+use ultravisor_abi::Gpa;
+
+/// Bits of the control registers and EFER that the engine knows (SDM volume 3, 2.5 and 2.2.1).
+pub mod control {
+    /// CR0: protection, monitor coprocessor, extension type, numeric error, write protect, paging.
+    pub const PE: u64 = 1;
+    /// CR0: FWAIT honours TS.
+    pub const MP: u64 = 1 << 1;
+    /// CR0: no x87; SSE is #UD.
+    pub const EM: u64 = 1 << 2;
+    /// CR0: task switched; SSE is #NM.
+    pub const TS: u64 = 1 << 3;
+    /// CR0: reads as one.
+    pub const ET: u64 = 1 << 4;
+    /// CR0: native x87 errors.
+    pub const NE: u64 = 1 << 5;
+    /// CR0: the supervisor, too, obeys read-only pages.
+    pub const WP: u64 = 1 << 16;
+    /// CR0: alignment mask.
+    pub const AM: u64 = 1 << 18;
+    /// CR0: paging.
+    pub const PG: u64 = 1 << 31;
+    /// CR4: 64-bit page-table entries.
+    pub const PAE: u64 = 1 << 5;
+    /// CR4: global pages.
+    pub const PGE: u64 = 1 << 7;
+    /// CR4: the system saves SSE state; SSE is #UD without it.
+    pub const OSFXSR: u64 = 1 << 9;
+    /// CR4: unmasked SSE exceptions are #XM.
+    pub const OSXMMEXCPT: u64 = 1 << 10;
+    /// EFER: SYSCALL.
+    pub const SCE: u64 = 1;
+    /// EFER: long mode wanted.
+    pub const LME: u64 = 1 << 8;
+    /// EFER: long mode is on.
+    pub const LMA: u64 = 1 << 10;
+    /// EFER: the no-execute bit counts.
+    pub const NXE: u64 = 1 << 11;
+}
+
+/// Exception vectors (SDM volume 3, table 6-1).
+pub(crate) mod vector {
+    pub const DIVIDE: u8 = 0;
+    pub const BREAKPOINT: u8 = 3;
+    pub const INVALID_OPCODE: u8 = 6;
+    pub const STACK: u8 = 12;
+    pub const PROTECTION: u8 = 13;
+    pub const PAGE_FAULT: u8 = 14;
+}
+
+/// Why a handler left its block.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// As it will be told.
+    Exit(Exit),
+    /// An address whose upper bits are not a sign extension: #SS or #GP, by segment.
+    NonCanonical,
+    /// Not implemented; the bytes are fetched when told.
+    Unsupported,
+}
+
+/// How a block is left, for the chain of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Edge {
+    /// To the instruction behind it.
+    Through,
+    /// To the one target that its last instruction names.
+    Taken,
+    /// To an address computed.
+    Indirect,
+}
+
+/// What a block's run has done; written by [`Cpu::run`] ahead of it and by whoever leaves early.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Work units.
+    pub units: u64,
+    /// Retired instructions.
+    pub instructions: u64,
+}
+
+/// One virtual CPU.
+///
+/// Exceptions end [`Cpu::run`] with [`Exit::Exception`], whether or not the guest has loaded an
+/// interrupt descriptor table.
+pub struct Cpu {
+    /// The registers. RFLAGS is behind [`Cpu::rflags`].
+    pub regs: Regs,
+    pub(crate) flags: Flags,
+    /// RFLAGS but the arithmetic flags.
+    pub(crate) system_flags: u64,
+    /// The privilege level.
+    pub(crate) cpl: u8,
+    pub(crate) tlb: Tlb,
+    /// Which bytes of guest-physical memory have been decoded.
+    pub(crate) code: CodeMap,
+    /// Decoded code that this run's stores have hit.
+    pub(crate) code_hit: Vec<(u64, u64)>,
+    /// Mappings changed: blocks must be looked up afresh.
+    pub(crate) remapped: bool,
+    /// The running block's first address.
+    pub(crate) block_va: u64,
+    pub(crate) edge: Edge,
+    pub(crate) progress: Progress,
+    /// Work units that may be used from the start of the running block on.
+    pub(crate) allowed: u64,
+    leave: bool,
+    stop: Option<Stop>,
+    /// An answer for the next instruction, kept until that retires.
+    pub(crate) supplied: Option<u64>,
+    pub(crate) breakpoints: BTreeSet<u64>,
+    /// The breakpoint reported last, whose instruction has not retired since.
+    pub(crate) passing: Option<u64>,
+    pub(crate) blocks: Blocks,
+    pub(crate) total: Progress,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl core::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Cpu")
+            .field("regs", &self.regs)
+            .field("rflags", &self.rflags())
+            .field("cpl", &self.cpl)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cpu {
+    /// A CPU in no usable mode yet: see [`Cpu::enter_long_mode`].
+    pub fn new() -> Self {
+        Self {
+            regs: Regs::default(),
+            flags: Flags::known(0),
+            system_flags: bit::ALWAYS,
+            cpl: 0,
+            tlb: Tlb::new(),
+            code: CodeMap::default(),
+            code_hit: Vec::new(),
+            remapped: false,
+            block_va: 0,
+            edge: Edge::Through,
+            progress: Progress::default(),
+            allowed: 0,
+            leave: false,
+            stop: None,
+            supplied: None,
+            breakpoints: BTreeSet::new(),
+            passing: None,
+            blocks: Blocks::default(),
+            total: Progress::default(),
+        }
+    }
+
+    /// Flat long mode at `rip`: paging on with the tables at `cr3`, ring 0, interrupts off, SSE
+    /// enabled. The other registers stay.
+    pub fn enter_long_mode(&mut self, cr3: u64, rip: u64, rsp: u64) {
+        use control::{ET, LMA, LME, MP, NE, NXE, OSFXSR, OSXMMEXCPT, PAE, PE, PG, WP};
+        self.regs.cr0 = PE | MP | ET | NE | WP | PG;
+        self.regs.cr3 = cr3;
+        self.regs.cr4 = PAE | OSFXSR | OSXMMEXCPT;
+        self.regs.efer = LME | LMA | NXE;
+        self.regs.rip = rip;
+        self.regs.gpr[Reg::Rsp] = rsp;
+        self.cpl = 0;
+        self.set_rflags(0);
+        self.flush_all();
+    }
+
+    /// Answers [`Exit::MmioRead`], [`Exit::PortRead`], [`Exit::TimeStamp`] or [`Exit::Random`]:
+    /// consumed when the instruction is executed again, which is the next thing that happens.
+    pub fn supply(&mut self, value: u64) {
+        self.supplied = Some(value);
+    }
+
+    /// The bytes from `start` on are backed by something else now, or somebody other than this
+    /// CPU has written them: drops what the CPU remembers of them.
+    pub fn forget(&mut self, start: Gpa, bytes: u64) {
+        let Some(more) = bytes.checked_sub(1) else {
+            return;
+        };
+        let (first, last) = (start.0 / PAGE, start.0.saturating_add(more) / PAGE);
+        self.tlb.forget(first, last);
+        self.blocks.forget(first, last, &mut self.code);
+    }
+
+    /// Stops with [`Exit::Breakpoint`] whenever the instruction at guest-virtual `va` is next.
+    pub fn break_at(&mut self, va: u64) {
+        if self.breakpoints.insert(va) {
+            self.blocks.clear(&mut self.code);
+        }
+    }
+
+    /// Work units done since creation: an instruction is one, a REP prefixed one as many as it
+    /// has iterations, at least one.
+    pub fn units(&self) -> u64 {
+        self.total.units
+    }
+
+    /// Instructions retired since creation; a REP prefixed one is one.
+    pub fn instructions(&self) -> u64 {
+        self.total.instructions
+    }
+
+    /// RFLAGS.
+    pub fn rflags(&self) -> u64 {
+        self.flags.bits() | self.system_flags
+    }
+
+    /// Sets RFLAGS; bits that are reserved read as they always do.
+    pub fn set_rflags(&mut self, value: u64) {
+        use bit::{AC, DF, ID, IF, IOPL, NT, TF};
+        self.flags = Flags::known(value);
+        self.system_flags = (value & (TF | IF | DF | IOPL | NT | AC | ID)) | bit::ALWAYS;
+    }
+
+    /// Drops all translations (SDM volume 3, 4.10.4.1); decoded code stays, by physical page.
+    pub(crate) fn flush_all(&mut self) {
+        self.tlb.flush();
+        self.remapped = true;
+    }
+
+    /// The effective address of the memory operand.
+    #[inline(always)]
+    pub(crate) fn address(&self, uop: &Uop) -> u64 {
+        let gpr = &self.regs.gpr;
+        uop.disp
+            .wrapping_add(gpr.slot(uop.base))
+            .wrapping_add(gpr.slot(uop.index) << (uop.scale & 63))
+            .wrapping_add(gpr.slot(uop.segment))
+    }
+
+    /// Ends the run with `exit`; the instruction has not happened.
+    #[cold]
+    pub(crate) fn leave(&mut self, exit: Exit) -> Left {
+        self.stop = Some(Stop::Exit(exit));
+        self.leave = true;
+        Left
+    }
+
+    /// Ends the run with `exit` once the instruction has happened.
+    #[cold]
+    pub(crate) fn leave_when_done(&mut self, exit: Exit) {
+        self.stop = Some(Stop::Exit(exit));
+        self.leave = true;
+    }
+
+    /// Leaves the block once the instruction has happened, so that code which it has overwritten
+    /// is decoded afresh.
+    #[cold]
+    pub(crate) fn leave_for_code(&mut self) {
+        self.leave = true;
+    }
+
+    /// An exception.
+    #[cold]
+    pub(crate) fn raise(&mut self, vector: u8, error: Option<u32>) -> Left {
+        self.leave(Exit::Exception { vector, error, address: None })
+    }
+
+    /// #GP(0) or #SS(0), by the segment of the memory operand.
+    #[cold]
+    pub(crate) fn non_canonical(&mut self) -> Left {
+        self.stop = Some(Stop::NonCanonical);
+        self.leave = true;
+        Left
+    }
+
+    /// Our limit.
+    #[cold]
+    pub(crate) fn unsupported(&mut self) -> Left {
+        self.stop = Some(Stop::Unsupported);
+        self.leave = true;
+        Left
+    }
+
+    #[inline(always)]
+    pub(crate) fn must_leave(&self) -> bool {
+        self.leave
+    }
+
+    /// Puts `rip` and progress to just before `uop`.
+    #[cold]
+    pub(crate) fn leave_at(&mut self, uop: &Uop) {
+        self.regs.rip = self.block_va.wrapping_add(u64::from(uop.at));
+        let before = u64::from(uop.before);
+        self.progress = Progress { units: before, instructions: before };
+        if let Some(Stop::NonCanonical) = self.stop {
+            let vector = if uop.noted(note::STACK) { vector::STACK } else { vector::PROTECTION };
+            self.stop = Some(Stop::Exit(Exit::Exception { vector, error: Some(0), address: None }));
+        }
+    }
+
+    /// Puts `rip` and progress to just behind `uop`, which does not jump.
+    #[cold]
+    pub(crate) fn leave_after(&mut self, uop: &Uop) {
+        self.regs.rip = self.block_va.wrapping_add(u64::from(uop.at) + u64::from(uop.len));
+        let done = u64::from(uop.before + uop.count());
+        self.progress = Progress { units: done, instructions: done };
+    }
+
+    /// What the block that was left has to say, if the run ends. `None` for code overwritten.
+    pub(crate) fn take_stop(&mut self) -> Option<Exit> {
+        self.leave = false;
+        match self.stop.take()? {
+            Stop::Exit(exit) => Some(exit),
+            Stop::NonCanonical => {
+                Some(Exit::Exception { vector: vector::PROTECTION, error: Some(0), address: None })
+            }
+            Stop::Unsupported => Some(Exit::Unsupported { bytes: [0; 15], length: 0 }),
+        }
+    }
+}

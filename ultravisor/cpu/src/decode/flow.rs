@@ -1,0 +1,186 @@
+//! Which handlers jumps, calls and stack instructions have, and the fusing of compare with jump.
+
+use super::Lowered;
+use super::arith::condition;
+use super::operand::{Kind, bits, kind, set_memory};
+use crate::exec::alu::{Binary, Cmp, Test};
+use crate::exec::branch::{
+    Call, CallTo, CompareJump, Jump, JumpIf, JumpTo, Return, jump_if_no_count, loop_back, until,
+};
+use crate::exec::stack::{Pop, Push, breakpoint, enter, leave, pop_flags, pop_memory, push_flags};
+use crate::exec::{Dst, Imm, Mem, Src};
+use crate::flags::with_condition;
+use crate::uop::{Handler, Meaning, Uop, note, nothing, step};
+use crate::width::with_width;
+use iced_x86::{Code, Instruction, Mnemonic, OpKind};
+
+pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
+    if i.is_jcc_short_or_near() {
+        return jump_if(i);
+    }
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other families' mnemonics")]
+    match i.mnemonic() {
+        Mnemonic::Jmp => transfer(i, step::<Jump>, step::<JumpTo<Src>>, step::<JumpTo<Mem>>),
+        Mnemonic::Call => transfer(i, step::<Call>, step::<CallTo<Src>>, step::<CallTo<Mem>>),
+        Mnemonic::Ret => ret(i),
+        Mnemonic::Loop => count_loop::<{ until::ALWAYS }>(i),
+        Mnemonic::Loope => count_loop::<{ until::EQUAL }>(i),
+        Mnemonic::Loopne => count_loop::<{ until::NOT_EQUAL }>(i),
+        Mnemonic::Jrcxz => relative(i, jump_if_no_count::<u64>),
+        Mnemonic::Jecxz => relative(i, jump_if_no_count::<u32>),
+        Mnemonic::Push => push(i),
+        Mnemonic::Pop => pop(i),
+        Mnemonic::Pushfq => Some(Lowered::plain(i, push_flags::<u64>)),
+        Mnemonic::Pushf => Some(Lowered::plain(i, push_flags::<u16>)),
+        Mnemonic::Popfq => Some(Lowered::plain(i, pop_flags::<u64>)),
+        Mnemonic::Popf => Some(Lowered::plain(i, pop_flags::<u16>)),
+        Mnemonic::Leave if i.code() == Code::Leaveq => {
+            let mut lowered = Lowered::plain(i, leave);
+            lowered.uop.notes |= note::STACK;
+            Some(lowered)
+        }
+        Mnemonic::Enter if i.code() == Code::Enterq_imm16_imm8 => {
+            let mut lowered = Lowered::plain(i, enter);
+            lowered.uop.imm = u64::from(i.immediate16());
+            lowered.uop.small = i32::from(i.immediate8_2nd());
+            lowered.uop.notes |= note::STACK;
+            Some(lowered)
+        }
+        Mnemonic::Int3 => Some(Lowered::plain(i, breakpoint).ends()),
+        _ => None,
+    }
+}
+
+/// The target of a near jump with a 64-bit instruction pointer.
+fn target(i: &Instruction) -> Option<u64> {
+    (i.op0_kind() == OpKind::NearBranch64).then(|| i.near_branch64())
+}
+
+fn jump_if(i: &Instruction) -> Option<Lowered> {
+    let mut lowered = Lowered::new(i, with_condition!(condition(i)?, C => step::<JumpIf<C>>));
+    lowered.uop.imm = target(i)?;
+    Some(lowered.ends())
+}
+
+fn relative(i: &Instruction, meaning: Meaning) -> Option<Lowered> {
+    let mut lowered = Lowered::plain(i, meaning);
+    lowered.uop.imm = target(i)?;
+    Some(lowered.ends())
+}
+
+fn count_loop<const UNTIL: u8>(i: &Instruction) -> Option<Lowered> {
+    let wide = matches!(
+        i.code(),
+        Code::Loop_rel8_64_RCX | Code::Loope_rel8_64_RCX | Code::Loopne_rel8_64_RCX
+    );
+    relative(i, if wide { loop_back::<u64, UNTIL> } else { loop_back::<u32, UNTIL> })
+}
+
+/// `jmp` and `call`, near; far ones are our limit.
+fn transfer(i: &Instruction, direct: Handler, reg: Handler, mem: Handler) -> Option<Lowered> {
+    if let Some(target) = target(i) {
+        let mut lowered = Lowered::new(i, direct);
+        lowered.uop.imm = target;
+        return Some(lowered.ends());
+    }
+    let near = matches!(i.code(), Code::Jmp_rm64 | Code::Call_rm64);
+    let mut lowered = Lowered::new(i, reg);
+    match kind(i, 0)? {
+        Kind::Reg(number, 64) if near => lowered.uop.src = number,
+        Kind::Mem if near => {
+            set_memory(&mut lowered.uop, i)?;
+            lowered.uop.run = mem;
+        }
+        Kind::Reg(..) | Kind::Mem | Kind::Imm(_) => return None,
+    }
+    Some(lowered.ends())
+}
+
+fn ret(i: &Instruction) -> Option<Lowered> {
+    if !matches!(i.code(), Code::Retnq | Code::Retnq_imm16) {
+        return None;
+    }
+    let mut lowered = Lowered::new(i, step::<Return>);
+    if i.op_count() == 1 {
+        lowered.uop.imm = u64::from(i.immediate16());
+    }
+    lowered.uop.notes |= note::STACK;
+    Some(lowered.ends())
+}
+
+fn push(i: &Instruction) -> Option<Lowered> {
+    let size = match i.stack_pointer_increment() {
+        -8 => 64,
+        -2 => 16,
+        _ => return None,
+    };
+    let mut lowered = Lowered::new(i, step::<Push<u64, Src>>);
+    let uop = &mut lowered.uop;
+    uop.run = match kind(i, 0)? {
+        Kind::Reg(number, _) => {
+            uop.src = number;
+            if size == 64 { step::<Push<u64, Src>> } else { step::<Push<u16, Src>> }
+        }
+        Kind::Imm(value) => {
+            uop.small = value as u32 as i32;
+            if size == 64 { step::<Push<u64, Imm>> } else { step::<Push<u16, Imm>> }
+        }
+        Kind::Mem => {
+            set_memory(uop, i)?;
+            if size == 64 { step::<Push<u64, Mem>> } else { step::<Push<u16, Mem>> }
+        }
+    };
+    if kind(i, 0)? != Kind::Mem {
+        uop.notes |= note::STACK;
+    }
+    Some(lowered)
+}
+
+fn pop(i: &Instruction) -> Option<Lowered> {
+    let size = bits(i, 0)?;
+    let mut lowered = Lowered::new(i, step::<Pop<u64>>);
+    match kind(i, 0)? {
+        Kind::Reg(number, _) => {
+            lowered.uop.dst = number;
+            lowered.uop.notes |= note::STACK;
+            lowered.uop.run = with_width!(size, T => step::<Pop<T>>);
+        }
+        Kind::Mem => {
+            lowered = Lowered::plain(i, nothing);
+            set_memory(&mut lowered.uop, i)?;
+            lowered.uop.meaning = with_width!(size, T => pop_memory::<T, Mem> as Meaning);
+        }
+        Kind::Imm(_) => return None,
+    }
+    Some(lowered)
+}
+
+fn compare_jump<O: Binary>(size: u32, code: u8, first: &Lowered) -> Option<Handler> {
+    let by = first.operands?;
+    Some(with_condition!(code, C => with_width!(size, T => match by {
+        (Kind::Mem, Kind::Imm(_)) => step::<CompareJump<O, T, Mem, Imm, C>>,
+        (Kind::Mem, _) => step::<CompareJump<O, T, Mem, Src, C>>,
+        (_, Kind::Mem) => step::<CompareJump<O, T, Dst, Mem, C>>,
+        (_, Kind::Imm(_)) => step::<CompareJump<O, T, Dst, Imm, C>>,
+        (_, Kind::Reg(..)) => step::<CompareJump<O, T, Dst, Src, C>>,
+    })))
+}
+
+/// `last` and the conditional jump `i` behind it in one, if `last` compares.
+pub(super) fn fuse(last: &Lowered, i: &Instruction, jump: &Uop) -> Option<Lowered> {
+    if !i.is_jcc_short_or_near() {
+        return None;
+    }
+    let size = u32::from(last.uop.bits);
+    let code = condition(i)?;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only comparisons are fused")]
+    let run = match last.mnemonic {
+        Mnemonic::Cmp => compare_jump::<Cmp>(size, code, last)?,
+        Mnemonic::Test => compare_jump::<Test>(size, code, last)?,
+        _ => return None,
+    };
+    let mut fused = Lowered::new(i, run).ends();
+    fused.uop = Uop { run, imm: jump.imm, len: last.uop.len + jump.len, ..last.uop };
+    fused.uop.notes |= note::FUSED;
+    Some(fused)
+}

@@ -1,0 +1,181 @@
+//! Which handlers strings, flags, system instructions and plain xmm moves have.
+
+use super::Lowered;
+use super::operand::{Kind, gpr, kind, segment, set_memory};
+use crate::exec::control::{
+    ah_to_flags, complement_carry, flags_to_ah, flush_line, no_operation, set_carry, set_direction,
+};
+use crate::exec::string::{Cmps, Lods, Movs, Repeat, Scas, Stos, StringOp, single};
+use crate::exec::system;
+use crate::exec::vector::{Copy, Load, Store};
+use crate::uop::{Meaning, note, nothing, step};
+use crate::width::with_width;
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other families' mnemonics")]
+    match i.mnemonic() {
+        Mnemonic::Clc => Some(flag(i, set_carry::<false>)),
+        Mnemonic::Stc => Some(flag(i, set_carry::<true>)),
+        Mnemonic::Cmc => Some(flag(i, complement_carry)),
+        Mnemonic::Cld => Some(flag(i, set_direction::<false>)),
+        Mnemonic::Std => Some(flag(i, set_direction::<true>)),
+        Mnemonic::Lahf => Some(flag(i, flags_to_ah)),
+        Mnemonic::Sahf => Some(flag(i, ah_to_flags)),
+        Mnemonic::Nop
+        | Mnemonic::Endbr64
+        | Mnemonic::Mfence
+        | Mnemonic::Lfence
+        | Mnemonic::Sfence
+        | Mnemonic::Prefetchnta
+        | Mnemonic::Prefetcht0
+        | Mnemonic::Prefetcht1
+        | Mnemonic::Prefetcht2
+        | Mnemonic::Reservednop => Some(Lowered::plain(i, no_operation).completes()),
+        Mnemonic::Clflush => memory(i, flush_line),
+        Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsq => string::<Movs>(i),
+        Mnemonic::Movsd if i.op0_kind() != OpKind::Register && is_string(i) => string::<Movs>(i),
+        Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd | Mnemonic::Stosq => string::<Stos>(i),
+        Mnemonic::Lodsb | Mnemonic::Lodsw | Mnemonic::Lodsd | Mnemonic::Lodsq => string::<Lods>(i),
+        Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsq => string::<Cmps>(i),
+        Mnemonic::Cmpsd if is_string(i) => string::<Cmps>(i),
+        Mnemonic::Scasb | Mnemonic::Scasw | Mnemonic::Scasd | Mnemonic::Scasq => string::<Scas>(i),
+        Mnemonic::Movaps | Mnemonic::Movapd | Mnemonic::Movdqa => move_16::<true>(i),
+        Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu => move_16::<false>(i),
+        _ => system_lower(i),
+    }
+}
+
+fn system_lower(i: &Instruction) -> Option<Lowered> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is left is not implemented")]
+    let meaning: Meaning = match i.mnemonic() {
+        Mnemonic::Vmcall => system::call,
+        Mnemonic::Hlt => system::halt,
+        Mnemonic::Pause => system::pause,
+        Mnemonic::Ud2 => system::undefined,
+        Mnemonic::Rdtsc => system::time_stamp,
+        Mnemonic::Rdtscp => system::time_stamp_and_cpu,
+        Mnemonic::Cpuid => system::identify,
+        Mnemonic::Cli => system::set_interrupts::<false>,
+        Mnemonic::Sti => system::set_interrupts::<true>,
+        Mnemonic::Wbinvd => system::write_back,
+        Mnemonic::Rdmsr => system::read_msr,
+        Mnemonic::Wrmsr => system::write_msr,
+        Mnemonic::Swapgs => system::swap_gs,
+        Mnemonic::In | Mnemonic::Out => return port(i),
+        Mnemonic::Mov => return control_register(i),
+        Mnemonic::Invlpg => return memory(i, system::invalidate_page).map(Lowered::ends),
+        Mnemonic::Lidt => return memory(i, system::load_table::<true>),
+        Mnemonic::Lgdt => return memory(i, system::load_table::<false>),
+        Mnemonic::Sidt => return memory(i, system::store_table::<true>),
+        Mnemonic::Sgdt => return memory(i, system::store_table::<false>),
+        _ => return None,
+    };
+    Some(Lowered::plain(i, meaning).ends())
+}
+
+/// A single-flag instruction: it always completes, and keeps the flags that it does not write.
+fn flag(i: &Instruction, meaning: Meaning) -> Lowered {
+    let mut lowered = Lowered::plain(i, meaning).completes();
+    lowered.reads = super::ALL_FLAGS;
+    lowered
+}
+
+fn memory(i: &Instruction, meaning: Meaning) -> Option<Lowered> {
+    let mut lowered = Lowered::plain(i, meaning);
+    set_memory(&mut lowered.uop, i)?;
+    Some(lowered)
+}
+
+/// Whether it is the string instruction of that name, not SSE's.
+fn is_string(i: &Instruction) -> bool {
+    i.is_string_instruction()
+}
+
+fn string<O: StringOp>(i: &Instruction) -> Option<Lowered> {
+    let size = i.memory_size().size() as u32 * 8;
+    let repeats = i.has_rep_prefix() || i.has_repne_prefix();
+    let mut lowered = Lowered::plain(i, nothing);
+    if repeats {
+        lowered.uop.run = with_width!(size, T => step::<Repeat<O, T>>);
+        lowered.uop.notes |= note::REPEAT;
+        lowered.ends = true;
+    } else {
+        lowered.uop.meaning = with_width!(size, T => single::<O, T> as Meaning);
+    }
+    if O::COMPARES && i.has_repne_prefix() {
+        lowered.uop.notes |= note::REPEAT_NE;
+    }
+    lowered.uop.segment = segment(i);
+    let narrow = |kind: OpKind| {
+        matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI)
+    };
+    if (0..i.op_count()).any(|n| narrow(i.op_kind(n))) {
+        lowered.uop.notes |= note::ADDRESS_32;
+    }
+    Some(lowered)
+}
+
+fn xmm(register: Register) -> Option<u8> {
+    let number = (register as u32).wrapping_sub(Register::XMM0 as u32);
+    (register.is_xmm() && number < 16).then_some(number as u8)
+}
+
+fn move_16<const ALIGNED: bool>(i: &Instruction) -> Option<Lowered> {
+    let mut lowered = Lowered::new(i, step::<Copy>);
+    let uop = &mut lowered.uop;
+    match (i.op0_kind(), i.op1_kind()) {
+        (OpKind::Register, OpKind::Register) => {
+            uop.dst = xmm(i.op0_register())?;
+            uop.src = xmm(i.op1_register())?;
+            return Some(lowered.completes());
+        }
+        (OpKind::Register, OpKind::Memory) => {
+            uop.dst = xmm(i.op0_register())?;
+            uop.run = step::<Load<ALIGNED>>;
+        }
+        (OpKind::Memory, OpKind::Register) => {
+            uop.src = xmm(i.op1_register())?;
+            uop.run = step::<Store<ALIGNED>>;
+        }
+        _ => return None,
+    }
+    set_memory(uop, i)?;
+    Some(lowered)
+}
+
+fn port(i: &Instruction) -> Option<Lowered> {
+    let input = i.mnemonic() == Mnemonic::In;
+    let (data, port) = if input { (0, 1) } else { (1, 0) };
+    let (_, size) = gpr(i.op_register(data))?;
+    let meaning = match (input, size) {
+        (true, 8) => system::port_in::<u8> as Meaning,
+        (true, 16) => system::port_in::<u16>,
+        (true, _) => system::port_in::<u32>,
+        (false, 8) => system::port_out::<u8>,
+        (false, 16) => system::port_out::<u16>,
+        (false, _) => system::port_out::<u32>,
+    };
+    let mut lowered = Lowered::plain(i, meaning);
+    lowered.uop.small = match kind(i, port)? {
+        Kind::Imm(value) => value as i32 & 0xff,
+        Kind::Reg(..) | Kind::Mem => -1,
+    };
+    Some(lowered.ends())
+}
+
+fn control_register(i: &Instruction) -> Option<Lowered> {
+    let number = |register: Register| {
+        let number = (register as u32).wrapping_sub(Register::CR0 as u32);
+        register.is_cr().then_some(number as u8)
+    };
+    if let (Some(cr), Some((dst, 64))) = (number(i.op1_register()), gpr(i.op0_register())) {
+        let mut lowered = Lowered::plain(i, system::read_control);
+        (lowered.uop.dst, lowered.uop.src) = (dst, cr);
+        return Some(lowered.ends());
+    }
+    let (cr, (src, _)) = (number(i.op0_register())?, gpr(i.op1_register())?);
+    let mut lowered = Lowered::plain(i, system::write_control);
+    (lowered.uop.dst, lowered.uop.src) = (cr, src);
+    Some(lowered.ends())
+}

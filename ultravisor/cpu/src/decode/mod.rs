@@ -1,0 +1,272 @@
+//! From bytes to blocks: fetch, decode with iced-x86, lower to uops, drop dead flags.
+
+mod arith;
+mod flow;
+mod liveness;
+mod misc;
+mod operand;
+
+use crate::blocks::{Block, UOPS_MAX};
+use crate::bus::Bus;
+use crate::cpu::Cpu;
+use crate::exec::moves::Prepare;
+use crate::exec::system;
+use crate::mem::{OFFSET, PAGE, Side};
+use crate::paging::Place;
+use crate::uop::{Handler, Left, Meaning, Uop, note, nothing, plain, step};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, RflagsBits};
+use operand::Kind;
+
+/// The longest instruction, in bytes.
+const LENGTH_MAX: usize = 15;
+/// The most bytes that a block's instructions have.
+const BLOCK_BYTES_MAX: usize = UOPS_MAX * LENGTH_MAX;
+
+/// LZCNT and TZCNT are not offered, so their encodings are BSR's and BSF's (SDM volume 2, TZCNT).
+const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
+
+/// The arithmetic flags as iced-x86 names them.
+const ALL_FLAGS: u32 = RflagsBits::OF
+    | RflagsBits::SF
+    | RflagsBits::ZF
+    | RflagsBits::AF
+    | RflagsBits::CF
+    | RflagsBits::PF;
+
+/// One instruction in executable form, with what the block's optimiser must know.
+pub(crate) struct Lowered {
+    pub uop: Uop,
+    /// What it was, for fusing.
+    pub mnemonic: Mnemonic,
+    /// The kinds of its two operands, where it may be fused.
+    pub operands: Option<(Kind, Kind)>,
+    /// The handler that computes no flags.
+    pub quiet: Option<Handler>,
+    /// Flags that it reads.
+    pub reads: u32,
+    /// Flags that it writes in any case.
+    pub writes: u32,
+    /// It can leave the block before it has happened.
+    pub exits: bool,
+    /// It ends its block.
+    pub ends: bool,
+}
+
+impl Lowered {
+    /// An instruction with a handler of its own. Until told otherwise it may exit, reads what
+    /// iced-x86 says, and is not relied on to write any flag.
+    pub fn new(instruction: &Instruction, run: Handler) -> Self {
+        let reads = instruction.rflags_read() & ALL_FLAGS;
+        let uop = Uop::new(run, nothing);
+        Self {
+            uop,
+            mnemonic: instruction.mnemonic(),
+            operands: None,
+            quiet: None,
+            reads,
+            writes: 0,
+            exits: true,
+            ends: false,
+        }
+    }
+
+    /// An instruction behind the general handler.
+    pub fn plain(instruction: &Instruction, meaning: Meaning) -> Self {
+        let mut lowered = Self::new(instruction, plain);
+        lowered.uop.meaning = meaning;
+        lowered
+    }
+
+    /// It always writes the flags that iced-x86 says it modifies.
+    pub fn writes_flags(mut self, instruction: &Instruction) -> Self {
+        self.writes = instruction.rflags_modified() & ALL_FLAGS;
+        self
+    }
+
+    /// It has a handler without flags.
+    pub fn quiet(mut self, handler: Handler) -> Self {
+        self.quiet = Some(handler);
+        self
+    }
+
+    /// It always completes.
+    pub fn completes(mut self) -> Self {
+        self.exits = false;
+        self
+    }
+
+    /// It ends its block.
+    pub fn ends(mut self) -> Self {
+        self.ends = true;
+        self
+    }
+}
+
+/// Whether the engine implements this form. What it does not implement ends a run with
+/// [`crate::Exit::Unsupported`].
+pub fn supports(instruction: &Instruction) -> bool {
+    lower(instruction).is_some()
+}
+
+/// The list of families: the table of what is implemented.
+fn lower(instruction: &Instruction) -> Option<Lowered> {
+    arith::lower(instruction)
+        .or_else(|| flow::lower(instruction))
+        .or_else(|| misc::lower(instruction))
+}
+
+/// Bytes at an address, as many as decoding may need.
+struct Fetched {
+    bytes: [u8; BLOCK_BYTES_MAX],
+    length: usize,
+    frame: u64,
+}
+
+/// What lies at `va`, to the end of its page.
+fn fetch(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64) -> Result<Fetched, Left> {
+    let Place::Ram(frame, page) = cpu.translate(bus, va, Side::Fetch)? else {
+        return Err(cpu.unsupported());
+    };
+    let mut fetched = Fetched { bytes: [0; BLOCK_BYTES_MAX], length: 0, frame };
+    fetched.length = BLOCK_BYTES_MAX.min((PAGE - (va & OFFSET)) as usize);
+    page.read(va & OFFSET, &mut fetched.bytes[..fetched.length]);
+    Ok(fetched)
+}
+
+/// Decodes the block at `va`: up to a jump, a breakpoint, the page's end, or 64 uops.
+pub(crate) fn block(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64) -> Result<Block, Left> {
+    let fetched = fetch(cpu, bus, va)?;
+    decode(cpu, bus, va, fetched, UOPS_MAX)
+}
+
+/// Decodes the instruction at `va` by itself.
+pub(crate) fn single(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64) -> Result<Block, Left> {
+    let mut fetched = fetch(cpu, bus, va)?;
+    fetched.length = fetched.length.min(LENGTH_MAX);
+    decode(cpu, bus, va, fetched, 1)
+}
+
+fn decode(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    va: u64,
+    mut fetched: Fetched,
+    most: usize,
+) -> Result<Block, Left> {
+    let mut builder = Builder::new(va);
+    let bytes = &fetched.bytes[..fetched.length];
+    builder.take(cpu, bytes, most);
+    if builder.count > 0 {
+        return Ok(builder.finish(fetched.frame));
+    }
+    // The first instruction goes on in the next page.
+    let behind = (va & !OFFSET).wrapping_add(PAGE);
+    let Place::Ram(second, page) = cpu.translate(bus, behind, Side::Fetch)? else {
+        return Err(cpu.unsupported());
+    };
+    let missing = LENGTH_MAX.saturating_sub(fetched.length);
+    page.read(0, &mut fetched.bytes[fetched.length..fetched.length + missing]);
+    builder.take(cpu, &fetched.bytes[..fetched.length + missing], 1);
+    let mut block = builder.finish(fetched.frame);
+    block.second = Some(second);
+    Ok(block)
+}
+
+/// A block in the making.
+struct Builder {
+    va: u64,
+    lowered: Vec<Lowered>,
+    /// Bytes taken.
+    length: usize,
+    /// Instructions taken.
+    count: u8,
+}
+
+impl Builder {
+    fn new(va: u64) -> Self {
+        Self { va, lowered: Vec::new(), length: 0, count: 0 }
+    }
+
+    /// Takes up to `most` instructions from `bytes`; none if the first is cut off.
+    fn take(&mut self, cpu: &Cpu, bytes: &[u8], most: usize) {
+        let mut decoder = Decoder::with_ip(64, bytes, self.va, OPTIONS);
+        while usize::from(self.count) < most && self.lowered.len() + 2 <= UOPS_MAX {
+            let next = self.va.wrapping_add(self.length as u64);
+            if self.count > 0 && cpu.breakpoints.contains(&next) {
+                return;
+            }
+            let instruction = decoder.decode();
+            if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < BLOCK_BYTES_MAX {
+                let whole = bytes.len() - self.length >= LENGTH_MAX;
+                if !whole {
+                    return;
+                }
+            }
+            // What is no instruction depends on all the bytes that might have made it one.
+            let cut = bytes.len() - self.length;
+            let length =
+                if instruction.is_invalid() { LENGTH_MAX.min(cut) } else { instruction.len() };
+            if self.push(&instruction, length) {
+                return;
+            }
+        }
+    }
+
+    /// Adds an instruction; whether it ends the block.
+    fn push(&mut self, instruction: &Instruction, length: usize) -> bool {
+        let mut lowered = lower(instruction)
+            .unwrap_or_else(|| Lowered::plain(instruction, system::unsupported).ends());
+        let uop = &mut lowered.uop;
+        uop.at = self.length as u16;
+        uop.len = length as u8;
+        uop.before = self.count;
+        if operand::needs_preparing(instruction) && !uop.noted(note::ADDRESS_32) {
+            let prepared = operand::prepare(uop);
+            let mut first = Lowered::new(&Instruction::default(), step::<Prepare>).completes();
+            first.uop = Uop { run: step::<Prepare>, ..prepared };
+            self.lowered.push(first);
+        }
+        self.length += length;
+        self.count += 1;
+        let ends = lowered.ends;
+        let fused =
+            self.lowered.last().and_then(|last| flow::fuse(last, instruction, &lowered.uop));
+        match (fused, self.lowered.last_mut()) {
+            (Some(fused), Some(last)) => *last = fused,
+            _ => self.lowered.push(lowered),
+        }
+        ends
+    }
+
+    fn finish(mut self, frame: u64) -> Block {
+        liveness::drop_dead_flags(&mut self.lowered);
+        let uops = self.lowered.iter().map(|lowered| lowered.uop).collect();
+        let end = self.va.wrapping_add(self.length as u64);
+        Block::new(self.va, end, frame, uops, u64::from(self.count))
+    }
+}
+
+/// The bytes at `va` and how many could be fetched, with no effect on the run.
+pub(crate) fn bytes_at(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64) -> ([u8; 15], usize) {
+    let mut bytes = [0; LENGTH_MAX];
+    let mut length = 0;
+    if let Ok(fetched) = fetch(cpu, bus, va) {
+        length = fetched.length.min(LENGTH_MAX);
+        bytes[..length].copy_from_slice(&fetched.bytes[..length]);
+    }
+    if length > 0
+        && length < LENGTH_MAX
+        && let Ok(behind) = fetch(cpu, bus, va.wrapping_add(length as u64))
+    {
+        bytes[length..].copy_from_slice(&behind.bytes[..LENGTH_MAX - length]);
+        length = LENGTH_MAX;
+    }
+    (bytes, length)
+}
+
+/// The length of the instruction that `bytes` start with; all of them if it is none.
+pub(crate) fn length_of(bytes: &[u8]) -> u8 {
+    let mut decoder = Decoder::new(64, bytes, OPTIONS);
+    let instruction = decoder.decode();
+    if instruction.is_invalid() { bytes.len() as u8 } else { instruction.len() as u8 }
+}

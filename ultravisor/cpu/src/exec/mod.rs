@@ -1,0 +1,127 @@
+//! What instructions do.
+//!
+//! How a family is added: write its meaning as functions of type [`crate::uop::Meaning`] in a file
+//! here (operands come from the [`Uop`]'s fields; load first, store, and write registers and flags
+//! last, so that an `Err(Left)` leaves no trace), write a `lower(&Instruction) -> Option<Lowered>`
+//! for it in a file of `decode/`, and add that to the list in `decode::lower`, which is also what
+//! [`crate::supports`] asks. Operands in memory are read and written with `cpu.load::<u32>`,
+//! `cpu.store::<u32>`, `cpu.load_128`, `cpu.store_128` at `cpu.address(uop)`; the aligned 16-byte
+//! forms call `cpu.aligned_16` before. Exceptions are `Err(cpu.raise(vector, error))`, what is
+//! not implemented is `Err(cpu.unsupported())`. An instruction that is executed very often gets
+//! a handler of its own by implementing [`crate::uop::Exec`] (see `alu`, `moves`).
+
+pub(crate) mod alu;
+pub(crate) mod atomic;
+pub(crate) mod bits;
+pub(crate) mod branch;
+pub(crate) mod control;
+pub(crate) mod moves;
+pub(crate) mod muldiv;
+pub(crate) mod shift;
+pub(crate) mod stack;
+pub(crate) mod string;
+pub(crate) mod system;
+pub(crate) mod vector;
+
+use crate::bus::Bus;
+use crate::cpu::Cpu;
+use crate::uop::{Left, Uop};
+use crate::width::Width;
+
+/// Where a source operand comes from.
+pub(crate) trait Source {
+    fn get<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left>;
+}
+
+/// Where a destination operand is.
+pub(crate) trait Place {
+    /// Whether writing it is a store.
+    const MEMORY: bool;
+
+    /// The value, if it will not be written.
+    fn read<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left>;
+
+    /// The value, when it will be written: then [`Place::write`] does not fail.
+    fn read_for_update<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left>;
+
+    fn write<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, value: u64)
+    -> Result<(), Left>;
+}
+
+/// Register `src`.
+pub(crate) struct Src;
+/// Register `dst`.
+pub(crate) struct Dst;
+/// The memory operand.
+pub(crate) struct Mem;
+/// The sign-extended small immediate.
+pub(crate) struct Imm;
+
+impl Source for Src {
+    #[inline(always)]
+    fn get<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+        Ok(T::get(&cpu.regs.gpr, uop.src))
+    }
+}
+
+impl Source for Imm {
+    #[inline(always)]
+    fn get<T: Width>(_: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+        Ok(i64::from(uop.small) as u64 & T::MASK)
+    }
+}
+
+impl Source for Mem {
+    #[inline(always)]
+    fn get<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+        let va = cpu.address(uop);
+        cpu.load::<T>(bus, va)
+    }
+}
+
+impl Place for Dst {
+    const MEMORY: bool = false;
+
+    #[inline(always)]
+    fn read<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+        Ok(T::get(&cpu.regs.gpr, uop.dst))
+    }
+
+    #[inline(always)]
+    fn read_for_update<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+        Ok(T::get(&cpu.regs.gpr, uop.dst))
+    }
+
+    #[inline(always)]
+    fn write<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop, value: u64) -> Result<(), Left> {
+        T::set(&mut cpu.regs.gpr, uop.dst, value);
+        Ok(())
+    }
+}
+
+impl Place for Mem {
+    const MEMORY: bool = true;
+
+    #[inline(always)]
+    fn read<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+        let va = cpu.address(uop);
+        cpu.load::<T>(bus, va)
+    }
+
+    #[inline(always)]
+    fn read_for_update<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+        let va = cpu.address(uop);
+        cpu.load_for_update::<T>(bus, va)
+    }
+
+    #[inline(always)]
+    fn write<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut dyn Bus,
+        uop: &Uop,
+        value: u64,
+    ) -> Result<(), Left> {
+        let va = cpu.address(uop);
+        cpu.store::<T>(bus, va, value)
+    }
+}

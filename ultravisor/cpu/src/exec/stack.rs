@@ -1,0 +1,116 @@
+//! PUSH, POP and their relatives. In 64-bit mode operands are 8 bytes, or 2 with a prefix.
+
+use super::{Place, Source};
+use crate::bus::Bus;
+use crate::cpu::{Cpu, vector};
+use crate::flags::bit;
+use crate::regs::Reg;
+use crate::uop::{Exec, Left, Uop};
+use crate::width::Width;
+use core::marker::PhantomData;
+
+/// `push`.
+pub(crate) struct Push<T, S>(PhantomData<(T, S)>);
+
+impl<T: Width, S: Source> Exec for Push<T, S> {
+    const STORES: bool = true;
+
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+        let value = S::get::<T>(cpu, bus, uop)?;
+        push::<T>(cpu, bus, value)
+    }
+}
+
+#[inline(always)]
+fn push<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, value: u64) -> Result<(), Left> {
+    let rsp = cpu.regs.gpr[Reg::Rsp].wrapping_sub(u64::from(T::BITS / 8));
+    cpu.store::<T>(bus, rsp, value)?;
+    cpu.regs.gpr[Reg::Rsp] = rsp;
+    Ok(())
+}
+
+/// `pop r`.
+pub(crate) struct Pop<T>(PhantomData<T>);
+
+impl<T: Width> Exec for Pop<T> {
+    const STORES: bool = false;
+
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+        let rsp = cpu.regs.gpr[Reg::Rsp];
+        let value = cpu.load::<T>(bus, rsp)?;
+        // rsp first: `pop rsp` keeps what was popped.
+        cpu.regs.gpr[Reg::Rsp] = rsp.wrapping_add(u64::from(T::BITS / 8));
+        T::set(&mut cpu.regs.gpr, uop.dst, value);
+        Ok(())
+    }
+}
+
+/// `pop m`: an address based on rsp is taken after the increment (SDM volume 2, POP).
+pub(crate) fn pop_memory<T: Width, P: Place>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    uop: &Uop,
+) -> Result<(), Left> {
+    let rsp = cpu.regs.gpr[Reg::Rsp];
+    let value = cpu.load::<T>(bus, rsp)?;
+    cpu.regs.gpr[Reg::Rsp] = rsp.wrapping_add(u64::from(T::BITS / 8));
+    P::write::<T>(cpu, bus, uop, value).inspect_err(|_| cpu.regs.gpr[Reg::Rsp] = rsp)
+}
+
+/// `pushfq`, `pushf`. VM and RF read as zero.
+pub(crate) fn push_flags<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    let value = cpu.rflags();
+    push::<T>(cpu, bus, value)
+}
+
+/// `popfq`, `popf` in ring 0. Single-stepping is not implemented: setting TF is our limit.
+pub(crate) fn pop_flags<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    let rsp = cpu.regs.gpr[Reg::Rsp];
+    let value = cpu.load::<T>(bus, rsp)?;
+    if value & bit::TF != 0 || cpu.cpl != 0 {
+        return Err(cpu.unsupported());
+    }
+    let kept = cpu.rflags() & !T::MASK;
+    cpu.set_rflags(kept | value);
+    cpu.regs.gpr[Reg::Rsp] = rsp.wrapping_add(u64::from(T::BITS / 8));
+    Ok(())
+}
+
+/// `leave`.
+pub(crate) fn leave(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    let frame = cpu.regs.gpr[Reg::Rbp];
+    let value = cpu.load::<u64>(bus, frame)?;
+    cpu.regs.gpr[Reg::Rsp] = frame.wrapping_add(8);
+    cpu.regs.gpr[Reg::Rbp] = value;
+    Ok(())
+}
+
+/// `enter imm16, level` (`imm`, `small`). Levels copy the display of outer frames.
+pub(crate) fn enter(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    let level = uop.small as u64 & 31;
+    if level > 1 {
+        return Err(cpu.unsupported());
+    }
+    let frame = cpu.regs.gpr[Reg::Rsp].wrapping_sub(8);
+    let new_rsp = frame.wrapping_sub(8 * level).wrapping_sub(uop.imm & 0xffff);
+    if level == 1 {
+        cpu.load_for_update::<u64>(bus, frame.wrapping_sub(8))?;
+    }
+    // The instruction ends with a check that its new stack can be written (SDM, ENTER).
+    cpu.load_for_update::<u8>(bus, new_rsp)?;
+    let rbp = cpu.regs.gpr[Reg::Rbp];
+    cpu.store::<u64>(bus, frame, rbp)?;
+    if level == 1 {
+        cpu.store::<u64>(bus, frame.wrapping_sub(8), frame)?;
+    }
+    cpu.regs.gpr[Reg::Rbp] = frame;
+    cpu.regs.gpr[Reg::Rsp] = new_rsp;
+    Ok(())
+}
+
+/// `int3`.
+pub(crate) fn breakpoint(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    Err(cpu.raise(vector::BREAKPOINT, None))
+}

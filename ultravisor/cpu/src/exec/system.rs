@@ -1,0 +1,286 @@
+//! What leaves the CPU or changes its mode: ports, calls, clocks, control and model-specific
+//! registers. They end a block.
+
+use crate::bus::Bus;
+use crate::cpu::{Cpu, control, vector};
+use crate::exit::Exit;
+use crate::flags::bit;
+use crate::paging::{PHYSICAL_BITS, canonical};
+use crate::regs::Reg;
+use crate::uop::{Left, Uop};
+use crate::width::Width;
+
+/// An exit that is told once the instruction is done.
+pub(crate) fn call(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    cpu.leave_when_done(Exit::Call);
+    Ok(())
+}
+
+/// `hlt`.
+pub(crate) fn halt(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    privileged(cpu)?;
+    cpu.leave_when_done(Exit::Halt);
+    Ok(())
+}
+
+/// `pause`.
+pub(crate) fn pause(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    cpu.leave_when_done(Exit::Pause);
+    Ok(())
+}
+
+/// `ud2`, and what may not be executed.
+pub(crate) fn undefined(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    Err(cpu.raise(vector::INVALID_OPCODE, None))
+}
+
+/// What the engine does not implement.
+pub(crate) fn unsupported(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    Err(cpu.unsupported())
+}
+
+fn privileged(cpu: &mut Cpu) -> Result<(), Left> {
+    if cpu.cpl == 0 { Ok(()) } else { Err(cpu.raise(vector::PROTECTION, Some(0))) }
+}
+
+/// The answer to `exit`, which ends the run if there is none yet.
+fn answer(cpu: &mut Cpu, exit: Exit) -> Result<u64, Left> {
+    match cpu.supplied {
+        Some(value) => Ok(value),
+        None => Err(cpu.leave(exit)),
+    }
+}
+
+/// `rdtsc`.
+pub(crate) fn time_stamp(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    let value = answer(cpu, Exit::TimeStamp)?;
+    cpu.regs.gpr[Reg::Rax] = value & 0xffff_ffff;
+    cpu.regs.gpr[Reg::Rdx] = value >> 32;
+    Ok(())
+}
+
+/// `rdtscp`.
+pub(crate) fn time_stamp_and_cpu(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    time_stamp(cpu, bus, uop)?;
+    cpu.regs.gpr[Reg::Rcx] = u64::from(cpu.regs.tsc_aux);
+    Ok(())
+}
+
+/// The port: an immediate, or dx if that is negative.
+fn port(cpu: &Cpu, uop: &Uop) -> u16 {
+    if uop.small < 0 { cpu.regs.gpr[Reg::Rdx] as u16 } else { uop.small as u16 }
+}
+
+/// `in`.
+pub(crate) fn port_in<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    privileged(cpu)?;
+    let port = port(cpu, uop);
+    let value = answer(cpu, Exit::PortRead { port, bytes: (T::BITS / 8) as u8 })?;
+    T::set(&mut cpu.regs.gpr, Reg::Rax as u8, value);
+    Ok(())
+}
+
+/// `out`.
+pub(crate) fn port_out<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    privileged(cpu)?;
+    let value = T::get(&cpu.regs.gpr, Reg::Rax as u8) as u32;
+    let port = port(cpu, uop);
+    cpu.leave_when_done(Exit::PortWrite { port, bytes: (T::BITS / 8) as u8, value });
+    Ok(())
+}
+
+/// `cli`, `sti`.
+pub(crate) fn set_interrupts<const ON: bool>(
+    cpu: &mut Cpu,
+    _: &mut dyn Bus,
+    _: &Uop,
+) -> Result<(), Left> {
+    privileged(cpu)?;
+    cpu.system_flags &= !bit::IF;
+    cpu.system_flags |= if ON { bit::IF } else { 0 };
+    Ok(())
+}
+
+/// `invlpg`.
+pub(crate) fn invalidate_page(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    privileged(cpu)?;
+    let va = cpu.address(uop);
+    cpu.tlb.flush_page(va);
+    cpu.remapped = true;
+    Ok(())
+}
+
+/// `wbinvd`: caches are not modelled.
+pub(crate) fn write_back(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    privileged(cpu)
+}
+
+/// `mov r64, crN`.
+pub(crate) fn read_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    privileged(cpu)?;
+    let regs = &cpu.regs;
+    let value = match uop.src {
+        0 => regs.cr0,
+        2 => regs.cr2,
+        3 => regs.cr3,
+        4 => regs.cr4,
+        _ => return Err(cpu.unsupported()),
+    };
+    *cpu.regs.gpr.slot_mut(uop.dst) = value;
+    Ok(())
+}
+
+/// `mov crN, r64`. Leaving 64-bit mode, and modes that CPUID does not offer, are our limit.
+pub(crate) fn write_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    use control::{AM, EM, ET, MP, NE, OSFXSR, OSXMMEXCPT, PAE, PE, PG, PGE, TS, WP};
+    privileged(cpu)?;
+    let value = cpu.regs.gpr.slot(uop.src);
+    match uop.dst {
+        0 if value & (PE | PG) == PE | PG
+            && value & !(PE | MP | EM | TS | ET | NE | WP | AM | PG) == 0 =>
+        {
+            cpu.regs.cr0 = value | ET;
+        }
+        2 => cpu.regs.cr2 = value,
+        3 if value >> PHYSICAL_BITS == 0 => cpu.regs.cr3 = value,
+        4 if value & PAE != 0 && value & !(PAE | PGE | OSFXSR | OSXMMEXCPT) == 0 => {
+            cpu.regs.cr4 = value;
+        }
+        _ => return Err(cpu.unsupported()),
+    }
+    if uop.dst != 2 {
+        cpu.flush_all();
+    }
+    Ok(())
+}
+
+/// Model-specific registers that the engine has (SDM volume 4).
+mod msr {
+    pub const EFER: u32 = 0xc000_0080;
+    pub const FS_BASE: u32 = 0xc000_0100;
+    pub const GS_BASE: u32 = 0xc000_0101;
+    pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
+    pub const TSC_AUX: u32 = 0xc000_0103;
+}
+
+/// `rdmsr`.
+pub(crate) fn read_msr(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    privileged(cpu)?;
+    let value = match cpu.regs.gpr[Reg::Rcx] as u32 {
+        msr::EFER => cpu.regs.efer,
+        msr::FS_BASE => cpu.regs.fs_base(),
+        msr::GS_BASE => cpu.regs.gs_base(),
+        msr::KERNEL_GS_BASE => cpu.regs.kernel_gs_base,
+        msr::TSC_AUX => u64::from(cpu.regs.tsc_aux),
+        _ => return Err(cpu.unsupported()),
+    };
+    cpu.regs.gpr[Reg::Rax] = value & 0xffff_ffff;
+    cpu.regs.gpr[Reg::Rdx] = value >> 32;
+    Ok(())
+}
+
+/// `wrmsr`. #GP for a base that is not canonical.
+pub(crate) fn write_msr(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    use control::{LMA, LME, NXE, SCE};
+    privileged(cpu)?;
+    let gpr = &cpu.regs.gpr;
+    let value = (gpr[Reg::Rdx] << 32) | (gpr[Reg::Rax] & 0xffff_ffff);
+    let number = gpr[Reg::Rcx] as u32;
+    if matches!(number, msr::FS_BASE | msr::GS_BASE | msr::KERNEL_GS_BASE) && !canonical(value) {
+        return Err(cpu.raise(vector::PROTECTION, Some(0)));
+    }
+    match number {
+        msr::EFER if value & !(SCE | LME | LMA | NXE) == 0 && value & LME != 0 => {
+            cpu.regs.efer = value | LMA;
+            cpu.flush_all();
+        }
+        msr::FS_BASE => cpu.regs.set_fs_base(value),
+        msr::GS_BASE => cpu.regs.set_gs_base(value),
+        msr::KERNEL_GS_BASE => cpu.regs.kernel_gs_base = value,
+        msr::TSC_AUX => cpu.regs.tsc_aux = value as u32,
+        _ => return Err(cpu.unsupported()),
+    }
+    Ok(())
+}
+
+/// `swapgs`.
+pub(crate) fn swap_gs(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    privileged(cpu)?;
+    let old = cpu.regs.gs_base();
+    let new = core::mem::replace(&mut cpu.regs.kernel_gs_base, old);
+    cpu.regs.set_gs_base(new);
+    Ok(())
+}
+
+/// `lidt` (`INTERRUPTS`), `lgdt`. The tables are kept for who asks; exceptions do not use them.
+pub(crate) fn load_table<const INTERRUPTS: bool>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    uop: &Uop,
+) -> Result<(), Left> {
+    privileged(cpu)?;
+    let va = cpu.address(uop);
+    let mut bytes = [0; 10];
+    cpu.load_bytes(bus, va, &mut bytes)?;
+    let mut base = [0; 8];
+    base.copy_from_slice(&bytes[2..]);
+    let table = (u64::from_le_bytes(base), u16::from_le_bytes([bytes[0], bytes[1]]));
+    if INTERRUPTS {
+        cpu.regs.idtr = table;
+    } else {
+        cpu.regs.gdtr = table;
+    }
+    Ok(())
+}
+
+/// `sidt` (`INTERRUPTS`), `sgdt`.
+pub(crate) fn store_table<const INTERRUPTS: bool>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    uop: &Uop,
+) -> Result<(), Left> {
+    let va = cpu.address(uop);
+    let (base, limit) = if INTERRUPTS { cpu.regs.idtr } else { cpu.regs.gdtr };
+    let mut bytes = [0; 10];
+    bytes[..2].copy_from_slice(&limit.to_le_bytes());
+    bytes[2..].copy_from_slice(&base.to_le_bytes());
+    cpu.store_bytes(bus, va, &bytes)
+}
+
+/// What CPUID says: the baseline that is implemented, and nothing else.
+mod offered {
+    /// Leaf 1, edx: TSC, MSR, PAE, CX8, CMOV, CLFSH, FXSR, SSE, SSE2.
+    pub const BASE_EDX: u32 =
+        1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 15 | 1 << 19 | 1 << 24 | 1 << 25 | 1 << 26;
+    /// Leaf 1, ecx: CX16, and that a hypervisor is there.
+    pub const BASE_ECX: u32 = 1 << 13 | 1 << 31;
+    /// Leaf 0x8000_0001, edx: NX, 1 GiB pages, RDTSCP, long mode.
+    pub const EXTENDED_EDX: u32 = 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29;
+    /// Leaf 0x8000_0001, ecx: LAHF and SAHF in 64-bit mode.
+    pub const EXTENDED_ECX: u32 = 1;
+    /// CLFLUSH lines of 64 bytes, in units of 8.
+    pub const LINE: u32 = 8 << 8;
+    /// Nobody's vendor string, as ebx, edx, ecx spell it: "uvsim-x86-64".
+    pub const VENDOR: [u32; 3] =
+        [u32::from_le_bytes(*b"uvsi"), u32::from_le_bytes(*b"m-x8"), u32::from_le_bytes(*b"6-64")];
+    /// Family 15: as the first 64-bit processors.
+    pub const SIGNATURE: u32 = 15 << 8;
+}
+
+/// `cpuid` (SDM volume 2, CPUID). Leaves that are not offered read as zero.
+pub(crate) fn identify(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    let gpr = &mut cpu.regs.gpr;
+    let [eax, ebx, ecx, edx] = match gpr[Reg::Rax] as u32 {
+        0 => [1, offered::VENDOR[0], offered::VENDOR[2], offered::VENDOR[1]],
+        1 => [offered::SIGNATURE, offered::LINE, offered::BASE_ECX, offered::BASE_EDX],
+        0x8000_0000 => [0x8000_0008, 0, 0, 0],
+        0x8000_0001 => [0, 0, offered::EXTENDED_ECX, offered::EXTENDED_EDX],
+        0x8000_0008 => [PHYSICAL_BITS | 48 << 8, 0, 0, 0],
+        _ => [0; 4],
+    };
+    gpr[Reg::Rax] = u64::from(eax);
+    gpr[Reg::Rbx] = u64::from(ebx);
+    gpr[Reg::Rcx] = u64::from(ecx);
+    gpr[Reg::Rdx] = u64::from(edx);
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! The six arithmetic flags, computed when somebody asks (SDM volume 1, 3.4.3.1).
+//!
+//! An instruction leaves its operands and its result; most flags are overwritten unread.
+
+use crate::width::Width;
+
+/// Bits of RFLAGS.
+pub mod bit {
+    /// Carry.
+    pub const CF: u64 = 1;
+    /// Even parity of the low byte.
+    pub const PF: u64 = 1 << 2;
+    /// Carry out of bit 3.
+    pub const AF: u64 = 1 << 4;
+    /// Zero.
+    pub const ZF: u64 = 1 << 6;
+    /// Sign.
+    pub const SF: u64 = 1 << 7;
+    /// Single-step trap.
+    pub const TF: u64 = 1 << 8;
+    /// Interrupts enabled.
+    pub const IF: u64 = 1 << 9;
+    /// String instructions go down.
+    pub const DF: u64 = 1 << 10;
+    /// Signed overflow.
+    pub const OF: u64 = 1 << 11;
+    /// I/O privilege level, two bits.
+    pub const IOPL: u64 = 3 << 12;
+    /// Nested task.
+    pub const NT: u64 = 1 << 14;
+    /// Alignment check.
+    pub const AC: u64 = 1 << 18;
+    /// CPUID is there.
+    pub const ID: u64 = 1 << 21;
+    /// The six that arithmetic writes.
+    pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
+    /// Bit 1 reads as one.
+    pub const ALWAYS: u64 = 2;
+}
+
+/// What the last flag-writing instruction was, as far as its flags are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// `a` holds the flags.
+    Known,
+    Add,
+    Sub,
+    /// `and`, `or`, `xor`, `test`: CF and OF clear. AF is undefined; the silicon clears it.
+    Logic,
+    /// Like adding one, but CF is that of before, kept in `b`.
+    Inc,
+    /// Like subtracting one, but CF is that of before, kept in `b`.
+    Dec,
+}
+
+/// The arithmetic flags, not yet computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags {
+    a: u64,
+    b: u64,
+    result: u64,
+    origin: Origin,
+    bits: u8,
+}
+
+impl Flags {
+    pub const fn known(flags: u64) -> Self {
+        Self { a: flags & bit::ARITHMETIC, b: 0, result: 0, origin: Origin::Known, bits: 64 }
+    }
+
+    #[inline(always)]
+    const fn of<T: Width>(origin: Origin, a: u64, b: u64, result: u64) -> Self {
+        Self { a, b, result, origin, bits: T::BITS as u8 }
+    }
+
+    #[inline(always)]
+    pub const fn add<T: Width>(a: u64, b: u64, result: u64) -> Self {
+        Self::of::<T>(Origin::Add, a, b, result)
+    }
+
+    #[inline(always)]
+    pub const fn sub<T: Width>(a: u64, b: u64, result: u64) -> Self {
+        Self::of::<T>(Origin::Sub, a, b, result)
+    }
+
+    #[inline(always)]
+    pub const fn logic<T: Width>(result: u64) -> Self {
+        Self::of::<T>(Origin::Logic, 0, 0, result)
+    }
+
+    #[inline(always)]
+    pub const fn inc<T: Width>(result: u64, carry: bool) -> Self {
+        Self::of::<T>(Origin::Inc, 0, carry as u64, result)
+    }
+
+    #[inline(always)]
+    pub const fn dec<T: Width>(result: u64, carry: bool) -> Self {
+        Self::of::<T>(Origin::Dec, 0, carry as u64, result)
+    }
+
+    #[inline(always)]
+    fn top(&self, value: u64) -> bool {
+        (value >> (self.bits - 1)) & 1 != 0
+    }
+
+    #[inline(always)]
+    pub fn carry(&self) -> bool {
+        match self.origin {
+            Origin::Known => self.a & bit::CF != 0,
+            Origin::Add => self.result < self.a,
+            Origin::Sub => self.a < self.b,
+            Origin::Logic => false,
+            Origin::Inc | Origin::Dec => self.b != 0,
+        }
+    }
+
+    #[inline(always)]
+    pub fn zero(&self) -> bool {
+        match self.origin {
+            Origin::Known => self.a & bit::ZF != 0,
+            Origin::Add | Origin::Sub | Origin::Logic | Origin::Inc | Origin::Dec => {
+                self.result == 0
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn sign(&self) -> bool {
+        match self.origin {
+            Origin::Known => self.a & bit::SF != 0,
+            Origin::Add | Origin::Sub | Origin::Logic | Origin::Inc | Origin::Dec => {
+                self.top(self.result)
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn overflow(&self) -> bool {
+        let smallest = 1_u64 << (self.bits - 1);
+        match self.origin {
+            Origin::Known => self.a & bit::OF != 0,
+            Origin::Add => self.top((self.a ^ self.result) & (self.b ^ self.result)),
+            Origin::Sub => self.top((self.a ^ self.b) & (self.a ^ self.result)),
+            Origin::Logic => false,
+            Origin::Inc => self.result == smallest,
+            Origin::Dec => self.result == smallest - 1,
+        }
+    }
+
+    #[inline(always)]
+    pub fn parity(&self) -> bool {
+        match self.origin {
+            Origin::Known => self.a & bit::PF != 0,
+            Origin::Add | Origin::Sub | Origin::Logic | Origin::Inc | Origin::Dec => {
+                (self.result as u8).count_ones() & 1 == 0
+            }
+        }
+    }
+
+    fn adjust(&self) -> bool {
+        match self.origin {
+            Origin::Known => self.a & bit::AF != 0,
+            Origin::Add | Origin::Sub => (self.a ^ self.b ^ self.result) & 0x10 != 0,
+            Origin::Logic => false,
+            Origin::Inc => self.result & 15 == 0,
+            Origin::Dec => self.result & 15 == 15,
+        }
+    }
+
+    /// `a < b` as signed numbers: SF differs from OF.
+    #[inline(always)]
+    fn less(&self) -> bool {
+        if self.origin == Origin::Sub {
+            let shift = 64 - self.bits;
+            return ((self.a << shift) as i64) < ((self.b << shift) as i64);
+        }
+        self.sign() != self.overflow()
+    }
+
+    /// The flags as bits of RFLAGS.
+    pub fn bits(&self) -> u64 {
+        if self.origin == Origin::Known {
+            return self.a;
+        }
+        pack([
+            (self.carry(), bit::CF),
+            (self.parity(), bit::PF),
+            (self.adjust(), bit::AF),
+            (self.zero(), bit::ZF),
+            (self.sign(), bit::SF),
+            (self.overflow(), bit::OF),
+        ])
+    }
+
+    /// Whether condition `CONDITION` (0 to 15, as Jcc encodes it; SDM volume 1, appendix B) holds.
+    #[inline(always)]
+    pub fn holds<const CONDITION: u8>(&self) -> bool {
+        let positive = match CONDITION >> 1 {
+            0 => self.overflow(),
+            1 => self.carry(),
+            2 => self.zero(),
+            3 if self.origin == Origin::Sub => self.a <= self.b,
+            3 => self.carry() || self.zero(),
+            4 => self.sign(),
+            5 => self.parity(),
+            6 => self.less(),
+            _ => self.zero() || self.less(),
+        };
+        positive != (CONDITION & 1 != 0)
+    }
+}
+
+/// ORs the masks of those that hold.
+#[inline(always)]
+pub(crate) fn pack<const N: usize>(flags: [(bool, u64); N]) -> u64 {
+    flags.iter().fold(0, |bits, &(set, mask)| if set { bits | mask } else { bits })
+}
+
+/// ZF, SF and PF of `result`: what most instructions do with these three.
+#[inline(always)]
+pub(crate) fn zero_sign_parity<T: Width>(result: u64) -> u64 {
+    pack([
+        (result & T::MASK == 0, bit::ZF),
+        (result & T::SIGN != 0, bit::SF),
+        ((result as u8).count_ones() & 1 == 0, bit::PF),
+    ])
+}
+
+/// Evaluates an expression with a constant bound to condition `$code` (0 to 15).
+macro_rules! with_condition {
+    (@arms $code:expr, $name:ident, $value:expr, $($n:literal)*) => {
+        match $code {
+            $($n => { const $name: u8 = $n; $value })*
+            _ => { const $name: u8 = 15; $value }
+        }
+    };
+    ($code:expr, $name:ident => $value:expr) => {
+        with_condition!(@arms $code, $name, $value, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    };
+}
+pub(crate) use with_condition;

@@ -1,0 +1,323 @@
+//! The software TLB and the raw loads and stores: the engine's only unsafe code.
+//!
+//! A TLB entry maps a guest-virtual page straight to host memory. Reads, writes and fetches have
+//! sides of their own: a copy between two places a multiple of the TLB's reach apart would
+//! otherwise evict itself at every step, and a page that must not be written fast (it holds
+//! decoded code, or its dirty bit is clear) is simply absent from the write side.
+#![expect(unsafe_code, reason = "guest loads and stores through host pages; each block argued")]
+
+use crate::bus::HostPage;
+use core::ptr;
+use std::collections::BTreeMap;
+
+/// Bytes in a page.
+pub(crate) const PAGE: u64 = 4096;
+/// Bits of an address that are the offset in its page.
+pub(crate) const OFFSET: u64 = PAGE - 1;
+
+const ENTRIES: usize = 4096;
+/// The tag of an empty entry: no page starts at an odd address.
+const EMPTY: u64 = 1;
+/// A page with more TLB entries than this is forgotten by a scan of the whole TLB.
+const SLOTS_MAX: usize = 12;
+/// With more pages than this in the reverse map the TLB starts afresh.
+const FRAMES_MAX: usize = 1 << 16;
+
+/// Plain numbers of a size that one load or store has: any bit pattern is a value.
+pub(crate) trait Scalar: Copy + private::Sealed {}
+
+impl Scalar for u8 {}
+impl Scalar for u16 {}
+impl Scalar for u32 {}
+impl Scalar for u64 {}
+impl Scalar for u128 {}
+
+mod private {
+    /// Only the integers below: the unsafe code relies on every bit pattern being a value.
+    pub trait Sealed {}
+    impl Sealed for u8 {}
+    impl Sealed for u16 {}
+    impl Sealed for u32 {}
+    impl Sealed for u64 {}
+    impl Sealed for u128 {}
+}
+
+impl HostPage {
+    /// Copies bytes from `offset` on into `out`, as far as the page goes.
+    pub(crate) fn read(self, offset: u64, out: &mut [u8]) {
+        let (offset, bytes) = within(offset, out.len());
+        // SAFETY: `within` keeps both ends inside the page, which is valid for reads; `out` is
+        // a live exclusive reference, so it cannot be guest memory, to which none exist.
+        unsafe { ptr::copy_nonoverlapping(self.as_ptr().add(offset), out.as_mut_ptr(), bytes) }
+    }
+
+    /// Copies `data` to `offset`, as far as the page goes.
+    pub(crate) fn write(self, offset: u64, data: &[u8]) {
+        let (offset, bytes) = within(offset, data.len());
+        // SAFETY: as in `read`, with the page valid for writes.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), self.as_ptr().add(offset), bytes) }
+    }
+
+    /// Reads a page-table entry; the low three bits of `offset` do not count.
+    pub(crate) fn entry(self, offset: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.read(offset & OFFSET & !7, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Copies `bytes` bytes between two pages that may be the same; both ranges are cut at the
+    /// page's end. Overlap is the caller's business: the copy is as if through a buffer.
+    pub(crate) fn copy_to(self, offset: u64, to: Self, to_offset: u64, bytes: usize) {
+        let (offset, bytes) = within(offset, bytes);
+        let (to_offset, bytes) = within(to_offset, bytes);
+        // SAFETY: both ranges lie inside pages valid for reads and writes; `copy` allows overlap.
+        unsafe { ptr::copy(self.as_ptr().add(offset), to.as_ptr().add(to_offset), bytes) }
+    }
+
+    /// Fills with a repeated pattern of `pattern.len()` bytes, whole repetitions only.
+    pub(crate) fn fill(self, offset: u64, pattern: &[u8], bytes: usize) {
+        let (offset, bytes) = within(offset, bytes);
+        if let [byte] = *pattern {
+            // SAFETY: the range lies inside a page valid for writes.
+            unsafe { ptr::write_bytes(self.as_ptr().add(offset), byte, bytes) };
+            return;
+        }
+        let mut done = 0;
+        while !pattern.is_empty() && done + pattern.len() <= bytes {
+            self.write((offset + done) as u64, pattern);
+            done += pattern.len();
+        }
+    }
+}
+
+/// Cuts a range to what lies inside a page.
+fn within(offset: u64, bytes: usize) -> (usize, usize) {
+    let offset = (offset & OFFSET) as usize;
+    (offset, bytes.min(PAGE as usize - offset))
+}
+
+/// One mapping. `page` is a host page's first byte unless `tag` is [`EMPTY`].
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The guest-virtual page's address.
+    tag: u64,
+    page: *mut u8,
+}
+
+/// Which of the TLB's arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Read,
+    Write,
+    Fetch,
+    /// Pages that may be written but hold decoded code: stores look there first what they hit.
+    Guarded,
+}
+
+const SIDES: [Side; 4] = [Side::Read, Side::Write, Side::Fetch, Side::Guarded];
+
+struct Array {
+    entries: Box<[Entry; ENTRIES]>,
+    /// The guest-physical page number behind each entry, apart from what the fast path reads.
+    frames: Box<[u64; ENTRIES]>,
+}
+
+impl Array {
+    fn new() -> Self {
+        let empty = Entry { tag: EMPTY, page: ptr::null_mut() };
+        Self { entries: boxed(empty), frames: boxed(0) }
+    }
+}
+
+fn boxed<T: Copy>(value: T) -> Box<[T; ENTRIES]> {
+    match vec![value; ENTRIES].into_boxed_slice().try_into() {
+        Ok(array) => array,
+        Err(_) => Box::new([value; ENTRIES]),
+    }
+}
+
+const fn index(va: u64) -> usize {
+    (va / PAGE) as usize % ENTRIES
+}
+
+/// The TLB. Only present, permitted, canonical pages are ever in it.
+pub(crate) struct Tlb {
+    read: Array,
+    write: Array,
+    fetch: Array,
+    guarded: Array,
+    /// Where a guest-physical page is mapped. Stale slots are harmless: they are checked.
+    slots: BTreeMap<u64, Vec<(Side, u16)>>,
+}
+
+impl Tlb {
+    pub fn new() -> Self {
+        Self {
+            read: Array::new(),
+            write: Array::new(),
+            fetch: Array::new(),
+            guarded: Array::new(),
+            slots: BTreeMap::new(),
+        }
+    }
+
+    /// The host address of `T` at `va` if that entry maps all its bytes. A `T` that crosses into
+    /// the next page compares that page's address with an entry where it can never be.
+    #[inline(always)]
+    fn find<T>(array: &Array, va: u64) -> Option<*mut u8> {
+        let entry = &array.entries[index(va)];
+        let last = va.wrapping_add(size_of::<T>() as u64 - 1);
+        (entry.tag == last & !OFFSET).then(|| entry.page.wrapping_add((va & OFFSET) as usize))
+    }
+
+    /// Loads from `va`, or `None` if the read side does not map it.
+    #[inline(always)]
+    pub fn load<T: Scalar>(&self, va: u64) -> Option<T> {
+        // SAFETY: an entry whose tag is a page's address holds a `HostPage`, valid for reads of
+        // 4096 bytes; `find` says that all of `T` is inside; any bits are a `T`.
+        Self::find::<T>(&self.read, va).map(|at| unsafe { at.cast::<T>().read_unaligned() })
+    }
+
+    /// Loads from `va` through the write side: the first half of a read-modify-write.
+    #[inline(always)]
+    pub fn load_for_update<T: Scalar>(&self, va: u64) -> Option<T> {
+        // SAFETY: as in `load`.
+        Self::find::<T>(&self.write, va).map(|at| unsafe { at.cast::<T>().read_unaligned() })
+    }
+
+    /// Stores to `va`; `false`, and nothing stored, if the write side does not map it.
+    #[inline(always)]
+    pub fn store<T: Scalar>(&self, va: u64, value: T) -> bool {
+        let Some(at) = Self::find::<T>(&self.write, va) else {
+            return false;
+        };
+        // SAFETY: as in `load`, the page being valid for writes; no Rust reference to it exists.
+        unsafe { at.cast::<T>().write_unaligned(value) };
+        true
+    }
+
+    /// The host page that `side` maps at `va`, with its guest-physical page number.
+    pub fn page(&self, side: Side, va: u64) -> Option<(u64, HostPage)> {
+        let array = self.array(side);
+        let entry = array.entries[index(va)];
+        if entry.tag != va & !OFFSET {
+            return None;
+        }
+        let page = ptr::NonNull::new(entry.page)?;
+        // SAFETY: an entry with a page's tag was made from a `HostPage`, whose promise holds
+        // for as long as the CPU lives.
+        Some((array.frames[index(va)], unsafe { HostPage::new(page) }))
+    }
+
+    fn array(&self, side: Side) -> &Array {
+        match side {
+            Side::Read => &self.read,
+            Side::Write => &self.write,
+            Side::Fetch => &self.fetch,
+            Side::Guarded => &self.guarded,
+        }
+    }
+
+    fn array_mut(&mut self, side: Side) -> &mut Array {
+        match side {
+            Side::Read => &mut self.read,
+            Side::Write => &mut self.write,
+            Side::Fetch => &mut self.fetch,
+            Side::Guarded => &mut self.guarded,
+        }
+    }
+
+    /// Maps the page of `va`, guest-physical page `frame`, at host page `page`.
+    ///
+    /// A bus may back a page by something else once it is written (a zero page by a real one):
+    /// what other entries say about the frame is dropped if it differs.
+    pub fn fill(&mut self, side: Side, va: u64, frame: u64, page: HostPage) {
+        if self.slots.len() >= FRAMES_MAX {
+            self.flush();
+        }
+        if self.backed_elsewhere(frame, page) {
+            self.forget(frame, frame);
+        }
+        let at = index(va);
+        let array = self.array_mut(side);
+        array.entries[at] = Entry { tag: va & !OFFSET, page: page.as_ptr() };
+        array.frames[at] = frame;
+        let slots = self.slots.entry(frame).or_default();
+        let slot = (side, at as u16);
+        if slots.len() <= SLOTS_MAX && !slots.contains(&slot) {
+            slots.push(slot);
+        }
+    }
+
+    fn backed_elsewhere(&self, frame: u64, page: HostPage) -> bool {
+        self.slots.get(&frame).is_some_and(|slots| {
+            slots.len() > SLOTS_MAX
+                || slots.iter().any(|&(side, at)| {
+                    let array = self.array(side);
+                    let entry = array.entries[usize::from(at) % ENTRIES];
+                    entry.tag != EMPTY
+                        && array.frames[usize::from(at) % ENTRIES] == frame
+                        && entry.page != page.as_ptr()
+                })
+        })
+    }
+
+    /// Drops all entries for guest-physical pages `first` to `last`. Costs nothing to speak of
+    /// where none are mapped.
+    pub fn forget(&mut self, first: u64, last: u64) {
+        let known: Vec<u64> = self.slots.range(first..=last).map(|(&frame, _)| frame).collect();
+        for frame in known {
+            let slots = self.slots.remove(&frame).unwrap_or_default();
+            if slots.len() > SLOTS_MAX {
+                SIDES.iter().for_each(|&side| self.drop_everywhere(side, frame));
+            }
+            for (side, at) in slots {
+                self.drop_slot(side, usize::from(at), frame);
+            }
+        }
+    }
+
+    /// Drops the write side's entries for page `frame`: stores to it take the slow path from now.
+    pub fn forget_writes(&mut self, frame: u64) {
+        let Some(slots) = self.slots.get(&frame).cloned() else {
+            return;
+        };
+        if slots.len() > SLOTS_MAX {
+            self.drop_everywhere(Side::Write, frame);
+        }
+        for (side, at) in slots {
+            if side == Side::Write {
+                self.drop_slot(side, usize::from(at), frame);
+            }
+        }
+    }
+
+    fn drop_everywhere(&mut self, side: Side, frame: u64) {
+        (0..ENTRIES).for_each(|at| self.drop_slot(side, at, frame));
+    }
+
+    fn drop_slot(&mut self, side: Side, at: usize, frame: u64) {
+        let array = self.array_mut(side);
+        if array.frames[at % ENTRIES] == frame {
+            array.entries[at % ENTRIES].tag = EMPTY;
+        }
+    }
+
+    /// Drops what is mapped at `va` (INVLPG).
+    pub fn flush_page(&mut self, va: u64) {
+        for side in SIDES {
+            let entry = &mut self.array_mut(side).entries[index(va)];
+            if entry.tag == va & !OFFSET {
+                entry.tag = EMPTY;
+            }
+        }
+    }
+
+    /// Drops everything (a new CR3, new paging modes).
+    pub fn flush(&mut self) {
+        for side in SIDES {
+            self.array_mut(side).entries.iter_mut().for_each(|entry| entry.tag = EMPTY);
+        }
+        self.slots.clear();
+    }
+}

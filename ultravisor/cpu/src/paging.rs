@@ -1,0 +1,204 @@
+//! The 4-level page walk (SDM volume 3, 4.5 and 4.6).
+
+use crate::bus::{Access, Bus, HostPage, Page};
+use crate::cpu::{Cpu, control, vector};
+use crate::exit::Exit;
+use crate::mem::{OFFSET, PAGE, Side};
+use crate::uop::Left;
+use ultravisor_abi::Gpa;
+
+/// Physical-address bits, as CPUID leaf 0x8000_0008 says.
+pub(crate) const PHYSICAL_BITS: u32 = 48;
+
+/// Bits of a page-table entry (SDM volume 3, table 4-15 to 4-20).
+mod entry {
+    pub const PRESENT: u64 = 1;
+    pub const WRITABLE: u64 = 1 << 1;
+    pub const USER: u64 = 1 << 2;
+    pub const ACCESSED: u64 = 1 << 5;
+    pub const DIRTY: u64 = 1 << 6;
+    pub const LARGE: u64 = 1 << 7;
+    pub const NO_EXECUTE: u64 = 1 << 63;
+    /// Where the next table or the page is.
+    pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+}
+
+/// Bits of a page fault's error code (SDM volume 3, 4.7).
+mod error {
+    pub const PRESENT: u32 = 1;
+    pub const WRITE: u32 = 1 << 1;
+    pub const USER: u32 = 1 << 2;
+    pub const RESERVED: u32 = 1 << 3;
+    pub const FETCH: u32 = 1 << 4;
+}
+
+/// What a guest-virtual page is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// Memory: the guest-physical page number, and where it is.
+    Ram(u64, HostPage),
+    /// No memory; the guest-physical page number.
+    Mmio(u64),
+}
+
+impl Side {
+    /// What the bus is asked for.
+    pub(crate) fn access(self) -> Access {
+        match self {
+            Self::Read => Access::Read,
+            Self::Write | Self::Guarded => Access::Write,
+            Self::Fetch => Access::Fetch,
+        }
+    }
+}
+
+/// Whether bits 63 to 47 are equal.
+pub(crate) const fn canonical(va: u64) -> bool {
+    (((va << 16) as i64) >> 16) as u64 == va
+}
+
+/// The entries used by a walk, to have their accessed and dirty bits set when it has succeeded.
+struct Trail {
+    tables: [(u64, u64); 4],
+    length: usize,
+}
+
+impl Cpu {
+    /// Where the page of `va` is, for `side`: from the TLB, or by a walk that then fills it.
+    pub(crate) fn translate(
+        &mut self,
+        bus: &mut dyn Bus,
+        va: u64,
+        side: Side,
+    ) -> Result<Place, Left> {
+        if let Some((frame, page)) = self.tlb.page(side, va) {
+            return Ok(Place::Ram(frame, page));
+        }
+        if side == Side::Write
+            && let Some((frame, page)) = self.tlb.page(Side::Guarded, va)
+        {
+            if !self.code.holds(frame) {
+                self.tlb.fill(side, va, frame, page);
+            }
+            return Ok(Place::Ram(frame, page));
+        }
+        if !canonical(va) {
+            return Err(self.non_canonical());
+        }
+        let access = side.access();
+        let gpa = self.walk(bus, va, access)?;
+        let frame = gpa / PAGE;
+        match bus.page(Gpa(gpa & !OFFSET), access) {
+            Page::Mmio => Ok(Place::Mmio(frame)),
+            Page::Away => Err(self.leave(Exit::Memory { gpa: Gpa(gpa), access })),
+            Page::Ram(page) => {
+                let guarded = side == Side::Write && self.code.holds(frame);
+                let side = if guarded { Side::Guarded } else { side };
+                self.tlb.fill(side, va, frame, page);
+                Ok(Place::Ram(frame, page))
+            }
+        }
+    }
+
+    /// The guest-physical address of `va`, permissions checked, accessed and dirty bits set.
+    fn walk(&mut self, bus: &mut dyn Bus, va: u64, access: Access) -> Result<u64, Left> {
+        let mut table = self.regs.cr3 & entry::ADDRESS;
+        let mut rights = entry::WRITABLE | entry::USER;
+        let mut no_execute = 0;
+        let mut trail = Trail { tables: [(0, 0); 4], length: 0 };
+        for level in (1..=4_u32).rev() {
+            let shift = 12 + 9 * (level - 1);
+            let at = table + ((va >> shift) & 0x1ff) * 8;
+            let found = self.table_page(bus, at, Access::Read)?.entry(at);
+            if found & entry::PRESENT == 0 {
+                return Err(self.page_fault(va, access, 0));
+            }
+            if self.reserved_set(found, level) {
+                return Err(self.page_fault(va, access, error::PRESENT | error::RESERVED));
+            }
+            trail.tables[trail.length] = (at, found);
+            trail.length += 1;
+            rights &= found;
+            no_execute |= found & entry::NO_EXECUTE;
+            if level == 1 || found & entry::LARGE != 0 {
+                if !self.permitted(rights, no_execute, access) {
+                    return Err(self.page_fault(va, access, error::PRESENT));
+                }
+                self.mark(bus, &trail, access)?;
+                let inside = (1 << shift) - 1;
+                return Ok((found & entry::ADDRESS & !inside) | (va & inside));
+            }
+            table = found & entry::ADDRESS;
+        }
+        Err(self.unsupported())
+    }
+
+    /// Whether `found` has a bit set that must be clear at `level` (SDM volume 3, 4.5.4).
+    fn reserved_set(&self, found: u64, level: u32) -> bool {
+        let mut reserved = entry::ADDRESS & !((1 << PHYSICAL_BITS) - 1);
+        if self.regs.efer & control::NXE == 0 {
+            reserved |= entry::NO_EXECUTE;
+        }
+        let large = found & entry::LARGE != 0;
+        reserved |= match (level, large) {
+            (4, true) => entry::LARGE,
+            (3, true) => 0x3fff_e000,
+            (2, true) => 0x001f_e000,
+            _ => 0,
+        };
+        found & reserved != 0
+    }
+
+    fn permitted(&self, rights: u64, no_execute: u64, access: Access) -> bool {
+        let user = self.cpl == 3;
+        if user && rights & entry::USER == 0 {
+            return false;
+        }
+        match access {
+            Access::Read => true,
+            Access::Fetch => no_execute == 0,
+            Access::Write => {
+                let obeys = user || self.regs.cr0 & control::WP != 0;
+                rights & entry::WRITABLE != 0 || !obeys
+            }
+        }
+    }
+
+    /// Sets accessed bits along the trail, and the dirty bit of its last entry for a write.
+    fn mark(&mut self, bus: &mut dyn Bus, trail: &Trail, access: Access) -> Result<(), Left> {
+        for (i, &(at, found)) in trail.tables[..trail.length].iter().enumerate() {
+            let last = i + 1 == trail.length;
+            let dirty = if last && access == Access::Write { entry::DIRTY } else { 0 };
+            let wanted = found | entry::ACCESSED | dirty;
+            if wanted != found {
+                let page = self.table_page(bus, at, Access::Write)?;
+                page.write(at & OFFSET, &wanted.to_le_bytes());
+                self.note_store(at / PAGE, at & OFFSET, 8);
+            }
+        }
+        Ok(())
+    }
+
+    /// The host page of a page-table entry at guest-physical `at`.
+    fn table_page(&mut self, bus: &mut dyn Bus, at: u64, access: Access) -> Result<HostPage, Left> {
+        match bus.page(Gpa(at & !OFFSET), access) {
+            Page::Ram(page) => Ok(page),
+            Page::Away => Err(self.leave(Exit::Memory { gpa: Gpa(at), access })),
+            // Page tables in a device are nothing that a guest means.
+            Page::Mmio => Err(self.unsupported()),
+        }
+    }
+
+    fn page_fault(&mut self, va: u64, access: Access, cause: u32) -> Left {
+        let write = if access == Access::Write { error::WRITE } else { 0 };
+        let user = if self.cpl == 3 { error::USER } else { 0 };
+        let told = access == Access::Fetch && self.regs.efer & control::NXE != 0;
+        let fetch = if told { error::FETCH } else { 0 };
+        self.regs.cr2 = va;
+        self.leave(Exit::Exception {
+            vector: vector::PAGE_FAULT,
+            error: Some(cause | write | user | fetch),
+            address: Some(va),
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! The loop over blocks: budgets, breakpoints, and what ends a run.
+
+use crate::blocks::{Block, BlockId};
+use crate::bus::Bus;
+use crate::cpu::{Cpu, Edge, Progress, control};
+use crate::decode;
+use crate::exit::Exit;
+use crate::mem::{OFFSET, PAGE, Side};
+use crate::paging::Place;
+use crate::uop::{Left, Uop, note};
+
+impl Cpu {
+    /// Runs until something needs the machine, for at most `units` work units, and for exactly
+    /// so many if it ends with [`Exit::Budget`].
+    pub fn run(&mut self, bus: &mut dyn Bus, units: u64) -> Exit {
+        // Blocks are borrowed while handlers change the rest of the CPU.
+        let mut blocks = core::mem::take(&mut self.blocks);
+        let exit = self.run_blocks(&mut blocks, bus, units);
+        self.blocks = blocks;
+        match exit {
+            Exit::Unsupported { .. } => self.unsupported_bytes(bus),
+            _ => exit,
+        }
+    }
+
+    fn run_blocks(
+        &mut self,
+        blocks: &mut crate::blocks::Blocks,
+        bus: &mut dyn Bus,
+        units: u64,
+    ) -> Exit {
+        let mut remaining = units;
+        if !self.in_64_bit_mode() {
+            return Exit::Unsupported { bytes: [0; 15], length: 0 };
+        }
+        loop {
+            if remaining == 0 {
+                return Exit::Budget;
+            }
+            let done = if self.alone() {
+                self.step_one(bus, remaining)
+            } else if self.breakpoints.contains(&self.regs.rip) {
+                self.passing = Some(self.regs.rip);
+                return Exit::Breakpoint;
+            } else {
+                self.run_chain(blocks, bus, remaining)
+            };
+            remaining -= done.units.min(remaining);
+            for (frame, _) in core::mem::take(&mut self.code_hit) {
+                blocks.forget(frame, frame, &mut self.code);
+            }
+            if core::mem::take(&mut self.remapped) {
+                blocks.next_epoch();
+            }
+            if let Some(exit) = self.take_stop() {
+                return exit;
+            }
+        }
+    }
+
+    fn in_64_bit_mode(&self) -> bool {
+        self.regs.efer & control::LMA != 0 && self.regs.cr0 & control::PG != 0
+    }
+
+    /// Whether the next instruction is to be executed by itself: it has an answer waiting, or
+    /// its breakpoint has been reported.
+    fn alone(&mut self) -> bool {
+        if self.passing.is_some_and(|va| va != self.regs.rip) {
+            self.passing = None;
+        }
+        self.supplied.is_some() || self.passing.is_some()
+    }
+
+    /// Executes block after block until the budget does not cover the next one whole, or
+    /// something wants to leave.
+    fn run_chain(
+        &mut self,
+        blocks: &mut crate::blocks::Blocks,
+        bus: &mut dyn Bus,
+        units: u64,
+    ) -> Progress {
+        let mut sum = Progress::default();
+        let mut known = blocks.jump(self.regs.rip);
+        loop {
+            let id = match known {
+                Some(id) => id,
+                None => match self.look_up(blocks, bus) {
+                    Ok(id) => id,
+                    Err(Left) => return sum,
+                },
+            };
+            let Some(block) = blocks.block(id) else {
+                return sum;
+            };
+            let remaining = units - sum.units;
+            if block.count > remaining {
+                let part = self.run_part(block, bus, remaining);
+                return sum.plus(part);
+            }
+            self.block_va = block.va;
+            self.regs.rip = block.end;
+            self.edge = Edge::Through;
+            self.progress = Progress { units: block.count, instructions: block.count };
+            self.allowed = remaining;
+            if let Some((first, rest)) = block.uops.split_first() {
+                (first.run)(self, bus, first, rest);
+            }
+            self.total = self.total.plus(self.progress);
+            sum = sum.plus(self.progress);
+            if self.must_leave() || self.remapped || sum.units >= units {
+                return sum;
+            }
+            let edge = self.edge as usize;
+            known = blocks.linked(block, edge);
+            if known.is_none() {
+                known = self.follow(blocks, bus, id, edge);
+                if known.is_none() {
+                    return sum;
+                }
+            }
+        }
+    }
+
+    /// The block at `rip`, coming from block `from` by `edge`; links them where that may be.
+    #[inline]
+    fn follow(
+        &mut self,
+        blocks: &mut crate::blocks::Blocks,
+        bus: &mut dyn Bus,
+        from: BlockId,
+        edge: usize,
+    ) -> Option<BlockId> {
+        let rip = self.regs.rip;
+        if edge == Edge::Indirect as usize
+            && let Some(id) = blocks.jump(rip)
+        {
+            return Some(id);
+        }
+        if !self.breakpoints.is_empty() && self.breakpoints.contains(&rip) {
+            return None;
+        }
+        let epoch = blocks.epoch();
+        let id = match blocks.jump(rip) {
+            Some(id) => id,
+            None => self.look_up(blocks, bus).ok()?,
+        };
+        let lasting = blocks.block(id).is_some_and(|block| block.second.is_none());
+        if epoch == blocks.epoch() && lasting {
+            blocks.link(from, edge, id);
+        }
+        Some(id)
+    }
+
+    /// The block at `rip`, from the cache by physical page, or decoded now.
+    #[cold]
+    fn look_up(
+        &mut self,
+        blocks: &mut crate::blocks::Blocks,
+        bus: &mut dyn Bus,
+    ) -> Result<BlockId, Left> {
+        let va = self.regs.rip;
+        let frame = match self.translate(bus, va, Side::Fetch)? {
+            Place::Ram(frame, _) => frame,
+            Place::Mmio(_) => return Err(self.unsupported()),
+        };
+        if let Some(id) = blocks.find(frame, va) {
+            match blocks.block(id).and_then(|block| block.second) {
+                None => {
+                    blocks.remember(va, id);
+                    return Ok(id);
+                }
+                Some(second) => {
+                    let behind = (va & !OFFSET).wrapping_add(PAGE);
+                    if let Place::Ram(now, _) = self.translate(bus, behind, Side::Fetch)?
+                        && now == second
+                    {
+                        return Ok(id);
+                    }
+                    blocks.forget(frame, frame, &mut self.code);
+                }
+            }
+        }
+        let block = decode::block(self, bus, va)?;
+        let second = block.second;
+        let id = blocks.insert(block, &mut self.code);
+        self.tlb.forget_writes(frame);
+        match second {
+            Some(second) => self.tlb.forget_writes(second),
+            None => blocks.remember(va, id),
+        }
+        Ok(id)
+    }
+
+    /// Executes as much of `block` as `units` cover: a prefix that ends where the flags are
+    /// precise, or else one instruction by itself.
+    fn run_part(&mut self, block: &Block, bus: &mut dyn Bus, units: u64) -> Progress {
+        let covered = |uop: &Uop| u64::from(uop.before) + u64::from(uop.count()) <= units;
+        let fits = block.uops.partition_point(covered);
+        let end = (1..=fits).rev().find(|&end| {
+            block
+                .uops
+                .get(end)
+                .is_some_and(|uop| uop.noted(note::EXACT) && u64::from(uop.before) <= units)
+                && !block.uops[end - 1].noted(note::PREPARES)
+        });
+        let Some((end, behind)) = end.and_then(|end| Some((end, block.uops.get(end)?))) else {
+            return self.step_one(bus, units);
+        };
+        let count = u64::from(behind.before);
+        self.block_va = block.va;
+        self.regs.rip = block.va.wrapping_add(u64::from(behind.at));
+        self.execute(bus, &block.uops[..end], count, units)
+    }
+
+    /// Executes the instruction at `rip` alone, decoded for this once.
+    fn step_one(&mut self, bus: &mut dyn Bus, units: u64) -> Progress {
+        let Ok(block) = decode::single(self, bus, self.regs.rip) else {
+            return Progress::default();
+        };
+        self.block_va = block.va;
+        self.regs.rip = block.end;
+        let progress = self.execute(bus, &block.uops, 1, units);
+        if progress.instructions > 0 {
+            self.supplied = None;
+            self.passing = None;
+        }
+        progress
+    }
+
+    fn execute(&mut self, bus: &mut dyn Bus, uops: &[Uop], count: u64, units: u64) -> Progress {
+        self.edge = Edge::Through;
+        self.progress = Progress { units: count, instructions: count };
+        self.allowed = units;
+        if let Some((first, rest)) = uops.split_first() {
+            (first.run)(self, bus, first, rest);
+        }
+        self.total = self.total.plus(self.progress);
+        self.progress
+    }
+
+    /// The bytes at `rip`, as far as they can be fetched without an effect on the run.
+    fn unsupported_bytes(&mut self, bus: &mut dyn Bus) -> Exit {
+        let (bytes, fetched) = decode::bytes_at(self, bus, self.regs.rip);
+        self.take_stop();
+        Exit::Unsupported { bytes, length: decode::length_of(&bytes[..fetched]) }
+    }
+}
+
+impl Progress {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        Self {
+            units: self.units + other.units,
+            instructions: self.instructions + other.instructions,
+        }
+    }
+}
