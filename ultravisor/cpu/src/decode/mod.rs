@@ -5,6 +5,7 @@ mod flow;
 mod liveness;
 mod misc;
 mod operand;
+mod sse;
 
 use crate::blocks::{Block, UOPS_MAX};
 use crate::bus::Bus;
@@ -112,6 +113,7 @@ pub fn supports(instruction: &Instruction) -> bool {
 fn lower(instruction: &Instruction) -> Option<Lowered> {
     arith::lower(instruction)
         .or_else(|| flow::lower(instruction))
+        .or_else(|| sse::lower(instruction))
         .or_else(|| misc::lower(instruction))
 }
 

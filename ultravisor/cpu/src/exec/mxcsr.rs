@@ -99,6 +99,12 @@ impl Mxcsr {
         if bits & !Self::MASK == 0 { Some(Self(bits)) } else { None }
     }
 
+    /// `bits` without those that do not exist.
+    #[must_use]
+    pub const fn existing(bits: u32) -> Self {
+        Self(bits & Self::MASK)
+    }
+
     /// What `stmxcsr` stores.
     #[must_use]
     pub const fn bits(self) -> u32 {

@@ -24,11 +24,12 @@ fn operand(seeded: &mut Seeded) -> u128 {
     out
 }
 
-/// A shift count: mostly about the lanes' widths, at times with high bits that must count too.
+/// A shift count: mostly about the lanes' widths; at times with one high bit that must count too,
+/// and always with an upper quadword that must not.
 fn count(seeded: &mut Seeded) -> u128 {
     let small = u128::from(seeded.below(70));
-    let high = if seeded.below(8) == 0 { seeded.register() << 7 } else { seeded.register() << 64 };
-    small | high
+    let high = if seeded.below(4) == 0 { 1 << (7 + seeded.below(57)) } else { 0 };
+    seeded.register() << 64 | high | small
 }
 
 /// Runs `op xmm0, xmm1` on both sides.

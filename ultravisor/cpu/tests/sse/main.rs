@@ -3,10 +3,13 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod floating;
+mod forms;
+mod guest;
 mod integer;
 mod operands;
 mod silicon;
 
+#[expect(dead_code, reason = "the engine uses more of it than the tests by function do")]
 #[path = "../../src/exec"]
 mod exec {
     pub mod mxcsr;
