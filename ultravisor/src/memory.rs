@@ -12,6 +12,7 @@ use crate::unit_map::UnitMap;
 use crate::view::{Actor, View, view};
 use sha2::{Digest, Sha256};
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 use ultravisor_abi::{Gfn, Gpa, UStatus, UnitSize};
 
@@ -70,12 +71,16 @@ impl Memory {
     /// Memory as `config` says, all normal and zero.
     ///
     /// # Errors
-    /// What the operating system says when it refuses the mappings.
+    /// RAM that is not as [`Config`] says; what the operating system says when it refuses the
+    /// mappings.
     pub(crate) fn new(config: &Config, svm_id: u64) -> io::Result<Self> {
-        let end = config.ram.iter().map(|range| range.start.0 + range.bytes).max().unwrap_or(0);
+        if !config.ram_is_sound() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "RAM ranges are not sound"));
+        }
+        let end = config.ram.last().map_or(Gpa(0), RamRange::end);
         Ok(Self {
-            frames: Frames::new(Gpa(end), config.unit)?,
-            units: UnitMap::new(end / config.unit.bytes()),
+            frames: Frames::new(end, config.unit)?,
+            units: UnitMap::new(config.unit.gfn(end).0),
             untouched: PageState::Normal,
             sealer: Sealer::new(svm_id, config.seed),
             seals: config.platform.seals(),
@@ -115,13 +120,30 @@ impl Memory {
         self.units.iter().map(|(gfn, unit)| (gfn, unit.state))
     }
 
+    /// As [`Self::touched`], for the units in `units`.
+    pub(crate) fn touched_in(&self, units: Range<u64>) -> impl Iterator<Item = (Gfn, PageState)> {
+        self.units.range(units).map(|(gfn, unit)| (gfn, unit.state))
+    }
+
     /// Every unit that anybody ever wrote, in ascending order.
     pub(crate) fn written(&self) -> Vec<Gfn> {
         self.units.iter().filter(|(_, unit)| unit.written).map(|(gfn, _)| gfn).collect()
     }
 
-    /// Notes that somebody (the guest, a device, the loader) writes this unit.
+    /// Whether every written unit was taken in. One that was not would become zero, and nobody
+    /// would know.
+    pub(crate) fn all_written_are_in(&self) -> bool {
+        self.units.iter().all(|(_, unit)| !unit.written || unit.state != PageState::Normal)
+    }
+
+    /// Notes that somebody (the guest, a device, the loader) writes this unit. What is not RAM has
+    /// no pages to note.
     pub fn note_write(&mut self, gfn: Gfn) {
+        if gfn.0 > self.unit.gfn(Gpa(u64::MAX)).0
+            || !self.is_ram(self.unit.start(gfn), self.unit.bytes())
+        {
+            return;
+        }
         if let Some(unit) = self.units.entry(gfn, Unit::new(self.untouched)) {
             unit.written = true;
         }
@@ -129,7 +151,8 @@ impl Memory {
 
     /// What the guest's CPU finds at the 4 KiB page `page`, for a load or fetch, or for a store.
     pub fn guest_page(&mut self, page: Gpa, write: bool) -> GuestPage {
-        if !self.is_ram(page, 4096) {
+        // An unaligned "page" could reach into the next unit, whose state is another.
+        if !page.0.is_multiple_of(4096) || !self.is_ram(page, 4096) {
             return GuestPage::NotRam;
         }
         let gfn = self.unit.gfn(page);
@@ -229,22 +252,21 @@ impl Memory {
     /// Undoes what a transient VM took in.
     pub(crate) fn init_abort(&mut self) {
         for (gfn, _) in self.touched().collect::<Vec<_>>() {
-            self.apply(gfn, PageOp::InitAbort).expect("a transient VM has normal and secure units");
+            self.apply(gfn, PageOp::InitAbort).expect("a transient VM shares nothing");
         }
     }
 
-    /// Measures all secure units that were written: (how many, SHA-256).
+    /// Measures all units that were written: (how many, SHA-256). A unit that the host touched
+    /// after it was taken in is paged out by now; its parked secure unit is what was sealed, and
+    /// what it must unseal to.
     pub(crate) fn measure(&mut self) -> (u64, [u8; 32]) {
         let mut hash = Sha256::new();
-        let mut units = 0;
-        for gfn in self.written() {
-            if self.state(gfn) == PageState::Secure {
-                hash.update(self.unit.start(gfn).0.to_le_bytes());
-                hash.update(&*self.frames.secure_unit(gfn));
-                units += 1;
-            }
+        let written = self.written();
+        for gfn in &written {
+            hash.update(self.unit.start(*gfn).0.to_le_bytes());
+            hash.update(&*self.frames.secure_unit(*gfn));
         }
-        (units, hash.finalize().into())
+        (written.len() as u64, hash.finalize().into())
     }
 
     /// Does to the bytes what the table says, and says how many they were.
@@ -261,6 +283,7 @@ impl Memory {
                 let (normal, secure) = self.frames.both_units(gfn);
                 normal.copy_from_slice(secure);
                 secure.fill(0);
+                self.set_seal(gfn, None);
             }
             Effect::Seal => return Ok(self.seal(gfn)),
             Effect::Unseal => return self.unseal(gfn),

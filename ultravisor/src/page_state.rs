@@ -97,7 +97,7 @@ pub enum PageOp {
     TakeIn,
     /// The VM becomes secure: what was never taken in is secure now, and zero.
     InitDone,
-    /// UV_ESM failed: the transient VM is a normal one again.
+    /// UV_ESM failed, or the hypervisor ended it: the transient VM is a normal one again.
     InitAbort,
     /// UV_SHARE_PAGE, before the hypervisor is asked.
     ShareBegin,
@@ -121,7 +121,7 @@ pub enum PageOp {
     PageOut,
     /// UV_PAGE_INVAL.
     Inval,
-    /// UV_SVM_TERMINATE, or the ultravisor aborts the VM.
+    /// UV_SVM_TERMINATE of a secure VM, or the ultravisor aborts it.
     Terminate,
 }
 
@@ -177,8 +177,8 @@ pub enum Effect {
     Take,
     /// The secure unit counts as zero from now on; nothing is copied or walked.
     Fresh,
-    /// Copy secure to normal memory and zero the secure unit. Only for a transient VM: it has run
-    /// no code since its bytes came from there.
+    /// Copy secure to normal memory and zero the secure unit; drop tag and nonce. Only for a
+    /// transient VM: it has run no code since its bytes came from there.
     Restore,
     /// Encrypt the secure unit into normal memory; keep tag and nonce.
     Seal,
@@ -249,16 +249,19 @@ pub const fn next(from: PageState, op: PageOp) -> Result<Step, UStatus> {
     match (from, op) {
         // Becoming secure. A unit may be taken in twice; the later copy counts.
         (Normal | Secure, TakeIn)   => to(Secure, Take),
-        (PagedOut | Shared | SharedInv | HvSharing | HvShared | HvSharedInv | HvUnsharing
-            | HvUnsharingInv | HvUnshared, TakeIn) => Err(UStatus::P2),
+        // The host touched it after it was taken in.
+        (PagedOut, TakeIn)          => to(Secure, Unseal),
+        (Shared | SharedInv | HvSharing | HvShared | HvSharedInv | HvUnsharing | HvUnsharingInv
+            | HvUnshared, TakeIn)   => Err(UStatus::P2),
         (Normal, InitDone)          => to(Secure, Fresh),
         (Secure | PagedOut | Shared | SharedInv | HvSharing | HvShared | HvSharedInv | HvUnsharing
             | HvUnsharingInv | HvUnshared, InitDone) => to(from, Keep),
-        // Nobody shares or pages out while the VM is transient.
+        // A transient VM shares nothing, but KVM's H_SVM_INIT_ABORT pages out all that was taken
+        // in: the parked unit is what comes back, whatever the host did to the ciphertext.
         (Normal, InitAbort)         => to(Normal, Keep),
-        (Secure, InitAbort)         => to(Normal, Restore),
-        (PagedOut | Shared | SharedInv | HvSharing | HvShared | HvSharedInv | HvUnsharing
-            | HvUnsharingInv | HvUnshared, InitAbort) => Err(UStatus::P2),
+        (Secure | PagedOut, InitAbort) => to(Normal, Restore),
+        (Shared | SharedInv | HvSharing | HvShared | HvSharedInv | HvUnsharing | HvUnsharingInv
+            | HvUnshared, InitAbort) => Err(UStatus::P2),
 
         // Sharing, in two phases. Sharing what is shared changes nothing and does not zero it
         // (the ABI document zeroes it again).

@@ -1,5 +1,6 @@
 //! What differs between platforms, and how one ultravisor is configured.
 
+use crate::frames::NORMAL_BASE;
 use ultravisor_abi::{Gpa, UnitSize};
 
 /// Which ultravisor there is.
@@ -54,10 +55,14 @@ pub struct RamRange {
 }
 
 impl RamRange {
+    /// Its end (exclusive). A range past the address space ends with it.
+    pub const fn end(&self) -> Gpa {
+        Gpa(self.start.0.saturating_add(self.bytes))
+    }
+
     /// Whether the whole of `bytes` bytes at `gpa` lies inside.
     pub fn holds(&self, gpa: Gpa, bytes: u64) -> bool {
-        gpa.0 >= self.start.0
-            && gpa.0.checked_add(bytes).is_some_and(|end| end <= self.start.0 + self.bytes)
+        gpa.0 >= self.start.0 && gpa.0.checked_add(bytes).is_some_and(|end| end <= self.end().0)
     }
 }
 
@@ -76,4 +81,19 @@ pub struct Config {
     pub on_tamper: OnTamper,
     /// How much secure memory there is, in bytes: registering slots beyond it is refused.
     pub secure_bytes: u64,
+}
+
+impl Config {
+    /// Whether RAM is as [`Config::ram`] and [`RamRange`] say, and below the real addresses that
+    /// the two memories have.
+    pub(crate) fn ram_is_sound(&self) -> bool {
+        let whole = |bytes: u64| bytes.is_multiple_of(self.unit.bytes());
+        let sound = |range: &RamRange| {
+            range.bytes > 0
+                && whole(range.start.0)
+                && whole(range.bytes)
+                && range.end().0 <= NORMAL_BASE
+        };
+        self.ram.iter().all(sound) && self.ram.is_sorted_by(|a, b| a.end() <= b.start)
+    }
 }

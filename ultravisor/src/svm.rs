@@ -9,7 +9,7 @@ pub enum Life {
     Transient,
     /// Protected.
     Secure,
-    /// Was protected; its vCPU never runs again. KVM's table writes *normal* here, because it
+    /// Was secure; its vCPU never runs again. KVM's table writes *normal* here, because it
     /// reboots another VM in the same structure; here a run has one boot.
     Terminated,
 }
@@ -59,7 +59,8 @@ pub const fn next_life(from: Life, op: LifeOp) -> Option<Life> {
         (Transient,  InitStart) => None,
         (Transient,  InitDone)  => Some(Secure),
         (Transient,  InitAbort) => Some(Normal),
-        (Transient,  Terminate) => Some(Terminated),
+        // KVM ends H_SVM_INIT_ABORT by UV_SVM_TERMINATE, and the guest goes on as a normal VM.
+        (Transient,  Terminate) => Some(Normal),
 
         (Secure,     InitStart | InitDone | InitAbort) => None,
         (Secure,     Terminate) => Some(Terminated),

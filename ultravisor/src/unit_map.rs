@@ -1,9 +1,10 @@
 //! A value for each unit of guest memory: two levels, lazy, so that cost follows the units
 //! touched and never the size of the partition.
 
+use std::ops::Range;
 use ultravisor_abi::Gfn;
 
-/// Units per second-level block: 4 bytes of first level stand for 2 MiB of 4 KiB units.
+/// Units per second-level block: 8 bytes of first level stand for 2 MiB of 4 KiB units.
 const BLOCK: usize = 512;
 
 /// A map from units to `T`; what was never set has no value.
@@ -35,13 +36,24 @@ impl<T: Clone> UnitMap<T> {
 
     /// Every unit that has a value, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (Gfn, &T)> {
-        self.blocks.iter().enumerate().flat_map(|(b, block)| {
-            block.iter().flat_map(move |values| {
-                values.iter().enumerate().filter_map(move |(s, value)| {
-                    value.as_ref().map(|value| (Gfn((b * BLOCK + s) as u64), value))
+        self.range(0..u64::MAX)
+    }
+
+    /// Every unit in `units` that has a value, in ascending order. Costs nothing for units in
+    /// blocks that were never used.
+    pub fn range(&self, units: Range<u64>) -> impl Iterator<Item = (Gfn, &T)> {
+        let (first, _) = place(Gfn(units.start));
+        let (last, _) = place(Gfn(units.end));
+        let blocks = first.min(self.blocks.len())..last.saturating_add(1).min(self.blocks.len());
+        let used = blocks.clone().zip(&self.blocks[blocks]);
+        used.filter_map(|(b, block)| Some((b, block.as_ref()?)))
+            .flat_map(|(b, block)| {
+                let values = block.iter().enumerate();
+                values.filter_map(move |(s, value)| {
+                    Some((Gfn((b * BLOCK + s) as u64), value.as_ref()?))
                 })
             })
-        })
+            .filter(move |(gfn, _)| units.contains(&gfn.0))
     }
 }
 
@@ -64,6 +76,21 @@ mod tests {
         assert_eq!(map.get(Gfn(513)), None);
         let set: Vec<u64> = map.iter().map(|(gfn, _)| gfn.0).collect();
         assert_eq!(set, [0, 511, 512, 1999]);
+    }
+
+    #[test]
+    fn a_range_gives_what_lies_in_it() {
+        let mut map = UnitMap::new(2000);
+        for gfn in [0, 511, 512, 1024, 1999] {
+            *map.entry(Gfn(gfn), || 0).unwrap() = gfn;
+        }
+        let units = |range| map.range(range).map(|(gfn, _)| gfn.0).collect::<Vec<_>>();
+        assert_eq!(units(511..1024), [511, 512]);
+        assert_eq!(units(0..1), [0]);
+        assert_eq!(units(1..511), []);
+        assert_eq!(units(1025..u64::MAX), [1999]);
+        assert_eq!(units(1 << 40..1 << 50), []);
+        assert_eq!(units(7..7), []);
     }
 
     #[test]

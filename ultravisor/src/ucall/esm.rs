@@ -15,8 +15,9 @@ impl Ultravisor {
     ///
     /// *Returns* U_SUCCESS too if the VM is secure already. *Refuses*: a zero image base U_P2, a
     /// zero FDT U_P3 (as firmware; the document says U_PARAMETER and U_P2). If the hypervisor
-    /// does not play along the VM stays normal, with its memory as it was, and is told:
-    /// U_FUNCTION (it does not know how), U_PERMISSION (it may not), else U_PARAMETER.
+    /// does not play along (a written unit outside the slots, or written while all this happens,
+    /// included) the VM stays normal, with its memory as it was, and is told: U_FUNCTION (it does
+    /// not know how), U_PERMISSION (it may not), else U_PARAMETER.
     pub(super) fn esm(&mut self, hv: &mut dyn Hypervisor, args: [u64; 6]) -> UStatus {
         let [image, fdt, ..] = args;
         match self.life {
@@ -36,41 +37,48 @@ impl Ultravisor {
             self.back_to_normal();
             return told(started);
         }
-        if self.take_all_in(hv).is_err()
-            || hv.hcall(self, Hcall::SvmInitDone, [0; 6]) != HStatus::Success
-        {
+        let Some((units, digest)) = self.take_all_in(hv) else {
             // The hypervisor answers H_PARAMETER to the guest when it has aborted.
             hv.hcall(self, Hcall::SvmInitAbort, [0; 6]);
             self.back_to_normal();
             return UStatus::Parameter;
-        }
-        let (units, digest) = self.memory.measure();
+        };
         self.memory.events.push(UvEvent::Measured { units, digest });
         self.memory.init_done();
         self.live(LifeOp::InitDone).expect("a transient VM may become secure");
         UStatus::Success
     }
 
-    fn take_all_in(&mut self, hv: &mut dyn Hypervisor) -> Result<(), HStatus> {
+    /// Has every written unit brought in, and measures them: (how many, SHA-256). `None` if the
+    /// hypervisor refused one, or ended the VM meanwhile.
+    fn take_all_in(&mut self, hv: &mut dyn Hypervisor) -> Option<(u64, [u8; 32])> {
         let unit = self.memory.unit();
         for gfn in self.memory.written() {
             let start = unit.start(gfn);
-            if !self.in_slot(start) {
-                continue; // the hypervisor did not register it: it stays outside the VM
-            }
             let args = [start.0, 0, unit.order().into(), 0, 0, 0];
-            let status = hv.hcall(self, Hcall::SvmPageIn, args);
-            if status != HStatus::Success || self.memory.state(gfn) != PageState::Secure {
-                return Err(status);
+            let taken = hv.hcall(self, Hcall::SvmPageIn, args) == HStatus::Success
+                && self.memory.state(gfn) == PageState::Secure;
+            if !taken {
+                return None;
             }
         }
-        Ok(())
+        // Looked at before and after: once KVM has answered INIT_DONE it takes no INIT_ABORT.
+        if !self.memory.all_written_are_in() {
+            return None;
+        }
+        let done = hv.hcall(self, Hcall::SvmInitDone, [0; 6]) == HStatus::Success;
+        let ready = done && self.life == Life::Transient && self.memory.all_written_are_in();
+        ready.then(|| self.memory.measure())
     }
 
+    /// Undoes all that was done. KVM ends H_SVM_INIT_ABORT by UV_SVM_TERMINATE: then nothing is
+    /// left to undo.
     fn back_to_normal(&mut self) {
-        self.memory.init_abort();
-        self.slots.clear();
-        self.live(LifeOp::InitAbort).expect("a transient VM may abort");
+        if self.life == Life::Transient {
+            self.memory.init_abort();
+            self.slots.clear();
+            self.live(LifeOp::InitAbort).expect("a transient VM may abort");
+        }
     }
 }
 

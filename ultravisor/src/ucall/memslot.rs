@@ -9,6 +9,7 @@ use ultravisor_abi::{Gpa, UStatus};
 pub(super) struct MemSlot {
     pub start: Gpa,
     pub bytes: u64,
+    pub id: u64,
 }
 
 impl MemSlot {
@@ -25,24 +26,36 @@ impl Ultravisor {
     /// Whether the unit that begins at `start` lies in a registered slot.
     pub(super) fn in_slot(&self, start: Gpa) -> bool {
         let unit = self.memory.unit().bytes();
-        self.slots.values().any(|slot| {
-            start.0 >= slot.start.0
-                && start.0.checked_add(unit).is_some_and(|end| end <= slot.end())
-        })
+        let below = self.slots.range(..=start.0).next_back();
+        below
+            .is_some_and(|(_, slot)| start.0.checked_add(unit).is_some_and(|end| end <= slot.end()))
+    }
+
+    /// Whether all of `start..end` lies in registered slots, which may adjoin each other. Costs
+    /// follow the number of slots, not of units.
+    pub(super) fn in_slots(&self, start: Gpa, end: Gpa) -> bool {
+        let mut covered = start.0;
+        while covered < end.0 {
+            match self.slots.range(..=covered).next_back() {
+                Some((_, slot)) if slot.end() > covered => covered = slot.end(),
+                Some(_) | None => return false,
+            }
+        }
+        true
     }
 
     /// UV_REGISTER_MEM_SLOT `(lpid, start, bytes, flags, id)`: reserves, does not populate.
     /// (Firmware populates; nothing depends on it here but time at registration.)
     ///
-    /// *Refuses*, in this order: unknown lpid, or more than the secure memory there is,
-    /// U_PARAMETER; a start that is no unit's or not RAM U_P2; a size that is zero, no multiple
-    /// of the unit or past the RAM U_P3; flags U_P4; an id over 16 bits or in use, or an overlap,
-    /// U_P5.
+    /// *Refuses*, in this order: unknown lpid, or a terminated VM, U_PARAMETER; a start that is no
+    /// unit's or not RAM U_P2; a size that is zero, no multiple of the unit or past the RAM U_P3;
+    /// flags U_P4; an id over 16 bits or in use, or an overlap, U_P5; more than the secure memory
+    /// there is, U_PARAMETER.
     pub(super) fn register_mem_slot(&mut self, args: [u64; 6]) -> UStatus {
         let [lpid, start, bytes, flags, id, _] = args;
         let unit = self.memory.unit();
         let start = Gpa(start);
-        if lpid != LPID {
+        if lpid != LPID || self.life == Life::Terminated {
             return UStatus::Parameter;
         }
         if !unit.aligned(start) || !self.memory.is_ram(start, unit.bytes()) {
@@ -54,10 +67,9 @@ impl Ultravisor {
         if flags != 0 {
             return UStatus::P4;
         }
-        let slot = MemSlot { start, bytes };
+        let slot = MemSlot { start, bytes, id };
         if id > u64::from(u16::MAX)
-            || self.slots.contains_key(&id)
-            || self.slots.values().any(|other| other.overlaps(&slot))
+            || self.slots.values().any(|other| other.id == id || other.overlaps(&slot))
         {
             return UStatus::P5;
         }
@@ -65,7 +77,7 @@ impl Ultravisor {
         if reserved.saturating_add(bytes) > self.config.secure_bytes {
             return UStatus::Parameter;
         }
-        self.slots.insert(id, slot);
+        self.slots.insert(start.0, slot);
         UStatus::Success
     }
 
@@ -80,7 +92,9 @@ impl Ultravisor {
         if self.life == Life::Secure {
             return UStatus::P2;
         }
-        if self.slots.remove(&id).is_some() { UStatus::Success } else { UStatus::P2 }
+        let before = self.slots.len();
+        self.slots.retain(|_, slot| slot.id != id);
+        if self.slots.len() < before { UStatus::Success } else { UStatus::P2 }
     }
 
     /// UV_WRITE_PATE `(lpid, dw0, dw1)`: the hypervisor may not change an SVM's entry.
@@ -106,7 +120,7 @@ impl Ultravisor {
     }
 
     /// UV_SVM_TERMINATE `(lpid)`. A normal VM stays what it is (kernel's table of VM states; the
-    /// ABI document says U_INVALID).
+    /// ABI document says U_INVALID); a transient one is normal again.
     ///
     /// *Refuses*: unknown lpid U_PARAMETER.
     pub(super) fn svm_terminate(&mut self, args: [u64; 6]) -> UStatus {

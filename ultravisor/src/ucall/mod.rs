@@ -52,6 +52,7 @@ pub struct Ultravisor {
     config: Config,
     memory: Memory,
     life: Life,
+    /// By first byte; they do not overlap.
     slots: BTreeMap<u64, MemSlot>,
     pate: [u64; 2],
 }
@@ -174,10 +175,7 @@ impl Ultravisor {
         let gfn = self.memory.unit().gfn(at);
         match self.memory.state(gfn) {
             PageState::PagedOut => self.ask_page_in(hv, gfn),
-            PageState::SharedInv => match hv.page_fault(self, at) {
-                Ok(()) => Fault::Resumed,
-                Err(status) => Fault::Refused(status),
-            },
+            PageState::SharedInv => self.ask_map(hv, at),
             // Accessible: spurious. In transit: the guest waits inside its own call then.
             PageState::Normal
             | PageState::Secure
@@ -191,10 +189,26 @@ impl Ultravisor {
         }
     }
 
-    /// The ultravisor gives the VM up: its memory is wiped, it never runs again.
+    /// The VM's end. A secure VM's memory is wiped and it never runs again; a transient one has
+    /// not begun to run and is normal again, with its memory as it was.
     fn abort(&mut self) {
-        if self.live(LifeOp::Terminate).is_some() {
-            self.memory.wipe_all();
+        match self.life {
+            Life::Normal | Life::Terminated => return,
+            Life::Transient => self.memory.init_abort(),
+            Life::Secure => self.memory.wipe_all(),
+        }
+        self.live(LifeOp::Terminate).expect("every life can end");
+    }
+
+    fn ask_map(&mut self, hv: &mut dyn Hypervisor, at: Gpa) -> Fault {
+        let answer = hv.page_fault(self, at);
+        let state = self.memory.state(self.memory.unit().gfn(at));
+        match (self.life, answer) {
+            (Life::Terminated, _) => Fault::Terminated,
+            (_, Err(status)) => Fault::Refused(status),
+            // The hypervisor says that it did, and did not.
+            (_, Ok(())) if state == PageState::SharedInv => Fault::Refused(HStatus::Busy),
+            (_, Ok(())) => Fault::Resumed,
         }
     }
 
@@ -206,11 +220,12 @@ impl Ultravisor {
             Fault::Terminated
         } else if self.memory.state(gfn) == PageState::Secure {
             Fault::Resumed
+        } else if self.memory.not_verified(gfn) {
+            // Whatever the hypervisor makes of it.
+            Fault::Tampered
         } else if status == HStatus::Success {
             // The hypervisor says that it did, and did not.
             Fault::Refused(HStatus::Busy)
-        } else if self.memory.not_verified(gfn) {
-            Fault::Tampered
         } else {
             Fault::Refused(status)
         }

@@ -53,15 +53,15 @@ impl Ultravisor {
 
     /// UV_PAGE_INVAL `(lpid, GPA, order)`: the hypervisor took back the page of a shared unit.
     ///
-    /// *Refuses*: a wrong order U_P3; unknown lpid or a VM that is not secure U_PARAMETER; a GPA
-    /// that is no unit's or outside the slots U_P2; then as table 1 says.
+    /// *Refuses*: a wrong order U_P3; unknown lpid, or a VM that the ultravisor does not
+    /// protect, U_PARAMETER; a GPA that is no unit's or outside the slots U_P2; then as table 1 says.
     pub(super) fn page_inval(&mut self, args: [u64; 6]) -> UStatus {
         let [lpid, gpa, order, ..] = args;
         let unit = self.memory.unit();
         if order != u64::from(unit.order()) {
             return UStatus::P3;
         }
-        if lpid != LPID || self.life != Life::Secure {
+        if lpid != LPID || matches!(self.life, Life::Normal | Life::Terminated) {
             return UStatus::Parameter;
         }
         if !unit.aligned(Gpa(gpa)) || !self.in_slot(Gpa(gpa)) {

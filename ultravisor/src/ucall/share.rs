@@ -6,6 +6,7 @@
 
 use super::{Fault, Hypervisor, Ultravisor};
 use crate::page_state::{PageOp, PageState};
+use crate::svm::Life;
 use ultravisor_abi::hcall::H_PAGE_IN_SHARED;
 use ultravisor_abi::{Gfn, Gpa, HStatus, Hcall, UStatus};
 
@@ -21,12 +22,12 @@ impl Ultravisor {
     /// refuses: all is reverted, U_P2; if that fails too, the VM is aborted, U_STATE.
     pub(super) fn share(&mut self, hv: &mut dyn Hypervisor, args: [u64; 6]) -> UStatus {
         let Some(range) = self.claimed(args[0], args[1]) else { return UStatus::P2 };
-        if range.clone().any(|gfn| self.memory.state(Gfn(gfn)).in_transit()) {
+        if self.memory.touched_in(range.clone()).any(|(_, state)| state.in_transit()) {
             return UStatus::P2;
         }
         for gfn in range.clone() {
             if let Err(status) = self.begin_share(hv, Gfn(gfn)) {
-                return self.revert_share(hv, range, status);
+                return self.revert_share(hv, range.start..gfn + 1, status);
             }
         }
         for gfn in range {
@@ -42,10 +43,13 @@ impl Ultravisor {
     /// *Refuses*: a range that is empty or not inside the slots, or a unit in transit, U_P2. If
     /// the hypervisor refuses to let go, the VM is aborted, U_STATE.
     pub(super) fn unshare(&mut self, hv: &mut dyn Hypervisor, args: [u64; 6]) -> UStatus {
-        match self.claimed(args[0], args[1]) {
-            Some(range) => self.unshare_units(hv, range.map(Gfn).collect()),
-            None => UStatus::P2,
+        let Some(range) = self.claimed(args[0], args[1]) else { return UStatus::P2 };
+        // A unit that was never touched is secure: there is nothing to take back.
+        let units: Vec<_> = self.memory.touched_in(range).collect();
+        if units.iter().any(|(_, state)| state.in_transit()) {
+            return UStatus::P2;
         }
+        self.unshare_units(hv, units.into_iter().map(|(gfn, _)| gfn).collect())
     }
 
     /// UV_UNSHARE_ALL_PAGES: what [`Self::unshare`] does, for all that the guest ever shared.
@@ -60,9 +64,6 @@ impl Ultravisor {
     }
 
     fn unshare_units(&mut self, hv: &mut dyn Hypervisor, units: Vec<Gfn>) -> UStatus {
-        if units.iter().any(|gfn| self.memory.state(*gfn).in_transit()) {
-            return UStatus::P2;
-        }
         for gfn in &units {
             if let Err(status) = self.step(*gfn, PageOp::UnshareBegin) {
                 return status;
@@ -90,7 +91,7 @@ impl Ultravisor {
         if count == 0 || !self.memory.is_ram(start, reaches - start.0) {
             return None;
         }
-        (first..end).all(|gfn| self.in_slot(unit.start(Gfn(gfn)))).then_some(first..end)
+        self.in_slots(start, Gpa(reaches)).then_some(first..end)
     }
 
     /// Announces one unit and has the hypervisor give a page for it.
@@ -124,6 +125,9 @@ impl Ultravisor {
         range: std::ops::Range<u64>,
         status: UStatus,
     ) -> UStatus {
+        if self.life == Life::Terminated {
+            return UStatus::State;
+        }
         for gfn in range.map(Gfn) {
             let reverted = match self.memory.state(gfn) {
                 PageState::HvSharing => self.step(gfn, PageOp::ShareRevert),
