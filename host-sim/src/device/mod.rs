@@ -1,0 +1,217 @@
+//! Virtio devices as QEMU emulates them.
+//!
+//! [`transport`] is the register file a driver talks to, `ring` the device's side of a virtqueue,
+//! `chain` a request's bytes, and one file each is a device: it parses what the driver asked for
+//! in one place, does it, and puts the chain back. A device reaches guest memory through its
+//! [`Window`] only and never calls back: the machine calls [`Device::read`], [`Device::write`] and
+//! [`Device::service`], and gets back what follows.
+
+mod blk;
+mod chain;
+mod console;
+mod disk;
+mod entropy;
+mod net;
+mod ring;
+pub mod transport;
+
+pub use blk::BLK_ID_BYTES;
+pub use console::{Console, TEXT_BYTES_MAX};
+pub use disk::{DISK_BLOCK_BYTES, Disk};
+pub use net::{FRAME_BYTES_MAX, Net, WIRE_BYTES_KEPT_MAX, Wire};
+pub use ring::{Due, Reason};
+pub use transport::Effect;
+
+use crate::event::{DeviceIndex, Event, QueueIndex};
+use crate::scenario::plan::{DeviceKind, DevicePlan, QemuOptions};
+use crate::window::Window;
+use blk::Blk;
+use entropy::Entropy;
+use ring::{Ring, Step, Stop};
+use transport::{Identity, Transport};
+
+/// What a device step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serviced {
+    /// The queue is served; these queues have work now because of that.
+    Done(Due),
+    /// A page-out failed and QEMU died of SIGBUS. Nothing else may happen.
+    QemuKilled,
+}
+
+/// What lies behind the transport.
+#[derive(Debug)]
+enum Backend {
+    Blk(Blk),
+    Net(Net),
+    Console(Console),
+    Entropy(Entropy),
+}
+
+impl Backend {
+    fn identity(&self) -> Identity {
+        match self {
+            Self::Blk(blk) => blk.identity(),
+            Self::Net(net) => net.identity(),
+            Self::Console(console) => console.identity(),
+            Self::Entropy(entropy) => entropy.identity(),
+        }
+    }
+
+    fn config(&self) -> Vec<u8> {
+        match self {
+            Self::Blk(blk) => blk.config(),
+            Self::Net(net) => net.config(),
+            Self::Console(console) => console.config(),
+            Self::Entropy(entropy) => entropy.config(),
+        }
+    }
+
+    fn service(&mut self, queue: QueueIndex, step: &mut Step<'_, '_>) -> Result<(), Stop> {
+        match self {
+            Self::Blk(blk) => blk.service(queue, step),
+            Self::Net(net) => net.service(queue, step),
+            Self::Console(console) => console.service(queue, step),
+            Self::Entropy(entropy) => entropy.service(queue, step),
+        }
+    }
+}
+
+/// One plugged device.
+#[derive(Debug)]
+pub struct Device {
+    index: DeviceIndex,
+    id: String,
+    options: QemuOptions,
+    transport: Transport,
+    rings: Vec<Ring>,
+    backend: Backend,
+}
+
+impl Device {
+    /// Plugs what `plan` says as device `index`. `seed` is the run's: disk contents and random
+    /// bytes come from it.
+    pub fn new(index: DeviceIndex, plan: &DevicePlan, seed: u64) -> Self {
+        let options = plan.options;
+        let backend = match &plan.kind {
+            DeviceKind::Blk { sectors, contents } => {
+                Backend::Blk(Blk::new(&plan.id, *sectors, contents, &options, seed))
+            }
+            DeviceKind::Net { peer } => Backend::Net(Net::new(index, *peer)),
+            DeviceKind::Console => Backend::Console(Console::default()),
+            DeviceKind::Entropy => Backend::Entropy(Entropy::new(index, seed)),
+        };
+        let transport = Transport::new(backend.identity(), backend.config(), &options);
+        let queues = backend.identity().queues;
+        let rings = (0..queues).map(|_| Ring::new(transport.queue_size_max())).collect();
+        Self { index, id: plan.id.clone(), options, transport, rings, backend }
+    }
+
+    /// Its place in the plan's list.
+    pub fn index(&self) -> DeviceIndex {
+        self.index
+    }
+
+    /// Its name in the scenario.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its QEMU options.
+    pub fn options(&self) -> &QemuOptions {
+        &self.options
+    }
+
+    /// The status register.
+    pub fn status(&self) -> u8 {
+        self.transport.status()
+    }
+
+    /// Whether the device waits for a reset because a ring made no sense, told (DEVICE_NEEDS_RESET)
+    /// or silent (legacy).
+    pub fn broken(&self) -> bool {
+        self.transport.broken()
+    }
+
+    /// Whether it says so in its status register.
+    pub fn needs_reset(&self) -> bool {
+        self.status() & transport::STATUS_NEEDS_RESET != 0
+    }
+
+    /// Whether its interrupt line is raised.
+    pub fn interrupts(&self) -> bool {
+        self.transport.interrupt_status() != 0
+    }
+
+    /// The guest reads `bytes` (1, 2, 4 or 8) bytes at `offset` of the device's window.
+    pub fn read(&mut self, offset: u64, bytes: u8) -> u64 {
+        self.transport.read(offset, bytes)
+    }
+
+    /// The guest writes the low `bytes` bytes of `value` at `offset` of the device's window.
+    pub fn write(&mut self, offset: u64, bytes: u8, value: u64) -> Effect {
+        let effect = self.transport.write(offset, bytes, value);
+        if effect == Effect::Reset {
+            self.reset();
+        }
+        effect
+    }
+
+    /// Serves queue `queue` completely: all chains available at its start, in one step. Does
+    /// nothing if the device is broken, the driver is not ready or the queue does not exist.
+    pub fn service(&mut self, queue: QueueIndex, window: &Window<'_>) -> Serviced {
+        debug_assert_eq!(window.device(), self.index, "a device has its own window");
+        match self.serve(queue, window) {
+            Ok(due) => Serviced::Done(due),
+            Err(Stop::Killed) => Serviced::QemuKilled,
+            Err(Stop::Broken(reason)) => {
+                let needs_reset = self.transport.set_broken();
+                let (device, reason) = (self.index, reason.to_string());
+                window.log(Event::Broken { device, queue, needs_reset, reason });
+                Serviced::Done(Due::default())
+            }
+        }
+    }
+
+    fn serve(&mut self, queue: QueueIndex, window: &Window<'_>) -> Result<Due, Stop> {
+        let layout = self.transport.layout(queue).filter(|_| self.transport.running());
+        let (Some(layout), Some(ring)) = (layout, self.rings.get_mut(usize::from(queue.0))) else {
+            return Ok(Due::default());
+        };
+        let mut step = Step::begin(window, queue, layout, ring, &mut self.transport)?;
+        self.backend.service(queue, &mut step)?;
+        Ok(step.due())
+    }
+
+    /// What a reset clears beside the registers. A disk keeps its contents, a wire its history.
+    fn reset(&mut self) {
+        self.rings.iter_mut().for_each(Ring::reset);
+        if let Backend::Net(net) = &mut self.backend {
+            net.reset();
+        }
+    }
+
+    /// Its disk, if it is a block device.
+    pub fn disk(&self) -> Option<&Disk> {
+        match &self.backend {
+            Backend::Blk(blk) => Some(blk.disk()),
+            Backend::Net(_) | Backend::Console(_) | Backend::Entropy(_) => None,
+        }
+    }
+
+    /// The frames that its driver sent, if it is a network device.
+    pub fn frames_sent(&self) -> Option<&Wire> {
+        match &self.backend {
+            Backend::Net(net) => Some(net.sent()),
+            Backend::Blk(_) | Backend::Console(_) | Backend::Entropy(_) => None,
+        }
+    }
+
+    /// What its driver printed, raw, if it is a console.
+    pub fn text(&self) -> Option<&[u8]> {
+        match &self.backend {
+            Backend::Console(console) => Some(console.text()),
+            Backend::Blk(_) | Backend::Net(_) | Backend::Entropy(_) => None,
+        }
+    }
+}
