@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Access, Bus, Cpu, Exit, HostPage, Page, Reg};
 
-/// Where the page tables are: one each of the four levels' upper three, then 2 MiB identity-mapped.
+/// Where the page tables are, one of each level: 2 MiB, identity-mapped.
 const TABLES: u64 = 0x1000;
 /// Where the snippet is put.
 const CODE: u64 = 0x1_0000;
@@ -15,9 +15,17 @@ pub const DATA: u64 = 0x2_0000;
 /// How much data there is.
 pub const DATA_BYTES: usize = 4096;
 const MEMORY: usize = 0x3_0000;
+/// Where a device is: behind the memory, but mapped.
+pub const DEVICE: u64 = 0x10_0000;
 
 /// Memory, a CPU, and the order in which they are dropped.
 pub struct Guest {
+    /// CR0 for the next run.
+    pub cr0: u64,
+    /// CR4 for the next run.
+    pub cr4: u64,
+    /// The base of FS for the next run.
+    pub fs_base: u64,
     cpu: Cpu,
     memory: Memory,
 }
@@ -42,12 +50,31 @@ impl Bus for Memory {
 impl Guest {
     /// A guest that has done nothing.
     pub fn new() -> Self {
-        let mut memory = memmap2::MmapMut::map_anon(MEMORY).expect("some pages");
-        for (table, entry) in [(0, TABLES + 0x1003), (0x1000, TABLES + 0x2003), (0x2000, 0x83)] {
-            let at = TABLES as usize + table;
-            memory[at..at + 8].copy_from_slice(&u64::to_le_bytes(entry));
+        const TABLE: u64 = 3;
+        const ENTRIES: u64 = 512;
+        let memory = memmap2::MmapMut::map_anon(MEMORY).expect("some pages");
+        let mut cpu = Cpu::new();
+        cpu.enter_long_mode(TABLES, CODE, 0);
+        let (cr0, cr4) = (cpu.regs.cr0, cpu.regs.cr4);
+        let mut guest = Self { cr0, cr4, fs_base: 0, cpu, memory: Memory(memory) };
+        for level in 0..3 {
+            guest.entry(TABLES + 0x1000 * level, (TABLES + 0x1000 * (level + 1)) | TABLE);
         }
-        Self { cpu: Cpu::new(), memory: Memory(memory) }
+        for page in 0..ENTRIES {
+            guest.entry(TABLES + 0x3000 + 8 * page, (page << 12) | TABLE);
+        }
+        guest
+    }
+
+    /// Takes the pages from `address` on out of the page tables.
+    pub fn unmap_from(&mut self, address: u64) {
+        for page in address >> 12..512 {
+            self.entry(TABLES + 0x3000 + 8 * page, 0);
+        }
+    }
+
+    fn entry(&mut self, at: u64, value: u64) {
+        self.memory.0[at as usize..][..8].copy_from_slice(&value.to_le_bytes());
     }
 
     /// Runs `code` with `registers` and `data`, to its end (`None`) or to what stops it.
@@ -72,6 +99,8 @@ impl Guest {
 
     fn enter(&mut self, registers: &Registers) {
         self.cpu.enter_long_mode(TABLES, CODE, 0);
+        (self.cpu.regs.cr0, self.cpu.regs.cr4) = (self.cr0, self.cr4);
+        self.cpu.regs.set_fs_base(self.fs_base);
         for (reg, value) in Reg::ALL.into_iter().zip(registers.gpr) {
             self.cpu.regs.set(reg, value);
         }

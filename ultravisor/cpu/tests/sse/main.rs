@@ -8,6 +8,7 @@ mod guest;
 mod integer;
 mod operands;
 mod silicon;
+mod state;
 
 #[expect(dead_code, reason = "the engine uses more of it than the tests by function do")]
 #[path = "../../src/exec"]
