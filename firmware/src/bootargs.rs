@@ -240,7 +240,7 @@ fn parse_work(text: &str) -> Option<Work> {
         "con" => Some(Work::Console { lines: rest.parse().ok()? }),
         "rng" => {
             let (requests, bytes) = count_by_bytes(rest)?;
-            let fits = bytes >= 1 && bytes <= ENTROPY_BYTES_MAX;
+            let fits = (1..=ENTROPY_BYTES_MAX).contains(&bytes);
             fits.then_some(Work::Entropy { requests, bytes })
         }
         _ => None,

@@ -5,9 +5,10 @@
 //! with `--cfg uv_guest`; without it this crate is an ordinary library and the binaries are empty.
 //!
 //! In import order, a module using only those above it: what is asked ([`workload`],
-//! [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); the DMA
-//! paths ([`dma`]); then, in a guest only, the machine's edge (`calls`, `heap`, `start`,
-//! `device_tree`, `secure`), the seam to `virtio-drivers` (`virtio`) and the work itself.
+//! [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); in a guest,
+//! the machine's edge (`calls`, `start`, `heap`, `device_tree`, `secure`); the DMA paths
+//! ([`dma`]); the seam to `virtio-drivers` and bounded drivers (`virtio`); and the work itself
+//! (below `workload`).
 #![cfg_attr(uv_guest, no_std)]
 
 extern crate alloc;
@@ -24,6 +25,8 @@ pub mod heap;
 pub mod pattern;
 #[cfg(uv_guest)]
 pub mod secure;
+#[cfg(uv_guest)]
+pub mod single;
 #[cfg(uv_guest)]
 pub mod start;
 #[cfg(uv_guest)]

@@ -7,7 +7,6 @@
 pub mod decide;
 #[cfg(uv_guest)]
 pub mod probes;
-#[cfg(uv_guest)]
 pub mod rings;
 pub mod slots;
 pub mod swiotlb;

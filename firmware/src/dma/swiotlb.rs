@@ -63,10 +63,10 @@ impl Swiotlb {
     ///
     /// # Errors
     /// As [`Slots::take`].
-    pub fn reserve(&mut self, sizes: &[usize]) -> Result<(), NoSlots> {
+    pub fn reserve(&mut self, sizes: impl IntoIterator<Item = usize>) -> Result<(), NoSlots> {
         for bytes in sizes {
-            match self.slots.take(*bytes) {
-                Ok(slot) => self.reserved.push((slot, *bytes)),
+            match self.slots.take(bytes) {
+                Ok(slot) => self.reserved.push((slot, bytes)),
                 Err(why) => {
                     self.cancel();
                     return Err(why);
@@ -144,16 +144,16 @@ mod tests {
     fn a_reservation_is_all_or_nothing() {
         let mut pool = one_set();
         let half = POOL_GRANULE_BYTES as usize / 2;
-        assert_eq!(pool.reserve(&[16, half, half]), Err(NoSlots::Full));
+        assert_eq!(pool.reserve([16, half, half]), Err(NoSlots::Full));
         assert_eq!(pool.slots_used(), 0);
-        assert_eq!(pool.reserve(&[16, half]), Ok(()));
+        assert_eq!(pool.reserve([16, half]), Ok(()));
         assert_eq!(pool.slots_used(), 1 + SET_SLOTS / 2);
     }
 
     #[test]
     fn what_was_reserved_is_what_is_mapped() {
         let mut pool = one_set();
-        pool.reserve(&[16, 4096, 1]).expect("the pool is empty");
+        pool.reserve([16, 4096, 1]).expect("the pool is empty");
         let used = pool.slots_used();
         for bytes in [16, 4096, 1] {
             pool.map(0, bytes).expect("it was reserved");
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn an_unused_reservation_is_given_back() {
         let mut pool = one_set();
-        pool.reserve(&[16, 4096]).expect("the pool is empty");
+        pool.reserve([16, 4096]).expect("the pool is empty");
         pool.cancel();
         assert_eq!(pool.slots_used(), 0);
     }

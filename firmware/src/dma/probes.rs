@@ -1,0 +1,276 @@
+//! The probe points: functions with C names that the machine watches by symbol (design, section
+//! 5), and that do the work. What they decide and keep is in [`Dma`], one for the guest.
+//!
+//! Guest addresses are identity-mapped, so an address here is both what the CPU uses and what a
+//! device gets, unless a path says otherwise.
+#![expect(unsafe_code, reason = "functions with C names that move bytes by address")]
+
+use crate::bootargs::{BootArgs, GuestDma, Rings};
+use crate::calls::Trouble;
+use crate::dma::Direction;
+use crate::dma::decide::{Addresses, Life, Path, decide};
+use crate::dma::rings::{OwnUnits, SHARED_BYTES, SharedPages};
+use crate::dma::slots::MAPPING_BYTES_MAX;
+use crate::dma::swiotlb::{POOL_GRANULE_BYTES, Swiotlb};
+use crate::heap::{UNIT_BYTES, own_units_untouched};
+use crate::secure::share;
+use crate::single::Single;
+use core::ptr;
+use ultravisor_abi::{Gpa, UnitSize};
+
+/// How many devices are driven at once: one of each kind.
+pub const DEVICES: usize = 4;
+
+/// What is known about one device.
+#[derive(Clone, Copy)]
+struct Device {
+    addresses: Addresses,
+    /// `None` until it was decided.
+    path: Option<Path>,
+}
+
+/// The guest's DMA state.
+struct Dma {
+    choice: GuestDma,
+    life: Life,
+    rings: Rings,
+    pool: Option<Swiotlb>,
+    shared: Option<SharedPages>,
+    own: OwnUnits,
+    devices: [Device; DEVICES],
+}
+
+static DMA: Single<Dma> = Single::new(Dma {
+    choice: GuestDma::LegacyBypass,
+    life: Life::Normal,
+    rings: Rings::Together,
+    pool: None,
+    shared: None,
+    own: OwnUnits::new(),
+    devices: [Device { addresses: Addresses::Raw, path: None }; DEVICES],
+});
+
+/// Keeps the probe points as they are: a function whose address is taken keeps its signature
+/// and its name through link-time optimisation.
+#[used]
+static PROBE_POINTS: ProbePoints =
+    (dma_decide, dma_map, dma_unmap, dma_alloc, dma_free, swiotlb_bounce);
+
+type ProbePoints = (
+    extern "C" fn(u64, u64, u64) -> u64,
+    extern "C" fn(u64, u64, u64, u64) -> u64,
+    extern "C" fn(u64, u64, u64, u64),
+    extern "C" fn(u64, u64, u64) -> u64,
+    extern "C" fn(u64, u64),
+    extern "C" fn(u64, u64, u64, u64),
+);
+
+/// Which path a device takes: [`decide`] of these numbers. Each run of it is one decision.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dma_decide(choice: u64, life: u64, addresses: u64) -> u64 {
+    const CHOICES: [GuestDma; 4] = [
+        GuestDma::LegacyBypass,
+        GuestDma::PlatformHook,
+        GuestDma::DataDirect,
+        GuestDma::PayloadDirect,
+    ];
+    let known = (
+        CHOICES.get(choice as usize),
+        Life::ALL.get(life as usize),
+        Addresses::ALL.get(addresses as usize),
+    );
+    let (Some(choice), Some(life), Some(addresses)) = known else { return Path::Refuse as u64 };
+    decide(*choice, *life, *addresses) as u64
+}
+
+/// Lends `bytes` bytes at `address` to `device`; returns what goes into the ring. Slots are
+/// found in [`reserve`] before; a buffer that finds none here ends the guest by name, it never
+/// goes out by another path.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dma_map(address: u64, bytes: u64, direction: u64, device: u64) -> u64 {
+    let _ = direction; // Copied out whatever it is: bytes that the device leaves alone survive.
+    let slot = DMA.with(|dma| {
+        let bounces = dma.path(device as usize).bounces(bytes as usize);
+        bounces.then(|| dma.pool.as_mut().and_then(|pool| pool.map(address, bytes as usize).ok()))
+    });
+    match slot {
+        None => address,
+        Some(Some(slot)) => {
+            swiotlb_bounce(slot, address, bytes, 0);
+            slot
+        }
+        Some(None) => SWIOTLB_FULL.give_up(),
+    }
+}
+
+/// Takes a lent buffer back; if the device may have written it and it bounced, it is copied back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dma_unmap(address: u64, bytes: u64, direction: u64, device: u64) {
+    let _ = (bytes, device); // The slot knows both.
+    let mapping = DMA.with(|dma| dma.pool.as_ref().and_then(|pool| pool.mapping(address)));
+    let Some(mapping) = mapping else { return };
+    if Direction::from_number(direction).device_writes() {
+        swiotlb_bounce(address, mapping.original, mapping.bytes as u64, 1);
+    }
+    DMA.with(|dma| {
+        if let Some(pool) = &mut dma.pool {
+            pool.unmap(address);
+        }
+    });
+}
+
+/// Zeroed memory for a ring of `device`, in whole pages; 0 if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dma_alloc(bytes: u64, direction: u64, device: u64) -> u64 {
+    let (device, direction) = (device as usize, Direction::from_number(direction));
+    let taken = DMA.with(|dma| match &mut dma.shared {
+        Some(shared) if dma.devices[device].path.is_some_and(Path::shares_rings) => {
+            shared.take(bytes as usize)
+        }
+        Some(_) | None => dma.own.take(device, bytes as usize, direction, dma.rings),
+    });
+    let Some(address) = taken else { return 0 };
+    let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
+    // SAFETY: `take` gave this memory to this call alone.
+    unsafe { ptr::write_bytes(start, 0, bytes as usize) };
+    address
+}
+
+/// Takes a ring's memory back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dma_free(address: u64, bytes: u64) {
+    DMA.with(|dma| {
+        dma.own.give_back(address);
+        if let Some(shared) = &mut dma.shared {
+            shared.give_back(address, bytes as usize);
+        }
+    });
+}
+
+/// Copies `bytes` bytes between a slot and the buffer it stands for: out (0) or back (1).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn swiotlb_bounce(slot: u64, original: u64, bytes: u64, back: u64) {
+    let (from, to) = if back == 0 { (original, slot) } else { (slot, original) };
+    let from = ptr::with_exposed_provenance::<u8>(from as usize);
+    let to = ptr::with_exposed_provenance_mut::<u8>(to as usize);
+    // SAFETY: the slot is the pool's and this mapping's alone; the buffer is what the driver
+    // lent for the time of the mapping. They do not overlap: the pool is no buffer.
+    unsafe { ptr::copy_nonoverlapping(from, to, bytes as usize) };
+}
+
+/// What a request without slots ends in.
+const SWIOTLB_FULL: Trouble = Trouble::failed("swiotlb-full");
+
+impl Dma {
+    /// The path of a device. One that nobody decided for has none.
+    fn path(&self, device: usize) -> Path {
+        self.devices[device].path.unwrap_or(Path::Refuse)
+    }
+}
+
+/// Sets up the paths as `args` ask for. A secure guest whose paths may bounce gets its pool, and
+/// the area for rings behind it, shared by one call.
+///
+/// # Errors
+/// `swiotlb-size` if the pool's size is no whole number of sets; what sharing ends in.
+pub fn init(args: &BootArgs, unit: Option<UnitSize>) -> Result<(), Trouble> {
+    let secure_unit = unit.filter(|_| args.secure);
+    DMA.with(|dma| {
+        dma.choice = args.dma;
+        dma.rings = args.rings;
+        dma.life = if secure_unit.is_some() { Life::Secure } else { Life::Normal };
+    });
+    match (secure_unit, args.dma) {
+        (Some(unit), GuestDma::PlatformHook | GuestDma::DataDirect | GuestDma::PayloadDirect) => {
+            share_pool(args.swiotlb_bytes, unit)
+        }
+        (Some(_), GuestDma::LegacyBypass) | (None, _) => Ok(()),
+    }
+}
+
+fn share_pool(pool_bytes: u64, unit: UnitSize) -> Result<(), Trouble> {
+    if !pool_bytes.is_multiple_of(POOL_GRANULE_BYTES) {
+        return Err(Trouble::refused("swiotlb-size"));
+    }
+    let bytes = pool_bytes
+        .checked_add(SHARED_BYTES)
+        .and_then(|bytes| bytes.checked_next_multiple_of(unit.bytes()))
+        .ok_or(Trouble::refused("swiotlb-size"))?;
+    let granule = unit.bytes().max(UNIT_BYTES as u64) as usize;
+    let base = own_units_untouched(bytes as usize, granule).expose_provenance() as u64;
+    share(unit, Gpa(base), bytes)?;
+    DMA.with(|dma| {
+        dma.pool = Some(Swiotlb::new(base, pool_bytes));
+        dma.shared = Some(SharedPages::new(base + pool_bytes));
+    });
+    Ok(())
+}
+
+/// Notes what a device's driver negotiated, before anything is decided for it.
+pub fn negotiated(device: usize, addresses: Addresses) {
+    DMA.with(|dma| dma.devices[device] = Device { addresses, path: None });
+}
+
+/// When the path of a device is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The device's features are settled.
+    Initialised,
+    /// One of its queues is about to be created.
+    QueueCreation,
+}
+
+/// Decides the path of `device`, if this is the moment at which this kernel does so: at each
+/// queue's creation under the legacy bypass (kernel `virtio_ring.c`: cached in the queue), once
+/// per device otherwise. Returns what is decided so far.
+pub fn decide_at(moment: Moment, device: usize) -> Option<Path> {
+    let (choice, life, addresses) =
+        DMA.with(|dma| (dma.choice, dma.life, dma.devices[device].addresses));
+    let due = match choice {
+        GuestDma::LegacyBypass => Moment::QueueCreation,
+        GuestDma::PlatformHook | GuestDma::DataDirect | GuestDma::PayloadDirect => {
+            Moment::Initialised
+        }
+    };
+    if moment == due {
+        let path = Path::from_number(dma_decide(choice as u64, life as u64, addresses as u64));
+        DMA.with(|dma| dma.devices[device].path = path);
+    }
+    DMA.with(|dma| dma.devices[device].path)
+}
+
+/// Most bytes that one mapping of `device` may have; larger requests are split.
+pub fn mapping_bytes_max(device: usize) -> usize {
+    let bounces = DMA.with(|dma| dma.path(device).bounces(usize::MAX));
+    if bounces { MAPPING_BYTES_MAX } else { usize::MAX }
+}
+
+/// Finds slots for those of a request's buffers that will bounce: all of them, or none.
+///
+/// # Errors
+/// `swiotlb-full`.
+pub fn reserve(device: usize, sizes: impl IntoIterator<Item = usize>) -> Result<(), Trouble> {
+    DMA.with(|dma| {
+        let path = dma.path(device);
+        let bounced = sizes.into_iter().filter(|bytes| path.bounces(*bytes));
+        match &mut dma.pool {
+            Some(pool) => pool.reserve(bounced).map_err(|_| SWIOTLB_FULL),
+            None => Ok(()),
+        }
+    })
+}
+
+/// Gives back what [`reserve`] found and no driver used.
+pub fn cancel() {
+    DMA.with(|dma| {
+        if let Some(pool) = &mut dma.pool {
+            pool.cancel();
+        }
+    });
+}

@@ -1,0 +1,57 @@
+//! `virtio-drivers`' seam to the platform, one type per device.
+//!
+//! Its functions have no `self`, so which device is meant stands in the type: `DeviceHal<0>` is
+//! the disk's, and so on ([`crate::virtio::Kind`]).
+#![expect(unsafe_code, reason = "the trait is a promise about addresses")]
+
+use crate::dma::Direction;
+use crate::dma::probes::{dma_alloc, dma_free, dma_map, dma_unmap};
+use core::ptr::{self, NonNull};
+use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
+
+/// The platform as the device with index `DEVICE` meets it.
+pub struct DeviceHal<const DEVICE: usize>;
+
+const fn number(direction: BufferDirection) -> u64 {
+    let direction = match direction {
+        BufferDirection::DriverToDevice => Direction::ToDevice,
+        BufferDirection::DeviceToDriver => Direction::FromDevice,
+        BufferDirection::Both => Direction::Both,
+    };
+    direction as u64
+}
+
+fn address(buffer: NonNull<[u8]>) -> u64 {
+    buffer.cast::<u8>().expose_provenance().get() as u64
+}
+
+// SAFETY: `dma_alloc` gives whole zeroed pages that nobody else has, or none; all memory is
+// identity-mapped, so a page's address is its pointer.
+unsafe impl<const DEVICE: usize> Hal for DeviceHal<DEVICE> {
+    fn dma_alloc(pages: usize, direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
+        let bytes = (pages * PAGE_SIZE) as u64;
+        let start = dma_alloc(bytes, number(direction), DEVICE as u64);
+        let pointer = NonNull::new(ptr::with_exposed_provenance_mut(start as usize));
+        // Address 0 means that there is none; the driver then looks at the pointer no further.
+        (start, pointer.unwrap_or(NonNull::dangling()))
+    }
+
+    unsafe fn dma_dealloc(start: PhysAddr, _pointer: NonNull<u8>, pages: usize) -> i32 {
+        dma_free(start, (pages * PAGE_SIZE) as u64);
+        0
+    }
+
+    unsafe fn mmio_phys_to_virt(start: PhysAddr, _bytes: usize) -> NonNull<u8> {
+        // Only the PCI transport asks, and there is no PCI here.
+        NonNull::new(ptr::with_exposed_provenance_mut(start as usize))
+            .unwrap_or(NonNull::dangling())
+    }
+
+    unsafe fn share(buffer: NonNull<[u8]>, direction: BufferDirection) -> PhysAddr {
+        dma_map(address(buffer), buffer.len() as u64, number(direction), DEVICE as u64)
+    }
+
+    unsafe fn unshare(start: PhysAddr, buffer: NonNull<[u8]>, direction: BufferDirection) {
+        dma_unmap(start, buffer.len() as u64, number(direction), DEVICE as u64);
+    }
+}

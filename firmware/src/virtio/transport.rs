@@ -1,0 +1,181 @@
+//! A `Transport` around `virtio-drivers`' own that does what its drivers leave out.
+//!
+//! They never accept VIRTIO_F_ACCESS_PLATFORM (bit 33) and never look whether FEATURES_OK held
+//! (virtio 1.2, section 3.1.1, step 6). Both belong to the transport, so all drivers get them
+//! here; and here is where a device's DMA path is decided.
+#![expect(unsafe_code, reason = "device registers lie at addresses that the FDT names")]
+
+use crate::calls::Trouble;
+use crate::dma::decide::{Addresses, Path};
+use crate::dma::probes::{Moment, decide_at, negotiated};
+use crate::virtio::Kind;
+use crate::virtio::wait::Device;
+use core::ptr::{self, NonNull};
+use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
+use virtio_drivers::{PhysAddr, Result};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// VIRTIO_F_INDIRECT_DESC.
+const INDIRECT_DESC: u64 = 1 << 28;
+/// VIRTIO_F_EVENT_IDX.
+const EVENT_IDX: u64 = 1 << 29;
+/// VIRTIO_F_VERSION_1.
+const VERSION_1: u64 = 1 << 32;
+/// VIRTIO_F_ACCESS_PLATFORM.
+const ACCESS_PLATFORM: u64 = 1 << 33;
+
+/// The transport of the device with index `DEVICE`.
+pub struct Guarded<const DEVICE: usize> {
+    inner: MmioTransport<'static>,
+    offered: u64,
+}
+
+/// What a driver written here negotiated with [`Guarded::negotiate`].
+#[derive(Clone, Copy, Debug)]
+pub struct Negotiated {
+    /// Whether requests of several buffers use an indirect table.
+    pub indirect: bool,
+    /// Whether notifications are suppressed by event index.
+    pub event_idx: bool,
+}
+
+impl<const DEVICE: usize> Guarded<DEVICE> {
+    const KIND: Kind = Kind::from_index(DEVICE);
+
+    /// The transport of `device`.
+    ///
+    /// # Errors
+    /// `...-init` if its registers are not those of a virtio-mmio device that is known here.
+    pub fn new(device: Device) -> core::result::Result<Self, Trouble> {
+        let registers = device.registers();
+        let header = ptr::with_exposed_provenance_mut::<VirtIOHeader>(registers.base as usize);
+        let refused = Self::KIND.troubles().init;
+        let header = NonNull::new(header).ok_or(refused)?;
+        // SAFETY: the device tree says that these are the registers of a virtio-mmio device,
+        // and no second driver is made for it.
+        let inner = unsafe { MmioTransport::new(header, registers.bytes) };
+        Ok(Self { inner: inner.map_err(|_| refused)?, offered: 0 })
+    }
+
+    /// Whether the device offered VIRTIO_F_INDIRECT_DESC. Every driver here accepts it.
+    pub fn offers_indirect(&mut self) -> bool {
+        self.read_device_features() & INDIRECT_DESC != 0
+    }
+
+    /// The steps of virtio 1.2, section 3.1.1, up to FEATURES_OK, for the drivers written here.
+    pub fn negotiate(&mut self) -> Negotiated {
+        const KNOWN: DeviceStatus = DeviceStatus::ACKNOWLEDGE.union(DeviceStatus::DRIVER);
+        self.set_status(DeviceStatus::empty());
+        self.set_status(KNOWN);
+        let accepted = self.read_device_features() & (INDIRECT_DESC | EVENT_IDX | VERSION_1);
+        self.write_driver_features(accepted);
+        self.set_status(KNOWN | DeviceStatus::FEATURES_OK);
+        self.set_guest_page_size(virtio_drivers::PAGE_SIZE as u32);
+        Negotiated { indirect: accepted & INDIRECT_DESC != 0, event_idx: accepted & EVENT_IDX != 0 }
+    }
+
+    /// FEATURES_OK was just set: look whether it held, then decide.
+    fn features_settled(&mut self) {
+        // A legacy device has no such bit (virtio 1.2, section 3.1.2).
+        let asked = !self.requires_legacy_layout();
+        if asked && !self.inner.get_status().contains(DeviceStatus::FEATURES_OK) {
+            self.inner.set_status(DeviceStatus::FAILED);
+            Self::KIND.troubles().features.give_up();
+        }
+        self.decide(Moment::Initialised);
+    }
+
+    fn decide(&mut self, moment: Moment) {
+        match decide_at(moment, DEVICE) {
+            Some(Path::Refuse) => {
+                self.inner.set_status(DeviceStatus::FAILED);
+                Self::KIND.troubles().no_iommu.give_up();
+            }
+            Some(Path::Direct | Path::Bounce | Path::BounceSmall | Path::SharedRings) | None => (),
+        }
+    }
+}
+
+impl<const DEVICE: usize> Transport for Guarded<DEVICE> {
+    fn device_type(&self) -> DeviceType {
+        self.inner.device_type()
+    }
+
+    fn read_device_features(&mut self) -> u64 {
+        self.offered = self.inner.read_device_features();
+        self.offered
+    }
+
+    fn write_driver_features(&mut self, features: u64) {
+        // "A driver SHOULD accept VIRTIO_F_ACCESS_PLATFORM if it is offered" (section 6.1).
+        let platform = self.offered & ACCESS_PLATFORM;
+        let addresses = if platform == 0 { Addresses::Raw } else { Addresses::Platform };
+        negotiated(DEVICE, addresses);
+        self.inner.write_driver_features(features | platform);
+    }
+
+    fn max_queue_size(&mut self, queue: u16) -> u32 {
+        self.inner.max_queue_size(queue)
+    }
+
+    fn notify(&mut self, queue: u16) {
+        self.inner.notify(queue);
+    }
+
+    fn get_status(&self) -> DeviceStatus {
+        self.inner.get_status()
+    }
+
+    fn set_status(&mut self, status: DeviceStatus) {
+        self.inner.set_status(status);
+        if status.contains(DeviceStatus::FEATURES_OK) && !status.contains(DeviceStatus::DRIVER_OK) {
+            self.features_settled();
+        }
+    }
+
+    fn set_guest_page_size(&mut self, bytes: u32) {
+        self.inner.set_guest_page_size(bytes);
+    }
+
+    fn requires_legacy_layout(&self) -> bool {
+        self.inner.requires_legacy_layout()
+    }
+
+    fn queue_set(
+        &mut self,
+        queue: u16,
+        size: u32,
+        table: PhysAddr,
+        avail: PhysAddr,
+        used: PhysAddr,
+    ) {
+        self.inner.queue_set(queue, size, table, avail, used);
+    }
+
+    fn queue_unset(&mut self, queue: u16) {
+        self.inner.queue_unset(queue);
+    }
+
+    fn queue_used(&mut self, queue: u16) -> bool {
+        // The first thing that `VirtQueue::new` asks: the queue is about to be created.
+        self.decide(Moment::QueueCreation);
+        self.inner.queue_used(queue)
+    }
+
+    fn ack_interrupt(&mut self) -> InterruptStatus {
+        self.inner.ack_interrupt()
+    }
+
+    fn read_config_generation(&self) -> u32 {
+        self.inner.read_config_generation()
+    }
+
+    fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T> {
+        self.inner.read_config_space(offset)
+    }
+
+    fn write_config_space<T: IntoBytes + Immutable>(&mut self, offset: usize, value: T) -> Result {
+        self.inner.write_config_space(offset, value)
+    }
+}
