@@ -1,4 +1,4 @@
-//! Which handlers strings, flags, system instructions and plain xmm moves have.
+//! Which handlers strings, flags and system instructions have.
 
 use super::Lowered;
 use super::operand::{Kind, gpr, kind, segment, set_memory};
@@ -7,7 +7,6 @@ use crate::exec::control::{
 };
 use crate::exec::string::{Cmps, Lods, Movs, Repeat, Scas, Stos, StringOp, single};
 use crate::exec::system;
-use crate::exec::vector::{Copy, Load, Store};
 use crate::uop::{Meaning, note, nothing, step};
 use crate::width::with_width;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -40,8 +39,6 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsq => string::<Cmps>(i),
         Mnemonic::Cmpsd if is_string(i) => string::<Cmps>(i),
         Mnemonic::Scasb | Mnemonic::Scasw | Mnemonic::Scasd | Mnemonic::Scasq => string::<Scas>(i),
-        Mnemonic::Movaps | Mnemonic::Movapd | Mnemonic::Movdqa => move_16::<true>(i),
-        Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu => move_16::<false>(i),
         _ => system_lower(i),
     }
 }
@@ -113,34 +110,6 @@ fn string<O: StringOp>(i: &Instruction) -> Option<Lowered> {
     if (0..i.op_count()).any(|n| narrow(i.op_kind(n))) {
         lowered.uop.notes |= note::ADDRESS_32;
     }
-    Some(lowered)
-}
-
-fn xmm(register: Register) -> Option<u8> {
-    let number = (register as u32).wrapping_sub(Register::XMM0 as u32);
-    (register.is_xmm() && number < 16).then_some(number as u8)
-}
-
-fn move_16<const ALIGNED: bool>(i: &Instruction) -> Option<Lowered> {
-    let mut lowered = Lowered::new(i, step::<Copy>);
-    let uop = &mut lowered.uop;
-    match (i.op0_kind(), i.op1_kind()) {
-        (OpKind::Register, OpKind::Register) => {
-            uop.dst = xmm(i.op0_register())?;
-            uop.src = xmm(i.op1_register())?;
-            return Some(lowered.completes());
-        }
-        (OpKind::Register, OpKind::Memory) => {
-            uop.dst = xmm(i.op0_register())?;
-            uop.run = step::<Load<ALIGNED>>;
-        }
-        (OpKind::Memory, OpKind::Register) => {
-            uop.src = xmm(i.op1_register())?;
-            uop.run = step::<Store<ALIGNED>>;
-        }
-        _ => return None,
-    }
-    set_memory(uop, i)?;
     Some(lowered)
 }
 

@@ -30,7 +30,6 @@ pub(crate) mod sse_round;
 pub(crate) mod stack;
 pub(crate) mod string;
 pub(crate) mod system;
-pub(crate) mod vector;
 
 use crate::bus::Bus;
 use crate::cpu::Cpu;
