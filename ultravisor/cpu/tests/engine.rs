@@ -1,0 +1,452 @@
+//! What the machine relies on: budgets, exits, answers, breakpoints, precise faults.
+
+mod common;
+
+use common::{CODE, DATA, PAGE, STACK, assemble, machine};
+use iced_x86::code_asm::*;
+use ultravisor_abi::Gpa;
+use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg};
+
+#[test]
+fn a_call_with_arguments_comes_out_and_goes_on_behind() {
+    let code = assemble(|a| {
+        a.mov(rax, 0xff04_u64).unwrap();
+        a.mov(edi, 7).unwrap();
+        a.vmcall().unwrap();
+        a.add(rdi, rax).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Call);
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rdi)), (0xff04, 7));
+    assert_eq!((cpu.units(), cpu.instructions()), (3, 3));
+    cpu.regs.set(Reg::Rax, 1);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rdi), 8);
+    assert_eq!(cpu.regs.rip, CODE + code.len() as u64);
+    assert_eq!(cpu.units(), 5);
+}
+
+#[test]
+fn a_loop_computes_and_its_budget_is_exact() {
+    let code = assemble(|a| {
+        let mut again = a.create_label();
+        a.xor(eax, eax).unwrap();
+        a.mov(ecx, 1000).unwrap();
+        a.set_label(&mut again).unwrap();
+        a.add(rax, rcx).unwrap();
+        a.dec(rcx).unwrap();
+        a.jnz(again).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    assert_eq!(cpu.run(&mut ram, 1501), Exit::Budget);
+    assert_eq!(cpu.units(), 1501);
+    assert_eq!(cpu.run(&mut ram, 10_000), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rax), 500_500);
+    assert_eq!(cpu.units(), 2 + 3000 + 1);
+    assert_eq!(cpu.instructions(), cpu.units());
+}
+
+/// Runs `code` to its end in slices of `units` and gives what the guest can see.
+fn sliced(code: &[u8], units: u64) -> (Exit, Vec<u64>, u64, u64, u64) {
+    let (mut cpu, mut ram) = machine(code);
+    loop {
+        let before = cpu.units();
+        let exit = cpu.run(&mut ram, units);
+        if exit == Exit::Budget {
+            assert_eq!(cpu.units(), before + units);
+        } else {
+            let gpr = cpu.regs.gpr.values().to_vec();
+            return (exit, gpr, cpu.rflags(), cpu.units(), ram.read_u64(DATA));
+        }
+    }
+}
+
+#[test]
+fn how_a_run_is_sliced_does_not_show() {
+    let code = assemble(|a| {
+        let mut again = a.create_label();
+        let mut function = a.create_label();
+        a.mov(ebx, 50).unwrap();
+        a.mov(r12, DATA).unwrap();
+        a.set_label(&mut again).unwrap();
+        a.call(function).unwrap();
+        a.add(rax, rbx).unwrap();
+        a.sub(rdx, rax).unwrap();
+        a.xor(rdx, 0x55).unwrap();
+        a.adc(qword_ptr(r12), rdx).unwrap();
+        a.mov(ecx, ebx).unwrap();
+        a.lea(rdi, qword_ptr(r12 + 64)).unwrap();
+        a.rep().stosb().unwrap();
+        a.sub(ebx, 1).unwrap();
+        a.cmp(ebx, 0).unwrap();
+        a.jne(again).unwrap();
+        a.hlt().unwrap();
+        a.set_label(&mut function).unwrap();
+        a.push(rbx).unwrap();
+        a.imul_3(rbx, rbx, 77).unwrap();
+        a.add(rax, rbx).unwrap();
+        a.pop(rbx).unwrap();
+        a.ret().unwrap();
+    });
+    let whole = sliced(&code, 1_000_000);
+    assert_eq!(whole.0, Exit::Halt);
+    assert_ne!(whole.4, 0);
+    for units in [1, 2, 3, 5, 7, 13, 64, 100] {
+        assert_eq!(sliced(&code, units), whole, "in slices of {units}");
+    }
+}
+
+#[test]
+fn a_device_load_asks_and_takes_the_answer() {
+    let code = assemble(|a| {
+        a.mov(rbx, DATA).unwrap();
+        a.movzx(eax, word_ptr(rbx + 6)).unwrap();
+        a.mov(dword_ptr(rbx + 8), eax).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    ram.special.insert(DATA, Page::Mmio);
+    let gpa = Gpa(DATA + 6);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::MmioRead { gpa, bytes: 2 });
+    assert_eq!(cpu.units(), 1);
+    cpu.supply(0xabcd_1234);
+    let gpa = Gpa(DATA + 8);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::MmioWrite { gpa, bytes: 4, value: 0x1234 });
+    assert_eq!(cpu.units(), 3);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+}
+
+#[test]
+fn an_answer_serves_one_instruction_only() {
+    let code = assemble(|a| {
+        a.mov(rbx, DATA).unwrap();
+        a.mov(eax, dword_ptr(rbx)).unwrap();
+        a.mov(ecx, dword_ptr(rbx)).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    ram.special.insert(DATA, Page::Mmio);
+    let asks = Exit::MmioRead { gpa: Gpa(DATA), bytes: 4 };
+    assert_eq!(cpu.run(&mut ram, 100), asks);
+    cpu.supply(1);
+    assert_eq!(cpu.run(&mut ram, 100), asks);
+    assert_eq!(cpu.regs.get(Reg::Rax), 1);
+    cpu.supply(2);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rcx), 2);
+}
+
+#[test]
+fn read_modify_write_and_strings_on_a_device_are_our_limit() {
+    let increments = assemble(|a| a.inc(dword_ptr(DATA)).unwrap());
+    let copies = assemble(|a| a.movsb().unwrap());
+    let crosses = assemble(|a| a.mov(rax, qword_ptr(DATA + PAGE - 4)).unwrap());
+    for code in [increments, copies, crosses] {
+        let (mut cpu, mut ram) = machine(&code);
+        ram.special.insert(DATA, Page::Mmio);
+        cpu.regs.set(Reg::Rsi, DATA);
+        cpu.regs.set(Reg::Rdi, DATA + 0x2000);
+        let Exit::Unsupported { bytes, length } = cpu.run(&mut ram, 1) else {
+            panic!("a device must not be half served");
+        };
+        assert_eq!(&bytes[..usize::from(length)], &code[..]);
+        assert_eq!((cpu.regs.rip, cpu.units()), (CODE, 0));
+    }
+}
+
+#[test]
+fn ports_ask_and_tell() {
+    let code = assemble(|a| {
+        a.in_(al, 0x60).unwrap();
+        a.mov(dx, 0x3f8).unwrap();
+        a.out(dx, eax).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    cpu.regs.set(Reg::Rax, 0x1111);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::PortRead { port: 0x60, bytes: 1 });
+    cpu.supply(0xff22);
+    let told = Exit::PortWrite { port: 0x3f8, bytes: 4, value: 0x1122 };
+    assert_eq!(cpu.run(&mut ram, 100), told);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+}
+
+#[test]
+fn the_clock_is_asked_for_each_time() {
+    let code = assemble(|a| {
+        a.rdtsc().unwrap();
+        a.pause().unwrap();
+        a.rdtscp().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::TimeStamp);
+    cpu.supply(0x1_2345_6789);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Pause);
+    assert_eq!((cpu.regs.get(Reg::Rdx), cpu.regs.get(Reg::Rax)), (1, 0x2345_6789));
+    assert_eq!(cpu.run(&mut ram, 100), Exit::TimeStamp);
+}
+
+#[test]
+fn a_page_that_is_away_is_tried_again() {
+    let code = assemble(|a| {
+        a.mov(rbx, DATA).unwrap();
+        a.add(dword_ptr(rbx + 4), 5).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    ram.special.insert(DATA, Page::Away);
+    let told = Exit::Memory { gpa: Gpa(DATA + 4), access: Access::Write };
+    assert_eq!(cpu.run(&mut ram, 100), told);
+    assert_eq!(cpu.run(&mut ram, 100), told);
+    assert_eq!(cpu.units(), 1);
+    ram.special.clear();
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(ram.read(DATA + 4, 4), [5, 0, 0, 0]);
+}
+
+#[test]
+fn a_breakpoint_stops_once_per_arrival() {
+    let code = assemble(|a| {
+        let mut again = a.create_label();
+        a.mov(ecx, 3).unwrap();
+        a.set_label(&mut again).unwrap();
+        a.nop().unwrap();
+        a.dec(ecx).unwrap();
+        a.jnz(again).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    assert_eq!(cpu.run(&mut ram, 4), Exit::Budget);
+    cpu.break_at(CODE + 6);
+    for left in [2, 1] {
+        assert_eq!(cpu.run(&mut ram, 100), Exit::Breakpoint);
+        assert_eq!(cpu.regs.rip, CODE + 6);
+        assert_eq!(cpu.regs.get(Reg::Rcx), left);
+    }
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.units(), 1 + 9 + 1);
+}
+
+#[test]
+fn a_breakpoint_on_an_instruction_that_must_wait_is_told_once() {
+    let code = assemble(|a| {
+        a.mov(eax, dword_ptr(DATA)).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    ram.special.insert(DATA, Page::Away);
+    cpu.break_at(CODE);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Breakpoint);
+    assert!(matches!(cpu.run(&mut ram, 100), Exit::Memory { .. }));
+    ram.special.clear();
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+}
+
+#[test]
+fn a_breakpoint_between_compare_and_jump_stops_there() {
+    let code = assemble(|a| {
+        let mut out = a.create_label();
+        a.test(eax, eax).unwrap();
+        a.je(out).unwrap();
+        a.nop().unwrap();
+        a.set_label(&mut out).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    cpu.break_at(CODE + 2);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Breakpoint);
+    assert_eq!((cpu.regs.rip, cpu.units()), (CODE + 2, 1));
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.units(), 3);
+}
+
+#[test]
+fn a_store_that_faults_in_its_second_page_writes_nothing() {
+    let code = assemble(|a| a.mov(qword_ptr(DATA + PAGE - 4), rax).unwrap());
+    let (mut cpu, mut ram) = machine(&code);
+    ram.map(DATA + PAGE, 0, 0);
+    cpu.regs.set(Reg::Rax, u64::MAX);
+    let address = Some(DATA + PAGE);
+    let told = Exit::Exception { vector: 14, error: Some(2), address };
+    assert_eq!(cpu.run(&mut ram, 100), told);
+    assert_eq!(ram.read_u64(DATA + PAGE - 8), 0);
+    assert_eq!((cpu.regs.rip, cpu.regs.cr2, cpu.units()), (CODE, DATA + PAGE, 0));
+}
+
+#[test]
+fn a_push_that_faults_leaves_the_stack_pointer() {
+    let code = assemble(|a| {
+        a.push(rax).unwrap();
+        a.call(CODE).unwrap();
+    });
+    for (units, rip) in [(0, CODE), (1, CODE + 1)] {
+        let (mut cpu, mut ram) = machine(&code);
+        let stack = if units == 0 { DATA + PAGE } else { DATA + PAGE + 8 };
+        ram.map(DATA, 0, 0);
+        cpu.regs.set(Reg::Rsp, stack);
+        let exit = cpu.run(&mut ram, 100);
+        assert!(matches!(exit, Exit::Exception { vector: 14, error: Some(2), .. }), "{exit:?}");
+        assert_eq!((cpu.regs.get(Reg::Rsp), cpu.regs.rip), (DATA + PAGE, rip));
+        assert_eq!(cpu.units(), units);
+    }
+}
+
+#[test]
+fn exceptions_have_their_vectors() {
+    let mut cases: Vec<(Vec<u8>, u8, Option<u32>)> = Vec::new();
+    cases.push((assemble(|a| a.ud2().unwrap()), 6, None));
+    cases.push((assemble(|a| a.int3().unwrap()), 3, None));
+    cases.push((assemble(|a| a.div(rcx).unwrap()), 0, None));
+    cases.push((assemble(|a| a.mov(rax, qword_ptr(rbx)).unwrap()), 13, Some(0)));
+    cases.push((assemble(|a| a.mov(rax, qword_ptr(rbp)).unwrap()), 12, Some(0)));
+    cases.push((assemble(|a| a.jmp(rbx).unwrap()), 13, Some(0)));
+    cases.push((assemble(|a| a.movaps(xmm1, xmmword_ptr(DATA + 8)).unwrap()), 13, Some(0)));
+    for (code, vector, error) in cases {
+        let (mut cpu, mut ram) = machine(&code);
+        cpu.regs.set(Reg::Rbx, 1 << 63);
+        cpu.regs.set(Reg::Rbp, 1 << 63);
+        cpu.regs.set(Reg::Rcx, 0);
+        let told = Exit::Exception { vector, error, address: None };
+        assert_eq!(cpu.run(&mut ram, 100), told, "{code:x?}");
+        assert_eq!((cpu.regs.rip, cpu.units()), (CODE, 0));
+    }
+}
+
+#[test]
+fn a_quotient_that_does_not_fit_is_a_divide_error() {
+    let unsigned = assemble(|a| a.div(ecx).unwrap());
+    let signed = assemble(|a| a.idiv(rcx).unwrap());
+    let cases = [(unsigned, 0, 1, 1), (signed, 1 << 63, u64::MAX, u64::MAX)];
+    for (code, rax_value, rdx_value, rcx_value) in cases {
+        let (mut cpu, mut ram) = machine(&code);
+        cpu.regs.set(Reg::Rax, rax_value);
+        cpu.regs.set(Reg::Rdx, rdx_value);
+        cpu.regs.set(Reg::Rcx, rcx_value);
+        let exit = cpu.run(&mut ram, 1);
+        assert_eq!(exit, Exit::Exception { vector: 0, error: None, address: None });
+        assert_eq!(cpu.regs.get(Reg::Rax), rax_value);
+    }
+}
+
+#[test]
+fn code_that_overwrites_the_next_instruction_runs_what_it_wrote() {
+    // The store replaces the `mov eax, 1` behind it by `mov eax, 2`, in the same block.
+    let code = assemble(|a| {
+        a.mov(byte_ptr(CODE + 9), 2).unwrap();
+        a.mov(eax, 1).unwrap();
+        a.hlt().unwrap();
+    });
+    assert_eq!(code[8..10], [0xb8, 1]);
+    let (mut cpu, mut ram) = machine(&code);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rax), 2);
+    assert_eq!(cpu.units(), 3);
+}
+
+#[test]
+fn data_beside_code_can_be_written_and_code_written_later_is_run() {
+    let code = assemble(|a| {
+        let mut function = a.create_label();
+        let mut again = a.create_label();
+        a.mov(ebx, 4).unwrap();
+        a.set_label(&mut again).unwrap();
+        a.call(function).unwrap();
+        a.inc(byte_ptr(CODE + 0x81)).unwrap();
+        a.inc(dword_ptr(CODE + 0x800)).unwrap();
+        a.dec(ebx).unwrap();
+        a.jnz(again).unwrap();
+        a.hlt().unwrap();
+        while a.assemble(CODE).unwrap().len() < 0x80 {
+            a.nop().unwrap();
+        }
+        a.set_label(&mut function).unwrap();
+        a.mov(eax, 10).unwrap();
+        a.add(ecx, eax).unwrap();
+        a.ret().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    cpu.regs.set(Reg::Rcx, 0);
+    assert_eq!(cpu.run(&mut ram, 1000), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rcx), 10 + 11 + 12 + 13);
+    assert_eq!(ram.read(CODE + 0x800, 1), [4]);
+}
+
+#[test]
+fn what_somebody_else_wrote_is_run_after_forget() {
+    let code = assemble(|a| {
+        a.mov(eax, 1).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    ram.write(CODE + 1, &[9]);
+    cpu.forget(Gpa(CODE + 1), 1);
+    cpu.regs.rip = CODE;
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rax), 9);
+}
+
+#[test]
+fn a_page_backed_elsewhere_is_seen_after_forget() {
+    let code = assemble(|a| {
+        a.mov(eax, dword_ptr(DATA)).unwrap();
+        a.mov(dword_ptr(DATA + 4), eax).unwrap();
+        a.hlt().unwrap();
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    ram.write(DATA, &[1]);
+    ram.write(DATA + PAGE, &[2]);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    let other = ultravisor_cpu::Bus::page(&mut ram, Gpa(DATA + PAGE), Access::Write);
+    ram.special.insert(DATA, other);
+    cpu.forget(Gpa(DATA + 0x800), 1);
+    cpu.regs.rip = CODE;
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rax), 2);
+    assert_eq!(ram.read(DATA + PAGE + 4, 1), [2]);
+    assert_eq!(ram.read(DATA + 4, 1), [1]);
+}
+
+#[test]
+fn an_instruction_across_pages_follows_its_second_page() {
+    let code = assemble(|a| {
+        a.mov(eax, 0x1111_1111).unwrap();
+        a.hlt().unwrap();
+    });
+    let start = CODE + PAGE - 2;
+    let (mut cpu, mut ram) = machine(&[]);
+    ram.write(start, &code);
+    for _ in 0..2 {
+        cpu.regs.rip = start;
+        assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+        assert_eq!(cpu.regs.get(Reg::Rax), 0x1111_1111);
+    }
+    // The same with the second page remapped.
+    ram.write(CODE + 4 * PAGE, &[0x22, 0x22, 0x22, 0xf4]);
+    ram.map(CODE + PAGE, CODE + 4 * PAGE, common::PRESENT);
+    cpu.forget(Gpa(CODE + PAGE), PAGE);
+    cpu.regs.rip = start;
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rax), 0x2222_2211);
+}
+
+#[test]
+fn a_cpu_without_long_mode_says_so() {
+    let mut ram = common::Ram::identity();
+    let exit = Cpu::new().run(&mut ram, 100);
+    assert!(matches!(exit, Exit::Unsupported { .. }));
+}
+
+#[test]
+fn what_is_not_implemented_is_named() {
+    let code = [0xc4, 0xe2, 0x7d, 0x18, 0x00, 0x90];
+    let (mut cpu, mut ram) = machine(&code);
+    let Exit::Unsupported { bytes, length } = cpu.run(&mut ram, 100) else {
+        panic!("AVX is not implemented");
+    };
+    assert_eq!(bytes[..usize::from(length)], code[..5]);
+    assert_eq!(cpu.regs.rip, CODE);
+    assert_eq!(cpu.regs.get(Reg::Rsp), STACK);
+}
