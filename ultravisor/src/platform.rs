@@ -94,6 +94,8 @@ impl Config {
                 && whole(range.bytes)
                 && range.end().0 <= NORMAL_BASE
         };
-        self.ram.iter().all(sound) && self.ram.is_sorted_by(|a, b| a.end() <= b.start)
+        !self.ram.is_empty()
+            && self.ram.iter().all(sound)
+            && self.ram.is_sorted_by(|a, b| a.end() <= b.start)
     }
 }

@@ -122,13 +122,14 @@ impl Ultravisor {
 
     /// Serves an ultracall of the guest.
     ///
-    /// *Returns* the status for `rax`.
+    /// *Returns* the status for `rax`; U_STATE for whatever a terminated VM is entitled to.
     pub fn guest_call(&mut self, hv: &mut dyn Hypervisor, regs: CallRegs) -> UStatus {
         let caller = self.guest();
         let Some((call, refused)) = self.admit(caller, regs.number) else {
             return UStatus::Function;
         };
-        let status = refused.unwrap_or_else(|| match call {
+        let ended = (self.life == Life::Terminated).then_some(UStatus::State);
+        let status = refused.or(ended).unwrap_or_else(|| match call {
             Ucall::Esm => self.esm(hv, regs.args),
             Ucall::SharePage => self.share(hv, regs.args),
             Ucall::UnsharePage => self.unshare(hv, regs.args),
@@ -172,6 +173,9 @@ impl Ultravisor {
     /// fetch faults, facts 2.6). PAGEDOUT is paged in by asking the hypervisor; a shared unit
     /// that the host took back is the hypervisor's to map.
     pub fn guest_fault(&mut self, hv: &mut dyn Hypervisor, at: Gpa) -> Fault {
+        if self.life == Life::Terminated {
+            return Fault::Terminated;
+        }
         let gfn = self.memory.unit().gfn(at);
         match self.memory.state(gfn) {
             PageState::PagedOut => self.ask_page_in(hv, gfn),
