@@ -2,6 +2,8 @@
 
 pub mod device;
 pub mod event;
+pub mod fdt;
+pub mod image;
 pub mod qemu;
 pub mod scenario;
 pub mod touch;

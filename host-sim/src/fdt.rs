@@ -1,0 +1,242 @@
+//! The flattened device tree that a guest starts with.
+//!
+//! The node `ibm,ultravisor` is there if and only if there is an ultravisor to call: it is what a
+//! platform hook looks at. Bootargs are padded to a fixed length, so that a choice made there
+//! never moves another byte of the tree.
+
+use thiserror::Error;
+use ultravisor_abi::UnitSize;
+use ultravisor_abi::boot::{
+    BOOTARGS_BYTES, FDT, FDT_END, HIGH_RAM, LOW_RAM_END, ULTRAVISOR_COMPATIBLE, ULTRAVISOR_NODE,
+    ULTRAVISOR_UNIT_PROPERTY, VIRTIO_MMIO, VIRTIO_MMIO_STRIDE,
+};
+use vm_fdt::FdtWriter;
+
+/// Most bytes that the tree may have.
+const ROOM_BYTES: usize = (FDT_END.0 - FDT.0) as usize;
+
+/// What the tree says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdtSpec {
+    /// Guest RAM in bytes.
+    pub memory_bytes: u64,
+    /// The protection unit, if there is an ultravisor.
+    pub ultravisor_unit: Option<UnitSize>,
+    /// How many virtio-mmio devices there are.
+    pub devices: usize,
+    /// `/chosen/bootargs`, without its padding.
+    pub bootargs: String,
+}
+
+/// Why there is no tree.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FdtError {
+    /// They do not fit with their terminator.
+    #[error("bootargs have {bytes} bytes, at most {} fit", BOOTARGS_BYTES - 1)]
+    BootargsTooLong {
+        /// How many there are.
+        bytes: usize,
+    },
+    /// A NUL would end them early.
+    #[error("bootargs contain a NUL")]
+    BootargsNul,
+    /// The tree does not fit where the boot protocol puts it.
+    #[error("the device tree has {bytes} bytes, at most {ROOM_BYTES} fit")]
+    TooLarge {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// The writer refused; a bug of ours.
+    #[error("the device tree could not be written: {0}")]
+    Writer(String),
+}
+
+impl From<vm_fdt::Error> for FdtError {
+    fn from(error: vm_fdt::Error) -> Self {
+        Self::Writer(error.to_string())
+    }
+}
+
+/// Builds the tree.
+///
+/// # Errors
+/// See [`FdtError`].
+pub fn build(spec: &FdtSpec) -> Result<Vec<u8>, FdtError> {
+    let bootargs = padded(&spec.bootargs)?;
+    // Each device has a node of more bytes than this: no need to build what cannot fit.
+    const NODE_BYTES_MIN: usize = 64;
+    let least_bytes = spec.devices.saturating_mul(NODE_BYTES_MIN);
+    if least_bytes > ROOM_BYTES {
+        return Err(FdtError::TooLarge { bytes: least_bytes });
+    }
+    let mut fdt = FdtWriter::new()?;
+    let root = fdt.begin_node("")?;
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 2)?;
+    fdt.property_string("compatible", "uvsim")?;
+    fdt.property_string("model", "uvsim")?;
+    chosen(&mut fdt, &bootargs)?;
+    memory(&mut fdt, spec.memory_bytes)?;
+    cpus(&mut fdt)?;
+    if let Some(unit) = spec.ultravisor_unit {
+        ultravisor(&mut fdt, unit)?;
+    }
+    for index in 0..spec.devices {
+        virtio_mmio(&mut fdt, index as u64)?;
+    }
+    fdt.end_node(root)?;
+    let tree = fdt.finish()?;
+    if tree.len() > ROOM_BYTES {
+        return Err(FdtError::TooLarge { bytes: tree.len() });
+    }
+    Ok(tree)
+}
+
+fn padded(bootargs: &str) -> Result<[u8; BOOTARGS_BYTES], FdtError> {
+    let mut bytes = [0; BOOTARGS_BYTES];
+    if bootargs.len() >= BOOTARGS_BYTES {
+        return Err(FdtError::BootargsTooLong { bytes: bootargs.len() });
+    }
+    if bootargs.contains('\0') {
+        return Err(FdtError::BootargsNul);
+    }
+    bytes[..bootargs.len()].copy_from_slice(bootargs.as_bytes());
+    Ok(bytes)
+}
+
+fn chosen(fdt: &mut FdtWriter, bootargs: &[u8]) -> Result<(), vm_fdt::Error> {
+    let node = fdt.begin_node("chosen")?;
+    fdt.property("bootargs", bootargs)?;
+    fdt.end_node(node)
+}
+
+fn memory(fdt: &mut FdtWriter, memory_bytes: u64) -> Result<(), vm_fdt::Error> {
+    let low_bytes = memory_bytes.min(LOW_RAM_END.0);
+    let high_bytes = memory_bytes - low_bytes;
+    let mut regions = vec![0, low_bytes];
+    if high_bytes > 0 {
+        regions.extend([HIGH_RAM.0, high_bytes]);
+    }
+    let node = fdt.begin_node("memory@0")?;
+    fdt.property_string("device_type", "memory")?;
+    fdt.property_array_u64("reg", &regions)?;
+    fdt.end_node(node)
+}
+
+fn cpus(fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+    let cpus = fdt.begin_node("cpus")?;
+    fdt.property_u32("#address-cells", 1)?;
+    fdt.property_u32("#size-cells", 0)?;
+    let cpu = fdt.begin_node("cpu@0")?;
+    fdt.property_string("device_type", "cpu")?;
+    fdt.property_u32("reg", 0)?;
+    fdt.end_node(cpu)?;
+    fdt.end_node(cpus)
+}
+
+fn ultravisor(fdt: &mut FdtWriter, unit: UnitSize) -> Result<(), vm_fdt::Error> {
+    let node = fdt.begin_node(ULTRAVISOR_NODE)?;
+    fdt.property_string("compatible", ULTRAVISOR_COMPATIBLE)?;
+    // A unit has at most 2 MiB: its size fits a cell.
+    fdt.property_u32(ULTRAVISOR_UNIT_PROPERTY, unit.bytes() as u32)?;
+    fdt.end_node(node)
+}
+
+fn virtio_mmio(fdt: &mut FdtWriter, index: u64) -> Result<(), vm_fdt::Error> {
+    let address = VIRTIO_MMIO.0 + index * VIRTIO_MMIO_STRIDE;
+    let node = fdt.begin_node(&format!("virtio_mmio@{address:x}"))?;
+    fdt.property_string("compatible", "virtio,mmio")?;
+    fdt.property_array_u64("reg", &[address, VIRTIO_MMIO_STRIDE])?;
+    fdt.end_node(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::fdt::Fdt;
+
+    fn spec() -> FdtSpec {
+        FdtSpec {
+            memory_bytes: 64 << 20,
+            ultravisor_unit: Some(UnitSize::KIB_64),
+            devices: 3,
+            bootargs: "uvsim.seed=1".to_owned(),
+        }
+    }
+
+    fn built(spec: &FdtSpec) -> Vec<u8> {
+        build(spec).expect("the spec is good")
+    }
+
+    fn parsed(bytes: &[u8]) -> Fdt<'_> {
+        Fdt::new(bytes).expect("the tree can be read")
+    }
+
+    #[test]
+    fn bootargs_are_padded_to_a_fixed_length() {
+        let short = built(&spec());
+        let long = built(&FdtSpec { bootargs: "x".repeat(1023), ..spec() });
+        assert_eq!(short.len(), long.len());
+        let tree = parsed(&short);
+        let node = tree.find_node("/chosen").expect("it is there");
+        let value = node.property("bootargs").expect("it is there").value;
+        assert_eq!(value.len(), 1024);
+        assert!(value.starts_with(b"uvsim.seed=1\0"));
+    }
+
+    #[test]
+    fn bootargs_that_do_not_fit_are_refused() {
+        let too_long = FdtSpec { bootargs: "x".repeat(1024), ..spec() };
+        assert_eq!(build(&too_long), Err(FdtError::BootargsTooLong { bytes: 1024 }));
+        let with_nul = FdtSpec { bootargs: "a\0b".to_owned(), ..spec() };
+        assert_eq!(build(&with_nul), Err(FdtError::BootargsNul));
+    }
+
+    #[test]
+    fn devices_stand_in_order_at_their_addresses() {
+        let bytes = built(&spec());
+        let tree = parsed(&bytes);
+        let nodes = tree.all_nodes().filter(|node| node.name.starts_with("virtio_mmio@"));
+        let found: Vec<_> = nodes
+            .map(|node| {
+                let region = node.reg().and_then(|mut reg| reg.next()).expect("it has registers");
+                (region.starting_address as u64, region.size)
+            })
+            .collect();
+        let at = |index: u64| (0xd000_0000 + index * 0x1000, Some(0x1000));
+        assert_eq!(found, [at(0), at(1), at(2)]);
+    }
+
+    #[test]
+    fn the_ultravisor_node_is_there_if_and_only_if_it_was_asked_for() {
+        for unit in [None, Some(UnitSize::KIB_4), Some(UnitSize::KIB_64)] {
+            let bytes = built(&FdtSpec { ultravisor_unit: unit, ..spec() });
+            let tree = parsed(&bytes);
+            let node = tree.find_compatible(&[ULTRAVISOR_COMPATIBLE]);
+            let value = node.and_then(|node| node.property(ULTRAVISOR_UNIT_PROPERTY)?.as_usize());
+            assert_eq!(value, unit.map(|unit| unit.bytes() as usize));
+        }
+    }
+
+    #[test]
+    fn memory_beyond_the_hole_starts_at_four_gibibytes() {
+        let regions = |memory_bytes| {
+            let bytes = built(&FdtSpec { memory_bytes, ..spec() });
+            let memory = parsed(&bytes);
+            let memory = memory.memory();
+            memory.regions().map(|r| (r.starting_address as u64, r.size)).collect::<Vec<_>>()
+        };
+        assert_eq!(regions(64 << 20), [(0, Some(64 << 20))]);
+        assert_eq!(regions(3 << 30), [(0, Some(3 << 30))]);
+        assert_eq!(regions(5 << 30), [(0, Some(3 << 30)), (4 << 30, Some(2 << 30))]);
+    }
+
+    #[test]
+    fn a_tree_that_does_not_fit_is_refused() {
+        let many = FdtSpec { devices: 7000, ..spec() };
+        assert!(matches!(build(&many), Err(FdtError::TooLarge { .. })));
+        let absurd = FdtSpec { devices: usize::MAX, ..spec() };
+        assert!(matches!(build(&absurd), Err(FdtError::TooLarge { .. })));
+        assert!(build(&FdtSpec { devices: 256, ..spec() }).is_ok());
+    }
+}

@@ -1,0 +1,103 @@
+//! Guest images: an ELF file is checked, rule by rule, before anything in it is believed.
+//!
+//! Files may be hostile. Every size and offset is checked with arithmetic that cannot wrap before
+//! it is used; sections are looked at for symbols only, and nothing in them is expanded.
+
+pub mod builtin;
+mod check;
+mod error;
+pub mod sweep;
+mod symbols;
+
+pub use error::{ImageError, Rule};
+pub use symbols::{Symbol, Symbols};
+
+use std::ops::Range;
+use ultravisor_abi::Gpa;
+use ultravisor_abi::boot::{IMAGES, LOW_RAM_END, SLOF};
+
+/// Most bytes of an image file.
+pub const FILE_BYTES_MAX: usize = 64 << 20;
+/// Most program headers.
+pub const PROGRAM_HEADERS_MAX: u16 = 64;
+/// Most section headers.
+pub const SECTION_HEADERS_MAX: u16 = 4096;
+/// Most symbols.
+pub const SYMBOLS_MAX: u64 = 100_000;
+
+/// What an image may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of the file.
+    pub file_bytes_max: usize,
+    /// Where its segments must lie.
+    pub place: Range<u64>,
+}
+
+impl Limits {
+    /// For an image in a guest with this much RAM: from [`IMAGES`] to the end of the RAM that is
+    /// mapped at entry.
+    pub fn guest(memory_bytes: u64) -> Self {
+        let end = memory_bytes.min(LOW_RAM_END.0);
+        Self { file_bytes_max: FILE_BYTES_MAX, place: IMAGES.0..end.max(IMAGES.0) }
+    }
+
+    /// For boot firmware.
+    pub const fn slof() -> Self {
+        Self { file_bytes_max: FILE_BYTES_MAX, place: SLOF.0..IMAGES.0 }
+    }
+}
+
+/// What a segment may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentFlags {
+    /// It may be written.
+    pub writable: bool,
+    /// It may be executed.
+    pub executable: bool,
+}
+
+/// One segment to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it goes.
+    pub gpa: Gpa,
+    /// What the file has of it; the rest of `mem_bytes` is zero.
+    pub bytes: Vec<u8>,
+    /// Its size in memory, at least 1.
+    pub mem_bytes: u64,
+    /// What it may be used for.
+    pub flags: SegmentFlags,
+}
+
+impl Segment {
+    /// The addresses it covers.
+    pub const fn range(&self) -> Range<u64> {
+        // Checked at parse: it ends inside guest RAM.
+        self.gpa.0..self.gpa.0 + self.mem_bytes
+    }
+}
+
+/// An image that passed every check.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Where it starts.
+    pub entry: u64,
+    /// Its segments, in the file's order. They do not overlap.
+    pub segments: Vec<Segment>,
+    /// Its functions; empty if the file is stripped.
+    pub symbols: Symbols,
+}
+
+impl Image {
+    /// Checks `bytes` and takes them apart.
+    ///
+    /// # Errors
+    /// All rules that are broken, as far as one can see: a broken header hides what follows.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, Vec<ImageError>> {
+        let checked = check::check(bytes, limits)?;
+        let symbols = symbols::read(bytes, &checked.header).map_err(|error| vec![error])?;
+        let segments = checked.loads.iter().map(|load| load.segment(bytes)).collect();
+        Ok(Self { entry: checked.header.e_entry, segments, symbols })
+    }
+}
