@@ -603,5 +603,6 @@ impl std::fmt::Display for Ended {
     }
 }
 
+mod encode;
 /// How the abi's and the ultravisor's enums stand in JSON: by the field's names.
 mod names;

@@ -1,0 +1,110 @@
+//! What lies in guest memory when the guest starts: boot protocol `elf64` (`ultravisor_abi::boot`).
+
+use crate::fdt::{self, FdtSpec};
+use crate::image::Image;
+use crate::scenario::plan::{Boot, Plan};
+use firmware::bootargs::BootArgs;
+use firmware::workload::WORK_MAX;
+use ultravisor::memory::Memory;
+use ultravisor::platform::RamRange;
+use ultravisor_abi::Gpa;
+use ultravisor_abi::boot::{FDT, HIGH_RAM, LOW_RAM_END, PAGE_TABLES};
+
+/// Page-table entry: present and writable (SDM volume 3, table 4-15).
+const PRESENT_WRITABLE: u64 = 0b11;
+/// Page-directory entry: maps 2 MiB (SDM volume 3, table 4-18, PS).
+const LARGE: u64 = 1 << 7;
+/// Page directories for the low 4 GiB.
+const DIRECTORIES: u64 = 4;
+
+/// Guest RAM of `bytes` bytes: up to 3 GiB at 0, the rest from 4 GiB.
+pub fn ram(bytes: u64) -> Vec<RamRange> {
+    let low = bytes.min(LOW_RAM_END.0);
+    let mut ranges = vec![RamRange { start: Gpa(0), bytes: low }];
+    if bytes > low {
+        ranges.push(RamRange { start: HIGH_RAM, bytes: bytes - low });
+    }
+    ranges
+}
+
+/// Where the CPU begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// First instruction.
+    pub rip: u64,
+    /// Stack.
+    pub rsp: u64,
+    /// Page tables.
+    pub cr3: u64,
+    /// FDT address, in `rdi`.
+    pub rdi: u64,
+}
+
+/// Writes page tables, FDT and `image` into guest memory.
+///
+/// # Errors
+/// What does not fit, in words.
+pub fn load(memory: &mut Memory, plan: &Plan, image: &Image) -> Result<Start, String> {
+    page_tables(memory)?;
+    let spec = FdtSpec {
+        memory_bytes: plan.machine.memory_bytes,
+        ultravisor_unit: plan.guest.secure.then_some(plan.machine.unit),
+        devices: plan.devices.len(),
+        bootargs: boot_args(plan).to_string(),
+    };
+    let tree = fdt::build(&spec).map_err(|error| error.to_string())?;
+    write(memory, FDT, &tree)?;
+    for segment in &image.segments {
+        write(memory, segment.gpa, &segment.bytes)?;
+    }
+    let top = plan.machine.memory_bytes.min(LOW_RAM_END.0);
+    Ok(Start { rip: image.entry, rsp: top, cr3: PAGE_TABLES.0, rdi: FDT.0 })
+}
+
+/// What the guest is told.
+pub fn boot_args(plan: &Plan) -> BootArgs {
+    let mut work = [None; WORK_MAX];
+    for (slot, asked) in work.iter_mut().zip(&plan.work) {
+        *slot = Some(*asked);
+    }
+    BootArgs {
+        secure: plan.guest.secure,
+        boot_disk: plan.guest.boot == Boot::Slof,
+        seed: plan.seed,
+        dma: plan.guest.dma,
+        swiotlb_bytes: plan.machine.swiotlb_bytes,
+        rings: plan.guest.rings,
+        work,
+        wait_ns: plan.guest.wait_ns,
+    }
+}
+
+/// The low 4 GiB, identity-mapped by 2 MiB pages: one table of each upper level, four directories.
+fn page_tables(memory: &mut Memory) -> Result<(), String> {
+    let page = |number: u64| PAGE_TABLES.0 + number * 4096;
+    write(memory, Gpa(page(0)), &(page(1) | PRESENT_WRITABLE).to_le_bytes())?;
+    for directory in 0..DIRECTORIES {
+        let entry = page(2 + directory) | PRESENT_WRITABLE;
+        write(memory, Gpa(page(1) + directory * 8), &entry.to_le_bytes())?;
+        for index in 0..512 {
+            let entry = ((directory * 512 + index) << 21) | PRESENT_WRITABLE | LARGE;
+            write(memory, Gpa(page(2 + directory) + index * 8), &entry.to_le_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn write(memory: &mut Memory, gpa: Gpa, bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    if !memory.is_ram(gpa, bytes.len() as u64) || !memory.normal().write(gpa, bytes) {
+        return Err(format!("{} bytes at {:#x} do not fit into the guest's RAM", bytes.len(), gpa.0));
+    }
+    let unit = memory.unit();
+    let last = Gpa(gpa.0 + bytes.len() as u64 - 1);
+    for gfn in unit.gfn(gpa).0..=unit.gfn(last).0 {
+        memory.note_write(ultravisor_abi::Gfn(gfn));
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! The machine: its parts, and the one written order in which they act.
+//!
+//! One thread, one clock. [`Machine::step`] is the order: first the CPU forgets what changed
+//! under it, then whoever is due acts (ties by device, then queue), then the guest runs until
+//! somebody is due. Nothing else moves time.
+
+mod calls;
+mod devices;
+
+use crate::call_chain;
+use crate::device::Device;
+use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex, WaitBy};
+use crate::guest_bus::GuestBus;
+use crate::host::HostSide;
+use crate::image::Symbols;
+use crate::loader::Start;
+use crate::log::BY_TAMPERING;
+use crate::probe::Probes;
+use crate::scenario::plan::Plan;
+use ultravisor::{Fault, Life};
+use ultravisor_abi::Gpa;
+use ultravisor_cpu::{Cpu, Exit, Reg};
+
+/// When nothing is due, a `pause` takes this long, in nanoseconds.
+const PAUSE_NS: u64 = 10_000;
+/// With nothing due for this long the run ends as `idle`.
+const IDLE_MAX_NS: u64 = 1_000_000_000;
+/// A machine check (SDM volume 3, table 6-1): how an access that neither RAM nor a device answers
+/// ends.
+const MACHINE_CHECK: u8 = 18;
+
+/// A queue that is to be served.
+#[derive(Clone, Debug)]
+struct Due {
+    at_ns: u64,
+    device: DeviceIndex,
+    queue: QueueIndex,
+    chain: Option<Chain>,
+}
+
+/// A machine.
+pub struct Machine<'p> {
+    plan: &'p Plan,
+    cpu: Cpu,
+    host: HostSide,
+    devices: Vec<Device>,
+    probes: Probes,
+    symbols: Vec<&'p Symbols>,
+    due: Vec<Due>,
+    /// How long the guest has waited with nothing due, in nanoseconds.
+    idle_ns: u64,
+    /// (instructions, units) at the last `Retired` record.
+    told: (u64, u64),
+}
+
+/// What is left when a run has ended.
+pub struct Stopped {
+    /// The host side, with the log.
+    pub host: HostSide,
+    /// The devices.
+    pub devices: Vec<Device>,
+    /// Why.
+    pub ended: Ended,
+}
+
+impl<'p> Machine<'p> {
+    /// Puts a machine together; its memory is loaded. `symbols` are those of all images, the
+    /// probed one's first.
+    pub fn new(
+        plan: &'p Plan,
+        host: HostSide,
+        devices: Vec<Device>,
+        start: Start,
+        symbols: Vec<&'p Symbols>,
+    ) -> Self {
+        let mut cpu = Cpu::new();
+        cpu.enter_long_mode(start.cr3, start.rip, start.rsp);
+        cpu.regs.set(Reg::Rdi, start.rdi);
+        let probes = symbols.first().map(|known| Probes::arm(known, &mut cpu)).unwrap_or_default();
+        Self {
+            plan,
+            cpu,
+            host,
+            devices,
+            probes,
+            symbols,
+            due: Vec::new(),
+            idle_ns: 0,
+            told: (0, 0),
+        }
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Stopped {
+        let ended = loop {
+            if let Some(ended) = self.step() {
+                break ended;
+            }
+        };
+        self.tell_retired();
+        Stopped { host: self.host, devices: self.devices, ended }
+    }
+
+    /// The one written order.
+    fn step(&mut self) -> Option<Ended> {
+        if self.host.hv.recorder.full() {
+            return Some(Ended::Budget("log"));
+        }
+        self.forget_what_changed();
+        if let Some(due) = self.take_due() {
+            return self.serve(due);
+        }
+        let left = self.plan.guest.units_max.saturating_sub(self.cpu.units());
+        if left == 0 {
+            return Some(Ended::Budget("work-units"));
+        }
+        let units = match self.next_due_ns() {
+            Some(at_ns) => left.min(self.host.hv.recorder.units_until(at_ns)),
+            None => left,
+        };
+        self.host.guest_runs();
+        let before = self.cpu.units();
+        let exit = self.cpu.run(&mut GuestBus::new(self.host.uv.memory_mut()), units);
+        self.host.hv.recorder.worked(self.cpu.units() - before);
+        self.handle(exit)
+    }
+
+    /// What lies under the CPU's TLB and its decoded code may have moved or been written.
+    fn forget_what_changed(&mut self) {
+        let changed = self.host.hv.take_changed();
+        let unit = self.host.uv.memory().unit();
+        if changed.all {
+            self.cpu.forget(Gpa(0), u64::MAX);
+        } else {
+            for gfn in changed.units {
+                self.cpu.forget(unit.start(gfn), unit.bytes());
+            }
+        }
+        for written in self.host.take_written() {
+            self.cpu.forget(written.gpa, written.bytes);
+        }
+    }
+
+    fn next_due_ns(&self) -> Option<u64> {
+        self.due.iter().map(|due| due.at_ns).min()
+    }
+
+    /// The first queue that is due now.
+    fn take_due(&mut self) -> Option<Due> {
+        let now = self.host.hv.recorder.now_ns();
+        let ready = self.due.iter().enumerate().filter(|(_, due)| due.at_ns <= now);
+        let (place, _) = ready.min_by_key(|(_, due)| (due.at_ns, due.device, due.queue))?;
+        Some(self.due.swap_remove(place))
+    }
+
+    fn handle(&mut self, exit: Exit) -> Option<Ended> {
+        match exit {
+            Exit::Budget => None,
+            Exit::Call => self.call(),
+            Exit::MmioRead { gpa, bytes } => self.mmio_read(gpa, bytes),
+            Exit::MmioWrite { gpa, bytes, value } => self.mmio_write(gpa, bytes, value),
+            Exit::Memory { gpa, .. } => self.page_fault(gpa),
+            Exit::Halt => self.wait(WaitBy::Halt),
+            Exit::Pause => self.wait(WaitBy::Pause),
+            Exit::TimeStamp => {
+                self.cpu.supply(self.host.hv.recorder.now_ns());
+                None
+            }
+            Exit::Breakpoint => {
+                self.probe();
+                None
+            }
+            Exit::Exception { vector, address, .. } => {
+                Some(Ended::Fault { vector, rip: self.cpu.regs.rip, address })
+            }
+            Exit::Unsupported { bytes, length } => Some(self.unsupported(&bytes, length)),
+            Exit::PortRead { port, .. } | Exit::PortWrite { port, .. } => {
+                Some(self.not_implemented(format!("I/O port {port:#x}")))
+            }
+            Exit::Random => Some(self.not_implemented("a random number by instruction".into())),
+        }
+    }
+
+    /// The guest touched a unit that it cannot access: the ultravisor has it paged in.
+    fn page_fault(&mut self, gpa: Gpa) -> Option<Ended> {
+        self.host.hv.recorder.push(Event::Exit { reason: ExitReason::PageFault });
+        let fault = self.host.uv.guest_fault(&mut self.host.hv, gpa);
+        self.host.hv.absorb(&mut self.host.uv);
+        match fault {
+            Fault::Resumed => None,
+            Fault::Terminated => Some(Ended::SvmTerminated(BY_TAMPERING)),
+            // The guest faults on it again and again; whether that ends is up to the others.
+            Fault::Tampered | Fault::Refused(_) => match self.next_due_ns() {
+                Some(_) => self.wait(WaitBy::Refault),
+                None => Some(Ended::Refault(gpa.0)),
+            },
+        }
+    }
+
+    /// The guest waits: the clock jumps to whoever is due next.
+    fn wait(&mut self, by: WaitBy) -> Option<Ended> {
+        let now = self.host.hv.recorder.now_ns();
+        let ns = match (self.next_due_ns(), by) {
+            (Some(at_ns), _) => {
+                self.idle_ns = 0;
+                at_ns.saturating_sub(now)
+            }
+            (None, WaitBy::Halt | WaitBy::Cede | WaitBy::Refault) => return Some(Ended::Idle),
+            (None, WaitBy::Pause) if self.idle_ns >= IDLE_MAX_NS => return Some(Ended::Idle),
+            (None, WaitBy::Pause) => {
+                self.idle_ns += PAUSE_NS;
+                PAUSE_NS
+            }
+        };
+        self.host.hv.recorder.push(Event::Wait { by, ns });
+        None
+    }
+
+    fn probe(&mut self) {
+        let top = call_chain::word(self.host.uv.memory(), self.cpu.regs.get(Reg::Rsp));
+        for event in self.probes.hit(&mut self.cpu, top) {
+            self.host.note_dma(&event);
+            self.host.hv.recorder.push(event);
+        }
+    }
+
+    /// Says how much the guest has run since this was said last.
+    fn tell_retired(&mut self) {
+        let now = (self.cpu.instructions(), self.cpu.units());
+        let (instructions, units) = (now.0 - self.told.0, now.1 - self.told.1);
+        self.told = now;
+        self.host.hv.recorder.push(Event::Retired { instructions, units });
+    }
+
+    fn unsupported(&self, bytes: &[u8; 15], length: u8) -> Ended {
+        let rip = self.cpu.regs.rip;
+        let bytes = bytes[..usize::from(length).min(15)].to_vec();
+        let mut decoder = iced_x86::Decoder::with_ip(64, &bytes, rip, 0);
+        let what = if bytes.is_empty() { "(no bytes)".into() } else { decoder.decode().to_string() };
+        Ended::Unsupported { rip, bytes, what }
+    }
+
+    fn not_implemented(&self, what: String) -> Ended {
+        Ended::Unsupported { rip: self.cpu.regs.rip, bytes: Vec::new(), what }
+    }
+
+    /// Whether the ultravisor has given the VM up.
+    fn terminated(&self) -> Option<Ended> {
+        (self.host.uv.life() == Life::Terminated).then_some(Ended::SvmTerminated("aborted"))
+    }
+}

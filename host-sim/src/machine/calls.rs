@@ -1,0 +1,132 @@
+//! `vmcall`: ultracalls, hypercalls and our own calls.
+
+use super::Machine;
+use crate::event::{Ended, Event, ExitReason, Mark, WaitBy};
+use crate::secrets::SECRET_MAX;
+use ultravisor::{Life, reflect};
+use ultravisor_abi::ours::mark;
+use ultravisor_abi::{
+    CallRegs, Gpa, HStatus, Hcall, OurCall, ReportKind, UStatus, Ucall,
+};
+use ultravisor_cpu::Reg;
+
+/// The argument registers, in order.
+const ARGS: [Reg; 6] = [Reg::Rdi, Reg::Rsi, Reg::Rdx, Reg::R10, Reg::R8, Reg::R9];
+
+impl Machine<'_> {
+    /// Serves the call that the guest's registers hold.
+    pub(super) fn call(&mut self) -> Option<Ended> {
+        let regs = CallRegs {
+            number: self.cpu.regs.get(Reg::Rax),
+            args: ARGS.map(|reg| self.cpu.regs.get(reg)),
+        };
+        if let Some(call) = OurCall::from_number(regs.number) {
+            return self.our_call(call, regs.args);
+        }
+        if let Some(call) = Hcall::from_number(regs.number) {
+            return self.hypercall(call, regs);
+        }
+        if Ucall::from_number(regs.number).is_some() {
+            let status = self.host.uv.guest_call(&mut self.host.hv, regs);
+            self.host.hv.absorb(&mut self.host.uv);
+            self.answer(status.code());
+            return self.terminated();
+        }
+        self.answer(UStatus::Function.code());
+        None
+    }
+
+    /// A secure guest's hypercall goes to the ultravisor, which reflects it; a normal guest's
+    /// goes straight to the hypervisor.
+    fn hypercall(&mut self, call: Hcall, regs: CallRegs) -> Option<Ended> {
+        let secure = self.host.uv.life() == Life::Secure;
+        if secure && reflect::arguments(call).is_none() {
+            self.answer(HStatus::Function.code());
+            return None;
+        }
+        self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Hypercall });
+        let status = if secure {
+            let args = reflect::hypercall(call, regs).unwrap_or_default();
+            ultravisor::Hypervisor::hcall(&mut self.host.hv, &mut self.host.uv, call, args)
+        } else {
+            self.host.hv.guest_hcall(&mut self.host.uv, call, regs.args)
+        };
+        self.answer(status.code());
+        match call {
+            Hcall::Cede => self.wait(WaitBy::Cede),
+            Hcall::PutTce
+            | Hcall::LogicalCiLoad
+            | Hcall::LogicalCiStore
+            | Hcall::PutTermChar
+            | Hcall::PutTceIndirect
+            | Hcall::StuffTce
+            | Hcall::SvmPageIn
+            | Hcall::SvmPageOut
+            | Hcall::SvmInitStart
+            | Hcall::SvmInitDone
+            | Hcall::SvmInitAbort => None,
+        }
+    }
+
+    /// How a guest speaks to the experiment: no virtual time, no page changes.
+    fn our_call(&mut self, call: OurCall, args: [u64; 6]) -> Option<Ended> {
+        let [first, second, third, ..] = args;
+        self.answer(0);
+        match call {
+            OurCall::Exit => return Some(Ended::Exit(first)),
+            OurCall::Mark => {
+                let mark = match first {
+                    mark::READY => Mark::Ready,
+                    mark::DONE => Mark::Done,
+                    _ => Mark::Label(name(second, third)),
+                };
+                self.tell_retired();
+                self.host.hv.recorder.push(Event::Mark { mark });
+            }
+            OurCall::Secret => self.declare_secret(Gpa(first), second),
+            OurCall::Report => match ReportKind::from_number(first) {
+                Some(report) => {
+                    let name = name(second, third);
+                    self.host.hv.recorder.push(Event::Report { report, name });
+                }
+                None => self.answer(HStatus::Parameter.code()),
+            },
+        }
+        None
+    }
+
+    fn declare_secret(&mut self, at: Gpa, bytes: u64) {
+        let kept = usize::try_from(bytes).unwrap_or(usize::MAX).min(SECRET_MAX);
+        let mut secret = vec![0; kept];
+        if self.host.uv.memory().peek(at, &mut secret) {
+            self.host.secrets.add(&secret);
+            self.host.hv.recorder.push(Event::Secret { gpa: at.0, bytes: kept as u64 });
+        } else {
+            self.answer(HStatus::Parameter.code());
+        }
+    }
+
+    fn answer(&mut self, status: i64) {
+        self.cpu.regs.set(Reg::Rax, status.cast_unsigned());
+    }
+}
+
+/// A name of up to 16 bytes from two registers, escaped.
+fn name(low: u64, high: u64) -> String {
+    let bytes: Vec<u8> = [low.to_le_bytes(), high.to_le_bytes()].concat();
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    bytes[..end].escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn a_name_ends_at_its_first_nul_and_is_escaped() {
+        let low = u64::from_le_bytes(*b"swiotlb-");
+        assert_eq!(name(low, u64::from_le_bytes(*b"full\0xyz")), "swiotlb-full");
+        assert_eq!(name(u64::from_le_bytes(*b"\x1b[31m\0\0\0"), 0), "\\x1b[31m");
+        assert_eq!(name(low, low), "swiotlb-swiotlb-");
+    }
+}

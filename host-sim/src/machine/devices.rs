@@ -1,0 +1,121 @@
+//! Device registers, notifications, and serving a queue.
+
+use super::{Due, MACHINE_CHECK, Machine};
+use crate::call_chain;
+use crate::device::{Effect, Serviced};
+use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex};
+use crate::qemu;
+use crate::window::Window;
+use ultravisor::{Life, reflect};
+use ultravisor_abi::{Gpa, HStatus};
+
+impl Machine<'_> {
+    /// The guest loads from a device register.
+    pub(super) fn mmio_read(&mut self, gpa: Gpa, bytes: u8) -> Option<Ended> {
+        let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
+            return Some(self.machine_check(gpa));
+        };
+        self.reflect(reflect::mmio_load(gpa, bytes));
+        self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Mmio });
+        let value = self.devices[usize::from(index.0)].read(offset, bytes);
+        self.register(index, offset, false, bytes, value);
+        self.cpu.supply(value);
+        None
+    }
+
+    /// The guest stores to a device register.
+    pub(super) fn mmio_write(&mut self, gpa: Gpa, bytes: u8, value: u64) -> Option<Ended> {
+        let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
+            return Some(self.machine_check(gpa));
+        };
+        self.reflect(reflect::mmio_store(gpa, bytes, value));
+        let device = &mut self.devices[usize::from(index.0)];
+        let in_kernel = device.options().ioeventfd;
+        let effect = device.write(offset, bytes, value);
+        let reason = match effect {
+            Effect::Notify(_) if in_kernel => ExitReason::Notify,
+            Effect::Notify(_) | Effect::Nothing | Effect::Reset | Effect::StatusChanged(_) => {
+                ExitReason::Mmio
+            }
+        };
+        self.host.hv.recorder.push(Event::Exit { reason });
+        self.register(index, offset, true, bytes, value);
+        match effect {
+            Effect::Nothing => None,
+            Effect::Notify(queue) => self.kick(index, queue, in_kernel),
+            Effect::Reset => {
+                self.due.retain(|due| due.device != index);
+                self.host.hv.recorder.push(Event::Status { device: index, status: 0 });
+                None
+            }
+            Effect::StatusChanged(status) => {
+                self.host.hv.recorder.push(Event::Status { device: index, status });
+                None
+            }
+        }
+    }
+
+    /// A notification: with ioeventfd a thread of QEMU's serves the queue a little later, without
+    /// it the exit does.
+    fn kick(&mut self, device: DeviceIndex, queue: QueueIndex, later: bool) -> Option<Ended> {
+        let chain = call_chain::capture(&self.cpu, self.host.uv.memory(), &self.symbols);
+        self.host.hv.recorder.push(Event::Kick { device, queue, chain: chain.clone() });
+        let now = self.host.hv.recorder.now_ns();
+        if later {
+            self.schedule(now + self.plan.machine.kick_latency_ns, device, queue, Some(chain));
+            None
+        } else {
+            self.serve(Due { at_ns: now, device, queue, chain: Some(chain) })
+        }
+    }
+
+    /// Has a queue served at a time. One that is due already is not served twice.
+    fn schedule(
+        &mut self,
+        at_ns: u64,
+        device: DeviceIndex,
+        queue: QueueIndex,
+        chain: Option<Chain>,
+    ) {
+        if !self.due.iter().any(|due| (due.device, due.queue) == (device, queue)) {
+            self.due.push(Due { at_ns, device, queue, chain });
+        }
+    }
+
+    /// Serves one queue: one indivisible step.
+    pub(super) fn serve(&mut self, due: Due) -> Option<Ended> {
+        let Due { device: index, queue, chain, .. } = due;
+        let device = &mut self.devices[usize::from(index.0)];
+        let window = Window::new(&mut self.host, index, chain.clone());
+        let serviced = device.service(queue, &window);
+        drop(window);
+        self.idle_ns = 0;
+        match serviced {
+            Serviced::Done(more) => {
+                let now = self.host.hv.recorder.now_ns();
+                let again = more.again.then_some(queue);
+                for queue in again.into_iter().chain(more.also) {
+                    self.schedule(now, index, queue, chain.clone());
+                }
+                None
+            }
+            Serviced::QemuKilled => Some(Ended::QemuKilled),
+        }
+    }
+
+    /// A secure guest's access goes to the ultravisor first, which hands it on as a hypercall.
+    fn reflect(&mut self, (call, args): (ultravisor_abi::Hcall, [u64; 6])) {
+        if self.host.uv.life() == Life::Secure {
+            let status = HStatus::Success;
+            self.host.hv.recorder.push(Event::HvCall { call, args, status, by_ultravisor: true });
+        }
+    }
+
+    fn register(&mut self, device: DeviceIndex, offset: u64, write: bool, bytes: u8, value: u64) {
+        self.host.hv.recorder.push(Event::Register { device, offset, write, bytes, value });
+    }
+
+    fn machine_check(&self, gpa: Gpa) -> Ended {
+        Ended::Fault { vector: MACHINE_CHECK, rip: self.cpu.regs.rip, address: Some(gpa.0) }
+    }
+}

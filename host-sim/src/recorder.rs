@@ -1,0 +1,82 @@
+//! The run's log while it is written, and the clock that it moves.
+//!
+//! Each event is stamped with the clock, takes as long as its cost says, and is fed to the hash.
+
+use crate::cost::CostTable;
+use crate::event::{Event, Record};
+use ultravisor_abi::UnitSize;
+
+/// Most records of one run. The run ends as `budget(log)` when they are used up.
+pub const RECORDS_MAX: usize = 4_000_000;
+
+/// Records are hashed in batches of about this many bytes.
+const BATCH: usize = 64 * 1024;
+
+/// The log, the clock and the hash.
+pub struct Recorder {
+    records: Vec<Record>,
+    clock_ps: u64,
+    costs: CostTable,
+    unit: UnitSize,
+    hash: blake3::Hasher,
+    batch: Vec<u8>,
+}
+
+impl Recorder {
+    /// An empty log at time 0.
+    pub fn new(costs: CostTable, unit: UnitSize) -> Self {
+        Self {
+            records: Vec::new(),
+            clock_ps: 0,
+            costs,
+            unit,
+            hash: blake3::Hasher::new(),
+            batch: Vec::with_capacity(BATCH + 4096),
+        }
+    }
+
+    /// Virtual time, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.clock_ps / 1000
+    }
+
+    /// The guest worked so many units.
+    pub fn worked(&mut self, units: u64) {
+        self.clock_ps = self.clock_ps.saturating_add(units.saturating_mul(self.costs.guest_unit.ps));
+    }
+
+    /// How many units the guest can work until `at_ns`; at least 1.
+    pub fn units_until(&self, at_ns: u64) -> u64 {
+        let ps = at_ns.saturating_mul(1000).saturating_sub(self.clock_ps);
+        (ps / self.costs.guest_unit.ps).max(1)
+    }
+
+    /// Whether the log is full.
+    pub fn full(&self) -> bool {
+        self.records.len() >= RECORDS_MAX
+    }
+
+    /// Writes one event down. When the log is full it is dropped: the run ends before its next
+    /// step.
+    pub fn push(&mut self, event: Event) {
+        if self.full() {
+            return;
+        }
+        let record = Record { seq: self.records.len() as u64, t_ns: self.now_ns(), event };
+        self.clock_ps = self
+            .clock_ps
+            .saturating_add(self.costs.of(&record.event, self.unit).saturating_mul(1000));
+        record.encode(&mut self.batch);
+        if self.batch.len() >= BATCH {
+            self.hash.update(&self.batch);
+            self.batch.clear();
+        }
+        self.records.push(record);
+    }
+
+    /// The records and the hash over all of them.
+    pub fn finish(mut self) -> (Vec<Record>, [u8; 32]) {
+        self.hash.update(&self.batch);
+        (self.records, *self.hash.finalize().as_bytes())
+    }
+}
