@@ -4,6 +4,8 @@
 mod arguments;
 mod esm;
 mod fake;
+mod model;
 mod paging;
+mod sequences;
 mod share;
 mod states;
