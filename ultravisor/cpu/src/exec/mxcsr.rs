@@ -24,7 +24,7 @@ impl Flags {
 
     /// Those that the CPU finds before it computes; one of them unmasked in any lane keeps the
     /// others (overflow, underflow, precision) from being looked for at all (SDM volume 1,
-    /// section 11.5.3.1).
+    /// section 11.5.3).
     const BEFORE_COMPUTATION: u8 = Self::INVALID.0 | Self::DENORMAL.0 | Self::DIVIDE_BY_ZERO.0;
 
     /// `self` if `condition`, else none.

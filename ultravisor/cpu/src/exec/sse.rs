@@ -107,21 +107,29 @@ pub(super) fn xmm(cpu: &mut Cpu, number: u8) -> &mut u128 {
     &mut cpu.regs.xmm[usize::from(number & 15)]
 }
 
-/// #UD or #NM where the control registers say that there is no SSE now (SDM volume 3, table 13-1).
+/// #UD or #NM where the control registers say that there is no SSE now (SDM volume 3, 2.5).
 #[inline(always)]
 pub(super) fn usable(cpu: &mut Cpu) -> Result<(), Left> {
-    let on = cpu.regs.cr4 & control::OSFXSR != 0;
-    if on && cpu.regs.cr0 & (control::EM | control::TS) == 0 { Ok(()) } else { Err(refuse(cpu)) }
+    if cpu.regs.cr4 & control::OSFXSR == 0 {
+        return Err(cpu.raise(vector::INVALID_OPCODE, None));
+    }
+    reachable(cpu)
 }
 
-#[cold]
-fn refuse(cpu: &mut Cpu) -> Left {
-    let no_sse = cpu.regs.cr0 & control::EM != 0 || cpu.regs.cr4 & control::OSFXSR == 0;
-    cpu.raise(if no_sse { vector::INVALID_OPCODE } else { vector::DEVICE_NOT_AVAILABLE }, None)
+/// The part of [`usable`] that is CR0's.
+#[inline(always)]
+pub(super) fn reachable(cpu: &mut Cpu) -> Result<(), Left> {
+    if cpu.regs.cr0 & control::EM != 0 {
+        Err(cpu.raise(vector::INVALID_OPCODE, None))
+    } else if cpu.regs.cr0 & control::TS != 0 {
+        Err(cpu.raise(vector::DEVICE_NOT_AVAILABLE, None))
+    } else {
+        Ok(())
+    }
 }
 
 /// Runs a floating-point operation on the guest's MXCSR: its flags stay set even if it ends in
-/// #XM (#UD if the guest does not expect #XM: SDM volume 3, section 2.5, OSXMMEXCPT).
+/// #XM (#UD if the guest does not expect #XM: SDM volume 3, 2.5, OSXMMEXCPT).
 #[inline(always)]
 fn with_mxcsr<T>(
     cpu: &mut Cpu,

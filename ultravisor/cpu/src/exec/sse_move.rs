@@ -2,10 +2,10 @@
 #![expect(non_camel_case_types, reason = "handlers are named as their instructions")]
 
 use super::mxcsr::Mxcsr;
-use super::sse::{Source, handlers, usable, xmm};
+use super::sse::{Source, handlers, reachable, usable, xmm};
 use super::sse_int;
 use crate::bus::Bus;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, control};
 use crate::uop::{Exec, Left, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
@@ -127,10 +127,19 @@ impl<T: Width> Exec for movnti<T> {
     }
 }
 
-/// Defines handlers that store: how, given the CPU and the address.
+/// As [`usable`] for the instructions that exist without CR4.OSFXSR too, but then leave SSE's
+/// registers out: that is not implemented.
+fn state_usable(cpu: &mut Cpu) -> Result<(), Left> {
+    reachable(cpu)?;
+    if cpu.regs.cr4 & control::OSFXSR != 0 { Ok(()) } else { Err(cpu.unsupported()) }
+}
+
+/// Defines handlers that store: how, given the CPU and the address, once `$gate` has let them.
 macro_rules! stores {
-    ($($(#[$doc:meta])* $name:ident: |$cpu:ident, $bus:ident, $uop:ident, $va:ident| $body:expr;)*)
-    => { $(
+    ($gate:ident:
+        $($(#[$doc:meta])* $name:ident:
+            |$cpu:ident, $bus:ident, $uop:ident, $va:ident| $body:expr;)*) =>
+    { $(
         $(#[$doc])*
         pub(crate) struct $name;
 
@@ -138,7 +147,7 @@ macro_rules! stores {
             const STORES: bool = true;
 
             fn exec($cpu: &mut Cpu, $bus: &mut dyn Bus, $uop: &Uop) -> Result<(), Left> {
-                usable($cpu)?;
+                $gate($cpu)?;
                 let $va = $cpu.address($uop);
                 $body
             }
@@ -146,7 +155,7 @@ macro_rules! stores {
     )* };
 }
 
-stores! {
+stores! { usable:
     /// A register to an aligned address.
     store_aligned: |cpu, bus, uop, va| {
         cpu.aligned_16(va)?;
@@ -197,6 +206,9 @@ stores! {
         }
         cpu.store_bytes(bus, va, &bytes[first..end])
     };
+}
+
+stores! { state_usable:
     /// The state of x87 (which here never leaves its initial one) and of SSE, to 512 bytes, of
     /// which the last 96 stay as they are.
     fxsave: |cpu, bus, _uop, va| {
@@ -215,8 +227,11 @@ stores! {
         cpu.aligned_16(va)?;
         let mut area = [0; area::END];
         cpu.load_bytes(bus, va, &mut area)?;
-        let word = |at: usize| u32::from_le_bytes([area[at], area[at + 1], area[at + 2], area[at + 3]]);
-        let Some(mxcsr) = Mxcsr::from_bits(word(area::MXCSR)) else {
+        let number = |bytes: &[u8]| {
+            bytes.iter().rev().fold(0, |value, &byte| value << 8 | u128::from(byte))
+        };
+        let mxcsr = number(&area[area::MXCSR..area::MXCSR + 4]) as u32;
+        let Some(mxcsr) = Mxcsr::from_bits(mxcsr) else {
             return Err(cpu.raise(PROTECTION, Some(0)));
         };
         if area[..area::X87.len()] != area::X87 {
@@ -224,7 +239,7 @@ stores! {
         }
         cpu.regs.mxcsr = mxcsr.bits();
         for (slot, register) in area[area::XMM..].chunks_exact(16).zip(&mut cpu.regs.xmm) {
-            *register = slot.iter().rev().fold(0, |value, &byte| value << 8 | u128::from(byte));
+            *register = number(slot);
         }
         Ok(())
     };

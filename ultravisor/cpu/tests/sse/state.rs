@@ -121,6 +121,18 @@ fn an_x87_state_that_the_engine_cannot_hold_is_unsupported() {
 }
 
 #[test]
+fn fxsave_without_the_guests_consent_to_sse_is_unsupported() {
+    let mut guest = Guest::new();
+    guest.cr4 &= !control::OSFXSR;
+    for code in [assemble(|asm| asm.fxsave(ptr(rsi))), assemble(|asm| asm.fxrstor(ptr(rsi)))] {
+        let exit = guest.run(&code, &mut registers(DATA), &mut vec![0; DATA_BYTES]);
+        assert!(matches!(exit, Some(Exit::Unsupported { .. })), "{exit:?}");
+    }
+    guest.cr0 |= control::TS;
+    leaves_no_trace(&mut guest, registers(DATA), exception(7, None), |asm| asm.fxsave(ptr(rsi)));
+}
+
+#[test]
 fn without_sse_enabled_every_family_is_invalid_or_not_available() {
     type Body = fn(&mut CodeAssembler) -> Result<(), IcedError>;
     let bodies: [Body; 8] = [
