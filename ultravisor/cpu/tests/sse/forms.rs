@@ -306,6 +306,50 @@ fn every_form_does_to_registers_memory_and_mxcsr_what_the_processor_does() {
     assert!(numeric > 1000, "only {numeric} raised an unmasked exception");
 }
 
+/// An instruction of the integer set that reads or writes flags, to stand between others.
+fn flag_user(seeded: &mut Seeded) -> Instruction {
+    let (a, b) = (GENERAL[seeded.below(6) as usize].1, GENERAL[seeded.below(6) as usize].1);
+    let two = |code| Instruction::with2(code, a, b).expect("two registers");
+    match seeded.below(4) {
+        0 => two(Code::Adc_r64_rm64),
+        1 => two(Code::Cmova_r64_rm64),
+        2 => two(Code::Cmovp_r64_rm64),
+        _ => two(Code::Add_r64_rm64),
+    }
+}
+
+#[test]
+fn blocks_of_many_forms_leave_what_the_processor_leaves() {
+    const LENGTH: u64 = 24;
+    let (mut guest, mut seeded) = (Guest::new(), Seeded(11));
+    let forms: Vec<Code> = comparable().collect();
+    for round in 0..3000 {
+        let (mut native, mut ours) = (page(), vec![0; DATA_BYTES]);
+        fill(&mut native[0x700..0x900], &mut seeded);
+        ours.copy_from_slice(&native);
+        let mut code = Vec::new();
+        for _ in 0..LENGTH {
+            let form = forms[seeded.below(forms.len() as u64) as usize];
+            let memory = seeded.below(2) == 0;
+            let drawn = instruction(form, memory, &mut seeded);
+            let mut next = drawn.unwrap_or_else(|| flag_user(&mut seeded));
+            if next.op_kinds().any(|kind| kind == OpKind::Memory) {
+                next.set_memory_base(Register::RSI);
+                next.set_memory_displacement64(16 * seeded.below(8));
+                next.set_memory_displ_size(1);
+            }
+            code.extend(encode(&next));
+        }
+        let mut start = state(&mut seeded);
+        start.mxcsr |= 0x1f80;
+        let home = Pointer { base: native.as_ptr() as u64 + 0x780, index: 0 };
+        let expected = natively(&code, &start, &home, &mut native);
+        let away = Pointer { base: DATA + 0x780, index: 0 };
+        let found = simulated(&mut guest, &code, &start, &away, &mut ours);
+        assert!(found == expected, "block {round}: {}", difference(&found, &expected));
+    }
+}
+
 #[test]
 fn the_table_has_every_form_but_those_on_mmx_registers() {
     let mut seeded = Seeded(5);
