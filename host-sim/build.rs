@@ -41,11 +41,13 @@ fn main() {
         println!("cargo::rerun-if-env-changed={variable}");
         env::var_os(variable).map(PathBuf::from)
     });
+    for image in prebuilt.iter().flatten() {
+        println!("cargo::rerun-if-changed={}", image.display());
+    }
     let built = if prebuilt.iter().any(Option::is_none) { build(&root, &out) } else { out.clone() };
     for ((image, _), prebuilt) in IMAGES.into_iter().zip(prebuilt) {
         let from = prebuilt.unwrap_or_else(|| built.join(image));
         let to = out.join(format!("{image}.elf"));
-        println!("cargo::rerun-if-changed={}", from.display());
         fs::copy(&from, &to)
             .unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
     }

@@ -1,0 +1,306 @@
+//! What the guest images do by themselves, on a machine without a host: the order of their
+//! calls, their DMA paths, and every trouble by its name.
+
+mod flat;
+
+use firmware::bootargs::{BootArgs, GuestDma, Rings};
+use firmware::pattern::{Pattern, SectorSource, Stream, sector_at_end};
+use firmware::workload::{BlockOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
+use flat::disk::{Disk, Habit};
+use flat::{Did, End, Flat, MEMORY, args};
+use host_sim::image::{Image, Limits, builtin, sweep};
+use std::ops::Range;
+use ultravisor_abi::ReportKind::{Failed, Mismatch, Refused};
+use ultravisor_abi::{ReportKind, Ucall};
+
+const HELLO: &[u8] = include_bytes!("../../scenarios/basics/own-elf/hello.elf");
+
+fn guest() -> Image {
+    Image::parse(builtin::GUEST, &Limits::guest(MEMORY)).expect("the built guest passes")
+}
+
+fn slof() -> Image {
+    Image::parse(builtin::SLOF, &Limits::slof()).expect("the built slof passes")
+}
+
+fn hello() -> Image {
+    Image::parse(HELLO, &Limits::guest(MEMORY)).expect("the example passes")
+}
+
+fn ops(list: &[BlockOp]) -> [Option<BlockOp>; OPS_MAX] {
+    std::array::from_fn(|index| list.get(index).copied())
+}
+
+fn block(list: &[BlockOp]) -> [Option<Work>; WORK_MAX] {
+    let work = Work::Block {
+        ops: ops(list),
+        order: Order::Random,
+        placement: Placement::OwnUnit,
+        refill: true,
+    };
+    [Some(work), None, None, None]
+}
+
+const WRITE: BlockOp = BlockOp::Write { requests: 5, bytes: 4096 };
+const READ: BlockOp = BlockOp::Read { requests: 3, bytes: 1024 };
+
+/// A disk of 1 MiB that holds the initial pattern.
+fn patterned(habit: Habit) -> Disk {
+    let mut medium = vec![0; 1 << 20];
+    Pattern::new(args().seed, Stream::Initial).fill(0, &mut medium);
+    Disk::new(medium, habit)
+}
+
+/// Runs the guest with these bootargs on one disk.
+fn run(args: &BootArgs, habit: Habit) -> (Flat, End) {
+    let mut flat = Flat::new(&guest(), args.to_string(), args.secure, vec![patterned(habit)]);
+    let end = flat.run();
+    (flat, end)
+}
+
+fn secure(dma: GuestDma, list: &[BlockOp]) -> BootArgs {
+    BootArgs { secure: true, dma, work: block(list), ..args() }
+}
+
+fn assert_disk(disk: &Disk, list: &[BlockOp]) {
+    for (sector, bytes) in (0..).zip(disk.medium.chunks(512)) {
+        let (stream, position) = match sector_at_end(&ops(list), true, sector) {
+            SectorSource::Initial => (Stream::Initial, sector * 512),
+            SectorSource::Written(position) => (Stream::Written, position),
+        };
+        let pattern = Pattern::new(args().seed, stream);
+        assert_eq!(pattern.first_mismatch(position, bytes), None, "sector {sector}");
+    }
+}
+
+/// What UV_SHARE_PAGE named.
+fn shared(flat: &Flat) -> Vec<Range<u64>> {
+    let shares = flat.did.iter().filter_map(|did| match did {
+        Did::Ucall(Ucall::SharePage, first, count) => Some(first << 16..(first + count) << 16),
+        _ => None,
+    });
+    shares.collect()
+}
+
+#[test]
+fn a_guest_without_work_marks_ready_and_done_and_exits() {
+    let (flat, end) = run(&args(), Habit::Good);
+    assert_eq!(end, End::Exit(0), "{:?}", flat.did);
+    let marks: Vec<_> = flat.did.iter().filter(|did| matches!(did, Did::Mark(_))).collect();
+    assert_eq!(marks, [&Did::Mark(0), &Did::Mark(1)]);
+    assert_eq!(flat.console, "guest: ready\nguest: done\n");
+}
+
+#[test]
+fn a_secure_guest_touches_no_device_before_it_is_secure() {
+    let (flat, end) = run(&secure(GuestDma::PlatformHook, &[WRITE]), Habit::Good);
+    assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
+    assert_eq!(flat.did[0], Did::Ucall(Ucall::Esm, 0x10_0000, 0x1_0000));
+    assert!(matches!(flat.did[1], Did::Secret(at, 32) if at % 0x1_0000 == 0));
+    assert!(matches!(flat.did[2], Did::Ucall(Ucall::SharePage, ..)));
+    assert!(matches!(flat.did[3], Did::Mmio(0)));
+}
+
+#[test]
+fn a_guest_that_may_not_become_secure_says_so() {
+    let mut flat =
+        Flat::new(&guest(), secure(GuestDma::PlatformHook, &[]).to_string(), true, vec![]);
+    flat.esm_status = -11;
+    assert_eq!(flat.run(), End::Exit(1));
+    assert_eq!(flat.reported(), Some((Failed, "esm")));
+}
+
+#[test]
+fn what_is_written_is_on_the_disk_and_read_back() {
+    let list = [WRITE, READ, BlockOp::ReadBack];
+    for rings in [Rings::Together, Rings::Apart] {
+        for habit in [Habit::Good, Habit::Indirect, Habit::Legacy] {
+            let args = BootArgs { rings, work: block(&list), ..args() };
+            let (flat, end) = run(&args, habit);
+            assert_eq!(end, End::Exit(0), "{habit:?}: {:?}", flat.reported());
+            assert_eq!(flat.disks[0].requests, 5 + 3 + 5);
+            assert_disk(&flat.disks[0], &list);
+        }
+    }
+}
+
+#[test]
+fn every_placement_does_the_same_work() {
+    for placement in [Placement::OwnUnit, Placement::Neighbour, Placement::Heap] {
+        for refill in [false, true] {
+            let list = [WRITE, BlockOp::ReadBack];
+            let order = Order::Sequential;
+            let work = Work::Block { ops: ops(&list), order, placement, refill };
+            let args = BootArgs { work: [Some(work), None, None, None], ..args() };
+            let (flat, end) = run(&args, Habit::Good);
+            assert_eq!(end, End::Exit(0), "{placement:?}: {:?}", flat.reported());
+        }
+    }
+}
+
+#[test]
+fn a_bouncing_guest_shows_the_device_nothing_but_what_it_shared() {
+    let list = [WRITE, READ, BlockOp::ReadBack];
+    for habit in [Habit::Good, Habit::Indirect] {
+        let (flat, end) = run(&secure(GuestDma::PlatformHook, &list), habit);
+        assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
+        let [shared] = &shared(&flat)[..] else { panic!("one call shares all: {:?}", flat.did) };
+        assert!(shared.end - shared.start < (1 << 20) + (512 << 10));
+        for (address, bytes, _) in &flat.disks[0].buffers {
+            let end = address + u64::from(*bytes);
+            assert!(shared.start <= *address && end <= shared.end, "{address:#x}");
+        }
+        assert_disk(&flat.disks[0], &list);
+    }
+}
+
+#[test]
+fn the_paths_differ_in_which_buffers_go_direct() {
+    let direct_sizes = |dma| {
+        let (flat, end) = run(&secure(dma, &[WRITE]), Habit::Good);
+        assert_eq!(end, End::Exit(0), "{dma:?}: {:?}", flat.reported());
+        let shared = shared(&flat);
+        let private = |at: u64| !shared.iter().any(|range| range.contains(&at));
+        let direct = flat.disks[0].buffers.iter().filter(|(at, ..)| private(*at));
+        direct.map(|(_, bytes, _)| *bytes).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(direct_sizes(GuestDma::PlatformHook), [].into());
+    assert_eq!(direct_sizes(GuestDma::DataDirect), [4096].into());
+    assert_eq!(direct_sizes(GuestDma::PayloadDirect), [1, 16, 4096].into());
+    assert_eq!(direct_sizes(GuestDma::LegacyBypass), [1, 16, 4096].into());
+}
+
+#[test]
+fn each_buffer_costs_one_copy_out_and_one_back_if_the_device_writes_it() {
+    let count = |habit, list: &[BlockOp]| {
+        let image = guest();
+        let args = secure(GuestDma::PlatformHook, list).to_string();
+        let mut flat = Flat::new(&image, args, true, vec![patterned(habit)]);
+        flat.watch(&image, &["swiotlb_bounce", "dma_map", "dma_unmap", "dma_decide"]);
+        assert_eq!(flat.run(), End::Exit(0), "{:?}", flat.reported());
+        ["swiotlb_bounce", "dma_map", "dma_unmap", "dma_decide"].map(|name| flat.entered[name])
+    };
+    // Header 1, data 1 or 2, status 2, indirect table 1.
+    assert_eq!(count(Habit::Good, &[WRITE]), [5 * 4, 5 * 3, 5 * 3, 1]);
+    assert_eq!(count(Habit::Good, &[READ]), [3 * 5, 3 * 3, 3 * 3, 1]);
+    assert_eq!(count(Habit::Indirect, &[WRITE]), [5 * 5, 5 * 4, 5 * 4, 1]);
+}
+
+#[test]
+fn a_request_beyond_256_kib_is_split_when_it_bounces() {
+    let list = [BlockOp::Write { requests: 1, bytes: 640 << 10 }, BlockOp::ReadBack];
+    let (flat, end) = run(&secure(GuestDma::PlatformHook, &list), Habit::Good);
+    assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
+    assert_eq!(flat.disks[0].requests, 2 * 3);
+    assert_disk(&flat.disks[0], &list);
+    let (flat, end) = run(&BootArgs { work: block(&list), ..args() }, Habit::Good);
+    assert_eq!((end, flat.disks[0].requests), (End::Exit(0), 2));
+}
+
+#[test]
+fn a_request_that_finds_no_slots_never_reaches_the_device() {
+    let list = [BlockOp::Write { requests: 2, bytes: 256 << 10 }];
+    let args = BootArgs { swiotlb_bytes: 256 << 10, ..secure(GuestDma::PlatformHook, &list) };
+    let (flat, end) = run(&args, Habit::Good);
+    assert_eq!(end, End::Exit(1));
+    assert_eq!(flat.reported(), Some((Failed, "swiotlb-full")));
+    assert_eq!(flat.disks[0].requests, 0);
+}
+
+#[test]
+fn every_trouble_is_reported_by_its_name() {
+    let cases: [(Habit, ReportKind, &str, u64); 9] = [
+        (Habit::IoError, Failed, "blk-ioerr", 1),
+        (Habit::Silent, Failed, "blk-timeout", 1),
+        (Habit::NeedsReset, Failed, "blk-needs-reset", 1),
+        (Habit::WrongToken, Failed, "blk-token", 1),
+        (Habit::RefusesFeatures, Refused, "blk-features-ok", 2),
+        (Habit::Translates, Refused, "blk-no-iommu-op", 2),
+        (Habit::Corrupts, Mismatch, "blk-readback", 3),
+        (Habit::Forgets, Mismatch, "blk-readback", 3),
+        (Habit::Good, Refused, "blk-too-small", 2),
+    ];
+    for (habit, kind, name, code) in cases {
+        let requests = if habit == Habit::Good { 1000 } else { 1 };
+        let list = [BlockOp::Write { requests, bytes: 4096 }, BlockOp::ReadBack];
+        let args = BootArgs { work: block(&list), ..args() };
+        let (flat, end) = run(&args, habit);
+        assert_eq!((flat.reported(), end), (Some((kind, name)), End::Exit(code)), "{habit:?}");
+    }
+}
+
+#[test]
+fn a_read_of_what_the_disk_should_hold_is_compared() {
+    let args = BootArgs { work: block(&[READ]), ..args() };
+    let (flat, end) = run(&args, Habit::Corrupts);
+    assert_eq!((flat.reported(), end), (Some((Mismatch, "blk-read")), End::Exit(3)));
+}
+
+#[test]
+fn a_guest_that_is_told_nonsense_refuses() {
+    let nonsense = [
+        (args().to_string().replace("uvsim.seed=7", "uvsim.seed=x"), "bootargs"),
+        (BootArgs { work: block(&[WRITE]), boot_disk: true, ..args() }.to_string(), "no-blk"),
+        (BootArgs { work: [Some(Work::Console { lines: 1 }); 4], ..args() }.to_string(), "no-con"),
+    ];
+    for (bootargs, name) in nonsense {
+        let mut flat = Flat::new(&guest(), bootargs, false, vec![patterned(Habit::Good)]);
+        assert_eq!(flat.run(), End::Exit(2));
+        assert_eq!(flat.reported(), Some((Refused, name)));
+    }
+}
+
+#[test]
+fn slof_loads_the_guest_from_the_first_disk_and_the_guest_uses_the_second() {
+    let list = [WRITE, BlockOp::ReadBack];
+    let args = BootArgs { boot_disk: true, work: block(&list), ..args() };
+    let boot = Disk::new(builtin::GUEST.to_vec(), Habit::Good);
+    let disks = vec![boot, patterned(Habit::Good)];
+    let mut flat = Flat::new(&slof(), args.to_string(), false, disks);
+    assert_eq!(flat.run(), End::Exit(0), "{:?}", flat.reported());
+    assert_eq!(flat.console, "slof: image loaded\nguest: ready\nguest: done\n");
+    assert_disk(&flat.disks[1], &list);
+}
+
+#[test]
+fn slof_refuses_what_it_cannot_start() {
+    let no_elf = vec![0; 1 << 16];
+    let cut = builtin::GUEST[..4096].to_vec();
+    let mut shared_object = builtin::GUEST.to_vec();
+    shared_object[16] = 3;
+    let mut lost_entry = builtin::GUEST.to_vec();
+    lost_entry[24..28].copy_from_slice(&0x1000_u32.to_le_bytes());
+    let below = builtin::SLOF.to_vec();
+    let images = [
+        (Some(no_elf), "slof-not-elf"),
+        (Some(cut), "slof-short"),
+        (Some(shared_object), "slof-not-static"),
+        (Some(lost_entry), "slof-entry"),
+        (Some(below), "slof-outside"),
+        (None, "slof-no-disk"),
+    ];
+    for (image, name) in images {
+        let disks = image.map(|bytes| Disk::new(bytes, Habit::Good));
+        let disks = disks.into_iter().collect();
+        let mut flat = Flat::new(&slof(), args().to_string(), false, disks);
+        assert_eq!(flat.run(), End::Exit(2), "{name}");
+        assert_eq!(flat.reported(), Some((Refused, name)));
+    }
+}
+
+#[test]
+fn the_example_in_c_computes_prints_and_exits() {
+    let mut flat = Flat::new(&hello(), String::new(), false, vec![]);
+    assert_eq!(flat.run(), End::Exit(0));
+    assert_eq!(flat.console, "Hello from a guest in C: 1229 primes below 10000\n");
+}
+
+#[test]
+fn the_engine_knows_every_instruction_of_the_images() {
+    for image in [guest(), slof(), hello()] {
+        for instruction in sweep::instructions(&image) {
+            let at = instruction.ip();
+            assert!(ultravisor_cpu::supports(&instruction), "{at:#x}: {:?}", instruction.code());
+        }
+    }
+}
