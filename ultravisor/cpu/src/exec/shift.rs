@@ -155,8 +155,13 @@ impl<O: Shift, T: Width, P: Place, C: Source, const FLAGS: bool> Exec
     }
 }
 
+/// `high` above `low`.
+fn join<T: Width>(high: u64, low: u64) -> u128 {
+    (u128::from(high) << T::BITS) | u128::from(low)
+}
+
 /// `shld` (`LEFT`) and `shrd`: the count is an immediate, or cl if that is negative.
-/// A count above the width is undefined; the result is that of the count modulo 2 * width.
+/// A count above the width, which a 16-bit operand can have, leaves all undefined.
 pub(crate) fn double<T: Width, P: Place, const LEFT: bool>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
@@ -170,24 +175,12 @@ pub(crate) fn double<T: Width, P: Place, const LEFT: bool>(
     }
     let b = T::get(&cpu.regs.gpr, uop.src);
     let (result, carry) = if LEFT {
-        // For 16 bits and a count above 16 the silicon rotates the first operand in again.
-        let wide = (u128::from(a) << (2 * T::BITS)) | (u128::from(b) << T::BITS) | u128::from(a);
-        if T::BITS == 64 {
-            let wide = (u128::from(a) << 64) | u128::from(b);
-            ((wide << count >> 64) as u64, (a >> (64 - count)) & 1 != 0)
-        } else {
-            let carry = (wide >> (3 * T::BITS - count)) & 1 != 0;
-            ((wide << count >> (2 * T::BITS)) as u64 & T::MASK, carry)
-        }
-    } else if T::BITS == 64 {
-        let wide = (u128::from(b) << 64) | u128::from(a);
-        ((wide >> count) as u64, (a >> (count - 1)) & 1 != 0)
+        let carry = u128::from(a) << count >> T::BITS;
+        ((join::<T>(a, b) << count >> T::BITS) as u64 & T::MASK, carry)
     } else {
-        let wide = (u128::from(a) << (2 * T::BITS)) | (u128::from(b) << T::BITS) | u128::from(a);
-        let carry = (wide >> (count - 1)) & 1 != 0;
-        ((wide >> count) as u64 & T::MASK, carry)
+        ((join::<T>(b, a) >> count) as u64 & T::MASK, u128::from(a >> (count - 1)))
     };
     P::write::<T>(cpu, bus, uop, result)?;
-    set_shift_flags::<T>(cpu, result, carry, (a ^ result) & T::SIGN != 0);
+    set_shift_flags::<T>(cpu, result, carry & 1 != 0, (a ^ result) & T::SIGN != 0);
     Ok(())
 }

@@ -1,0 +1,268 @@
+//! The page walk, bit by bit (SDM volume 3, 4.5 to 4.8).
+
+mod common;
+
+use common::{
+    ACCESSED, CODE, DATA, DIRTY, LARGE, NO_EXECUTE, PAGE, PRESENT, Ram, USER, WRITABLE, assemble,
+    machine,
+};
+use iced_x86::code_asm::*;
+use ultravisor_abi::Gpa;
+use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg, control};
+
+/// A virtual page that nothing else uses, in another part of every table.
+const VA: u64 = 0x7f12_3456_7000;
+
+/// Error-code bits (SDM volume 3, 4.7).
+const ERROR_PRESENT: u32 = 1;
+const ERROR_WRITE: u32 = 2;
+const ERROR_RESERVED: u32 = 8;
+const ERROR_FETCH: u32 = 16;
+
+fn loads() -> Vec<u8> {
+    assemble(|a| {
+        a.mov(rax, qword_ptr(rbx)).unwrap();
+        a.hlt().unwrap();
+    })
+}
+
+fn stores() -> Vec<u8> {
+    assemble(|a| {
+        a.mov(qword_ptr(rbx), rax).unwrap();
+        a.hlt().unwrap();
+    })
+}
+
+/// Runs `code` with rbx at [`VA`], whose page is mapped as `entry` says.
+fn run(code: &[u8], entry: u64, level: u32) -> (Exit, Cpu, Ram) {
+    let (mut cpu, mut ram) = machine(code);
+    let at = ram.entry(VA, level);
+    ram.write_u64(at, entry);
+    cpu.regs.set(Reg::Rbx, VA);
+    let exit = cpu.run(&mut ram, 10);
+    (exit, cpu, ram)
+}
+
+fn fault(error: u32) -> Exit {
+    Exit::Exception { vector: 14, error: Some(error), address: Some(VA) }
+}
+
+#[test]
+fn a_load_sets_accessed_on_all_levels_and_dirty_on_none() {
+    let (exit, _, mut ram) = run(&loads(), DATA | PRESENT | WRITABLE, 1);
+    assert_eq!(exit, Exit::Halt);
+    for level in 1..=4 {
+        let at = ram.entry(VA, level);
+        assert_eq!(ram.read_u64(at) & (ACCESSED | DIRTY), ACCESSED, "level {level}");
+    }
+}
+
+#[test]
+fn a_store_sets_dirty_on_the_last_level_only() {
+    let (exit, _, mut ram) = run(&stores(), DATA | PRESENT | WRITABLE, 1);
+    assert_eq!(exit, Exit::Halt);
+    for level in 1..=4 {
+        let at = ram.entry(VA, level);
+        let dirty = if level == 1 { DIRTY } else { 0 };
+        assert_eq!(ram.read_u64(at) & (ACCESSED | DIRTY), ACCESSED | dirty, "level {level}");
+    }
+}
+
+#[test]
+fn a_store_after_a_load_still_sets_dirty() {
+    let code = assemble(|a| {
+        a.mov(rax, qword_ptr(rbx)).unwrap();
+        a.mov(qword_ptr(rbx), rax).unwrap();
+        a.hlt().unwrap();
+    });
+    let (exit, _, mut ram) = run(&code, DATA | PRESENT | WRITABLE, 1);
+    assert_eq!(exit, Exit::Halt);
+    let at = ram.entry(VA, 1);
+    assert_ne!(ram.read_u64(at) & DIRTY, 0);
+}
+
+#[test]
+fn a_fault_sets_no_bits() {
+    let (exit, cpu, mut ram) = run(&stores(), DATA | PRESENT, 1);
+    assert_eq!(exit, fault(ERROR_PRESENT | ERROR_WRITE));
+    assert_eq!(cpu.regs.cr2, VA);
+    let at = ram.entry(VA, 1);
+    assert_eq!(ram.read_u64(at), DATA | PRESENT);
+}
+
+#[test]
+fn what_is_not_present_faults_on_every_level() {
+    for level in 1..=4 {
+        let (exit, ..) = run(&loads(), 0, level);
+        assert_eq!(exit, fault(0), "level {level}");
+        let (exit, ..) = run(&stores(), WRITABLE, level);
+        assert_eq!(exit, fault(ERROR_WRITE), "level {level}");
+    }
+}
+
+#[test]
+fn two_megabyte_and_one_gigabyte_pages_translate() {
+    for (level, size) in [(2, 2 << 20), (3, 1 << 30)] {
+        let (exit, cpu, ram) = run(&stores(), PRESENT | WRITABLE | LARGE, level);
+        let gpa = VA & (size - 1);
+        if gpa < 4 << 20 {
+            assert_eq!(exit, Exit::Halt);
+            assert_eq!(ram.read_u64(gpa), cpu.regs.get(Reg::Rax));
+        } else {
+            let value = cpu.regs.get(Reg::Rax);
+            assert_eq!(exit, Exit::MmioWrite { gpa: Gpa(gpa), bytes: 8, value });
+        }
+    }
+}
+
+#[test]
+fn reserved_bits_fault() {
+    let low_bit_of_a_large_page = 1 << 13;
+    let cases = [
+        (1, DATA | PRESENT | 1 << 50),
+        (2, PRESENT | LARGE | low_bit_of_a_large_page),
+        (3, PRESENT | LARGE | low_bit_of_a_large_page),
+        (4, PRESENT | LARGE),
+    ];
+    for (level, entry) in cases {
+        let (exit, ..) = run(&loads(), entry, level);
+        assert_eq!(exit, fault(ERROR_PRESENT | ERROR_RESERVED), "level {level}");
+    }
+}
+
+#[test]
+fn no_execute_forbids_fetching_only() {
+    let (exit, ..) = run(&loads(), DATA | PRESENT | NO_EXECUTE, 1);
+    assert_eq!(exit, Exit::Halt);
+    let jumps = assemble(|a| a.jmp(rbx).unwrap());
+    let (exit, cpu, _) = run(&jumps, DATA | PRESENT | NO_EXECUTE, 1);
+    assert_eq!(exit, fault(ERROR_PRESENT | ERROR_FETCH));
+    assert_eq!(cpu.regs.rip, VA);
+    assert_eq!(cpu.units(), 1);
+}
+
+#[test]
+fn no_execute_is_reserved_while_it_is_off() {
+    let (mut cpu, mut ram) = machine(&loads());
+    ram.map(VA, DATA, PRESENT | NO_EXECUTE);
+    cpu.regs.efer &= !control::NXE;
+    cpu.regs.set(Reg::Rbx, VA);
+    assert_eq!(cpu.run(&mut ram, 10), fault(ERROR_PRESENT | ERROR_RESERVED));
+}
+
+#[test]
+fn write_protect_decides_whether_the_supervisor_obeys() {
+    for (write_protect, allowed) in [(true, false), (false, true)] {
+        let (mut cpu, mut ram) = machine(&stores());
+        ram.map(VA, DATA, PRESENT);
+        cpu.regs.set(Reg::Rbx, VA);
+        if !write_protect {
+            cpu.regs.cr0 &= !control::WP;
+        }
+        assert_eq!(cpu.run(&mut ram, 10) == Exit::Halt, allowed);
+    }
+}
+
+#[test]
+fn a_read_only_upper_level_makes_all_below_read_only() {
+    for level in 2..=4 {
+        let (mut cpu, mut ram) = machine(&stores());
+        ram.map(VA, DATA, PRESENT | WRITABLE);
+        let at = ram.entry(VA, level);
+        let entry = ram.read_u64(at);
+        ram.write_u64(at, entry & !WRITABLE & !USER);
+        cpu.regs.set(Reg::Rbx, VA);
+        assert_eq!(cpu.run(&mut ram, 10), fault(ERROR_PRESENT | ERROR_WRITE), "level {level}");
+    }
+}
+
+#[test]
+fn tables_that_are_away_page_in_like_data() {
+    let (mut cpu, mut ram) = machine(&loads());
+    ram.map(VA, DATA, PRESENT);
+    let at = ram.entry(VA, 1);
+    cpu.regs.set(Reg::Rbx, VA);
+    ram.special.insert(at & !(PAGE - 1), Page::Away);
+    let told = Exit::Memory { gpa: Gpa(at), access: Access::Read };
+    assert_eq!(cpu.run(&mut ram, 10), told);
+    ram.special.clear();
+    assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+    assert!(ram.asked.contains(&(at & !(PAGE - 1), Access::Write)));
+}
+
+#[test]
+fn a_changed_mapping_shows_after_invlpg_or_a_new_cr3() {
+    let flushes: [fn(&mut CodeAssembler); 2] = [
+        |a| a.invlpg(byte_ptr(rbx)).unwrap(),
+        |a| {
+            a.mov(rdx, cr3).unwrap();
+            a.mov(cr3, rdx).unwrap();
+        },
+    ];
+    for flush in flushes {
+        let code = assemble(|a| {
+            a.mov(rax, qword_ptr(rbx)).unwrap();
+            a.mov(qword_ptr(rsi), rdi).unwrap();
+            flush(a);
+            a.mov(rcx, qword_ptr(rbx)).unwrap();
+            a.hlt().unwrap();
+        });
+        let (mut cpu, mut ram) = machine(&code);
+        ram.map(VA, DATA, PRESENT);
+        ram.write_u64(DATA, 1);
+        ram.write_u64(DATA + PAGE, 2);
+        let entry = ram.entry(VA, 1);
+        cpu.regs.set(Reg::Rbx, VA);
+        cpu.regs.set(Reg::Rsi, entry);
+        cpu.regs.set(Reg::Rdi, (DATA + PAGE) | PRESENT);
+        assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+        assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rcx)), (1, 2));
+    }
+}
+
+#[test]
+fn code_is_found_by_physical_page_after_remapping() {
+    // The same virtual address runs one page's code, then another's.
+    let (mut cpu, mut ram) = machine(&[]);
+    let one = assemble(|a| {
+        a.mov(eax, 1).unwrap();
+        a.hlt().unwrap();
+    });
+    let two = assemble(|a| {
+        a.mov(eax, 2).unwrap();
+        a.hlt().unwrap();
+    });
+    ram.write(CODE, &one);
+    ram.write(CODE + PAGE, &two);
+    let flush = assemble(|a| {
+        a.invlpg(byte_ptr(rbx)).unwrap();
+        a.hlt().unwrap();
+    });
+    ram.write(CODE + 2 * PAGE, &flush);
+    cpu.regs.set(Reg::Rbx, VA);
+    for (frame, value) in [(CODE, 1), (CODE + PAGE, 2), (CODE, 1)] {
+        ram.map(VA, frame, PRESENT);
+        cpu.regs.rip = CODE + 2 * PAGE;
+        assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+        cpu.regs.rip = VA;
+        assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+        assert_eq!(cpu.regs.get(Reg::Rax), value);
+    }
+}
+
+#[test]
+fn the_same_code_at_two_addresses_runs_relative_to_each() {
+    let code = assemble(|a| {
+        a.lea(rax, qword_ptr(CODE)).unwrap();
+        a.hlt().unwrap();
+    });
+    // Whatever the assembler chose, it must be relative for this test to say anything.
+    let (mut cpu, mut ram) = machine(&[0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xf4]);
+    assert!(!code.is_empty());
+    ram.map(VA, CODE, PRESENT);
+    for start in [CODE, VA, CODE] {
+        cpu.regs.rip = start;
+        assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+        assert_eq!(cpu.regs.get(Reg::Rax), start + 7);
+    }
+}

@@ -1,0 +1,93 @@
+//! Random bytes as code: no panic, no budget exceeded, and the same however it is sliced.
+
+mod common;
+
+use common::{CODE, DATA, Random, STACK, machine};
+use ultravisor_cpu::{Exit, Reg};
+
+const PROGRAMS: u64 = 500;
+const BYTES: usize = 600;
+const UNITS: u64 = 400;
+
+/// Bytes that decode to something supported more often than chance.
+fn program(random: &mut Random) -> Vec<u8> {
+    const LIKELY: [&[u8]; 16] = [
+        &[0x48, 0x01],
+        &[0x48, 0x29],
+        &[0x0f, 0xaf],
+        &[0x48, 0xff, 0xc1],
+        &[0x75],
+        &[0x74],
+        &[0x50],
+        &[0x58],
+        &[0x85, 0xc0],
+        &[0x48, 0x39],
+        &[0xf3, 0xaa],
+        &[0xf3, 0xa4],
+        &[0x48, 0x8d],
+        &[0xc1, 0xe0],
+        &[0x11, 0xd8],
+        &[0x0f, 0x94],
+    ];
+    let mut bytes = Vec::new();
+    while bytes.len() < BYTES {
+        match random.below(4) {
+            0 => bytes.push(random.next() as u8),
+            1 => bytes.extend([0xc0 | random.next() as u8 & 0x3f]),
+            _ => bytes.extend(LIKELY[random.below(16) as usize]),
+        }
+    }
+    bytes
+}
+
+/// What a run of `code` leaves, in slices of `units`.
+fn outcome(code: &[u8], seed: u64, units: u64) -> (Option<Exit>, Vec<u64>, u64, u64, Vec<u8>) {
+    let (mut cpu, mut ram) = machine(code);
+    let mut random = Random(seed);
+    for reg in Reg::ALL {
+        cpu.regs.set(reg, DATA + random.below(0x1000));
+    }
+    cpu.regs.set(Reg::Rsp, STACK);
+    cpu.regs.set(Reg::Rcx, random.below(40));
+    let mut end = None;
+    while cpu.units() < UNITS && end.is_none() {
+        let before = cpu.units();
+        let slice = units.min(UNITS - before);
+        match cpu.run(&mut ram, slice) {
+            Exit::Budget => assert_eq!(cpu.units(), before + slice),
+            Exit::Halt | Exit::Pause | Exit::Call => {}
+            Exit::TimeStamp => cpu.supply(cpu.units()),
+            Exit::PortRead { .. } | Exit::MmioRead { .. } => cpu.supply(cpu.units() ^ 0x5a5a),
+            Exit::PortWrite { .. } | Exit::MmioWrite { .. } => {}
+            other => end = Some(other),
+        }
+        assert!(cpu.units() <= before + slice, "budget exceeded");
+    }
+    let memory = [(CODE, 0x1000), (DATA, 0x3000), (STACK - 0x2000, 0x4000)]
+        .map(|(start, bytes)| ram.read(start, bytes))
+        .concat();
+    let mut state = cpu.regs.gpr.values().to_vec();
+    state.push(cpu.regs.rip);
+    (end, state, cpu.rflags(), cpu.instructions(), memory)
+}
+
+#[test]
+fn random_code_ends_the_same_however_it_is_sliced() {
+    let mut random = Random(99);
+    let mut long = 0;
+    for number in 0..PROGRAMS {
+        let code = program(&mut random);
+        let seed = random.next();
+        let whole = outcome(&code, seed, UNITS);
+        long += u64::from(whole.3 > 20);
+        for units in [1, 3, 17] {
+            let parts = outcome(&code, seed, units);
+            assert_eq!(parts.0, whole.0, "program {number} in slices of {units}");
+            assert_eq!(parts.1, whole.1, "program {number} in slices of {units}");
+            assert_eq!(parts.2, whole.2, "flags of program {number} in slices of {units}");
+            assert_eq!(parts.3, whole.3, "program {number} in slices of {units}");
+            assert!(parts.4 == whole.4, "memory of program {number} in slices of {units}");
+        }
+    }
+    assert!(long > PROGRAMS / 20, "only {long} programs got anywhere");
+}
