@@ -8,6 +8,7 @@
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -26,9 +27,10 @@ pub struct Registers {
     pub mxcsr: u32,
 }
 
-const GPR: usize = 256;
-const RFLAGS: usize = GPR + 128;
-const MXCSR: usize = RFLAGS + 8;
+const XMM: usize = offset_of!(Registers, xmm);
+const GPR: usize = offset_of!(Registers, gpr);
+const RFLAGS: usize = offset_of!(Registers, rflags);
+const MXCSR: usize = offset_of!(Registers, mxcsr);
 
 /// The signal that ended a snippet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,7 @@ fn emit(
         asm.push(register)?;
     }
     for (i, register) in VECTOR.into_iter().enumerate() {
-        asm.movups(register, xmmword_ptr(rdi + 16 * i))?;
+        asm.movups(register, xmmword_ptr(rdi + XMM + 16 * i))?;
     }
     asm.ldmxcsr(dword_ptr(rdi + MXCSR))?;
     asm.push(qword_ptr(rdi + RFLAGS))?;
@@ -125,7 +127,7 @@ fn emit(
     asm.cld()?;
     asm.stmxcsr(dword_ptr(rdi + MXCSR))?;
     for (i, register) in VECTOR.into_iter().enumerate() {
-        asm.movups(xmmword_ptr(rdi + 16 * i), register)?;
+        asm.movups(xmmword_ptr(rdi + XMM + 16 * i), register)?;
     }
     // What the ABI promises a Rust function: the default MXCSR.
     asm.push(0x1f80)?;
