@@ -70,6 +70,11 @@ impl<'a> Window<'a> {
         bytes == 0 || self.host.borrow().in_range(self.device, at, bytes, direction)
     }
 
+    /// Tells the host that a descriptor of `queue` holds the address `at`.
+    pub fn given(&self, queue: QueueIndex, at: DmaAddr) {
+        self.host.borrow_mut().given(self.device, queue, at);
+    }
+
     /// Logs an event.
     pub fn log(&self, event: Event) {
         let mut host = self.host.borrow_mut();
@@ -213,8 +218,8 @@ impl<'s> Iterator for Slices<'s> {
         self.next += 1;
         // SAFETY: the host promises (safety section of `Host`) that the piece may be accessed
         // until its epoch changes, which takes `&mut` to the host. The window holds that `&mut`
-        // while this slice's lifetime, a borrow of the window, lasts, and lends it to `touch` and
-        // `log` only; both panic if the epoch is no longer the one at which the window was opened.
+        // while this slice's lifetime, a borrow of the window, lasts, and lends it to `touch`,
+        // `log` and `given` only; the first two panic if the epoch is no longer the one at which the window was opened.
         // So no access can follow a change. A slice got by a read is written by nobody: devices
         // and virtio-queue ask for `Permissions::Write` before they write.
         Some(Ok(unsafe { VolatileSlice::new(ptr.as_ptr(), bytes as usize) }))

@@ -222,6 +222,16 @@ pub struct Due {
     pub also: Option<QueueIndex>,
 }
 
+impl Due {
+    /// The queues of a device whose queue `served` was served, in order.
+    pub fn queues(self, served: QueueIndex) -> impl Iterator<Item = QueueIndex> {
+        let again = self.again.then_some(served);
+        let (first, second) =
+            if self.also < again { (self.also, again) } else { (again, self.also) };
+        first.into_iter().chain(second)
+    }
+}
+
 impl<'s, 'w> Step<'s, 'w> {
     /// Begins to serve queue `index`, which lies where `layout` says.
     pub fn begin(
@@ -330,8 +340,9 @@ impl<'s, 'w> Step<'s, 'w> {
             self.set_avail_event(next.wrapping_add(1))?;
         }
         let (mut readable, mut writable) = (Segments::default(), Segments::default());
-        let window = self.window;
-        self.walk(head, |segment, direction| {
+        let (window, index) = (self.window, self.index);
+        let table = self.walk(head, |segment, direction| {
+            window.given(index, segment.at);
             if direction == Direction::Read && !writable.is_empty() {
                 return Err(Reason::Order);
             }
@@ -342,6 +353,9 @@ impl<'s, 'w> Step<'s, 'w> {
             }
             Ok(())
         })?;
+        if table.part == Part::Indirect {
+            window.given(index, DmaAddr(table.at));
+        }
         self.ring.in_use += 1;
         window.log(Event::Popped {
             device: window.device(),
@@ -370,12 +384,12 @@ impl<'s, 'w> Step<'s, 'w> {
         Ok(head)
     }
 
-    /// Hands each descriptor of the chain at `head` to `take`.
+    /// Hands each descriptor of the chain at `head` to `take`. Returns the table that held them.
     fn walk(
         &self,
         head: u16,
         mut take: impl FnMut(Segment, Direction) -> Result<(), Reason>,
-    ) -> Result<(), Stop> {
+    ) -> Result<Table, Stop> {
         let at = self.ring.queue.desc_table();
         let mut table = Table { at, entries: u32::from(self.size), part: Part::Desc };
         let mut descriptor = self.descriptor(table, head)?;
@@ -384,19 +398,21 @@ impl<'s, 'w> Step<'s, 'w> {
             descriptor = self.descriptor(table, 0)?;
         }
         // As in QEMU only a head may refer to an indirect table; the flag means nothing elsewhere.
-        for taken in 1_u32.. {
-            if taken as usize > SEGMENTS_MAX {
+        let mut taken = 0;
+        loop {
+            if taken == SEGMENTS_MAX {
                 return Err(Reason::TooLong.into());
             }
+            taken += 1;
             let (at, bytes) = (DmaAddr(descriptor.addr().0), descriptor.len());
             let direction =
                 if descriptor.is_write_only() { Direction::Write } else { Direction::Read };
             take(Segment { at, bytes }, direction)?;
-            if taken > table.entries {
+            if taken as u64 > u64::from(table.entries) {
                 return Err(Reason::Loop.into());
             }
             if !descriptor.has_next() {
-                break;
+                return Ok(table);
             }
             let next = descriptor.next();
             if u32::from(next) >= table.entries {
@@ -404,7 +420,6 @@ impl<'s, 'w> Step<'s, 'w> {
             }
             descriptor = self.descriptor(table, next)?;
         }
-        Ok(())
     }
 
     fn indirect(&self, descriptor: Descriptor) -> Result<Table, Stop> {

@@ -1,0 +1,10 @@
+//! Devices from the outside: a small driver, a host of plain memory that writes down each touch.
+
+mod blk;
+mod fuzz;
+mod garbage;
+mod net;
+mod rig;
+mod streams;
+mod transport;
+mod window;

@@ -1,0 +1,119 @@
+//! The window: one touch for each access, faults remembered, no slice past its step.
+
+use crate::rig::{FakeHost, MEMORY_BYTES};
+use host_sim::event::{DeviceIndex, Direction, Part, QueueIndex};
+use host_sim::touch::TouchFault;
+use host_sim::window::{Fault, Window};
+use ultravisor_abi::DmaAddr;
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+
+const QUEUE: QueueIndex = QueueIndex(1);
+
+fn open(host: &mut FakeHost) -> Window<'_> {
+    Window::new(host, DeviceIndex(0), None)
+}
+
+#[test]
+fn an_access_is_one_touch_however_many_pieces_it_has() {
+    let mut host = FakeHost::new();
+    host.piece_bytes = 10;
+    let mut out = [0; 64];
+    {
+        let window = open(&mut host);
+        let bytes: Vec<u8> = (0..64).collect();
+        window.pane(QUEUE, Part::Data).write_all(DmaAddr(0x100), &bytes).expect("in range");
+        window.pane(QUEUE, Part::Header).read_exact(DmaAddr(0x100), &mut out).expect("in range");
+    }
+    assert!(out.iter().copied().eq(0..64));
+    let seen: Vec<_> =
+        host.seen.iter().map(|seen| (seen.what, seen.direction, seen.bytes)).collect();
+    assert_eq!(seen, [("data", Direction::Write, 64), ("header", Direction::Read, 64)]);
+}
+
+#[test]
+fn an_access_of_no_bytes_touches_nothing() {
+    let mut host = FakeHost::new();
+    {
+        let window = open(&mut host);
+        let pane = window.pane(QUEUE, Part::Data);
+        pane.read_exact(DmaAddr(u64::MAX), &mut []).expect("nothing to read");
+        pane.write_all(DmaAddr(u64::MAX), &[]).expect("nothing to write");
+        assert_eq!(pane.write(&[], GuestAddress(0)).expect("nothing to write"), 0);
+    }
+    assert_eq!(host.seen, []);
+}
+
+#[test]
+fn a_fault_is_remembered_even_if_the_access_swallows_it() {
+    let mut host = FakeHost::new();
+    host.poison = Some((0x1000..0x2000, TouchFault::Sigbus));
+    let window = open(&mut host);
+    let pane = window.pane(QUEUE, Part::Avail);
+    let found = pane.load::<u16>(GuestAddress(0x1002), std::sync::atomic::Ordering::Relaxed);
+    assert!(found.is_err());
+    let at = DmaAddr(0x1002);
+    let fault = Fault { queue: QUEUE, part: Part::Avail, at, bytes: 2, why: TouchFault::Sigbus };
+    assert_eq!(window.take_fault(), Some(fault));
+    assert_eq!(window.take_fault(), None);
+}
+
+#[test]
+fn an_access_that_wraps_is_outside() {
+    let mut host = FakeHost::new();
+    let window = open(&mut host);
+    let pane = window.pane(QUEUE, Part::Data);
+    let fault = pane.read_exact(DmaAddr(u64::MAX - 1), &mut [0; 8]).expect_err("wraps");
+    assert_eq!(fault.why, TouchFault::Outside);
+}
+
+#[test]
+fn asking_for_a_range_touches_nothing() {
+    let mut host = FakeHost::new();
+    {
+        let window = open(&mut host);
+        let pane = window.pane(QUEUE, Part::Desc);
+        assert!(pane.check_range(GuestAddress(0), MEMORY_BYTES as usize, Permissions::Read));
+        assert!(!pane.check_range(GuestAddress(1), MEMORY_BYTES as usize, Permissions::Read));
+    }
+    assert_eq!(host.seen, []);
+}
+
+/// A host below which the guest runs in the middle of a step.
+struct Restless(FakeHost);
+
+#[expect(unsafe_code, reason = "a host that breaks the rule, to see that it is noticed")]
+// SAFETY: pieces are the inner host's, and stay valid: the epoch changes for nothing.
+unsafe impl host_sim::touch::Host for Restless {
+    fn touch(
+        &mut self,
+        touch: &host_sim::touch::Touch<'_>,
+    ) -> Result<host_sim::touch::Pieces, TouchFault> {
+        self.0.epoch += 1;
+        self.0.touch(touch)
+    }
+
+    fn in_range(&self, device: DeviceIndex, at: DmaAddr, bytes: u64, way: Direction) -> bool {
+        self.0.in_range(device, at, bytes, way)
+    }
+
+    fn given(&mut self, device: DeviceIndex, queue: QueueIndex, at: DmaAddr) {
+        self.0.given(device, queue, at);
+    }
+
+    fn log(&mut self, event: host_sim::event::Event) {
+        self.0.log(event);
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+}
+
+#[test]
+#[should_panic(expected = "a window outlived its device step")]
+fn a_window_that_outlives_its_step_is_noticed() {
+    let mut host = Restless(FakeHost::new());
+    let window = Window::new(&mut host, DeviceIndex(0), None);
+    let done = window.pane(QUEUE, Part::Data).read_exact(DmaAddr(0), &mut [0; 8]);
+    assert!(done.is_ok(), "never reached");
+}
