@@ -12,6 +12,7 @@ use host_sim::image::{Image, Limits, builtin, sweep};
 use std::ops::Range;
 use ultravisor_abi::ReportKind::{Failed, Mismatch, Refused};
 use ultravisor_abi::{ReportKind, Ucall};
+use ultravisor_cpu::{Exit, Reg};
 
 const HELLO: &[u8] = include_bytes!("../../scenarios/basics/own-elf/hello.elf");
 
@@ -302,5 +303,54 @@ fn the_engine_knows_every_instruction_of_the_images() {
             let at = instruction.ip();
             assert!(ultravisor_cpu::supports(&instruction), "{at:#x}: {:?}", instruction.code());
         }
+    }
+}
+
+/// Calls a function of the guest image: arguments in, `rax` out.
+fn call(flat: &mut Flat, address: u64, arguments: [u64; 3]) -> u64 {
+    const RETURN: u64 = 0x9_0000;
+    const HLT: u8 = 0xf4;
+    flat.ram.write(RETURN, &[HLT]);
+    flat.ram.write(MEMORY - 8, &RETURN.to_le_bytes());
+    let gpr = &mut flat.cpu.regs.gpr;
+    gpr[Reg::Rsp] = MEMORY - 8;
+    for (reg, value) in [Reg::Rdi, Reg::Rsi, Reg::Rdx].into_iter().zip(arguments) {
+        gpr[reg] = value;
+    }
+    flat.cpu.regs.rip = address;
+    assert_eq!(flat.run(), End::Other(Exit::Halt));
+    assert_eq!(flat.cpu.rflags() & ultravisor_cpu::flag::DF, 0, "strings go upwards again");
+    flat.cpu.regs.gpr[Reg::Rax]
+}
+
+#[test]
+fn the_memory_functions_move_fill_and_compare_like_a_slice() {
+    const AT: u64 = 0x20_0000;
+    let image = guest();
+    let address = |name| image.symbols.address(name).expect("the image has it");
+    let mut flat = Flat::new(&image, args().to_string(), false, vec![]);
+    for bytes in [0, 1, 7, 8, 9, 16, 31, 64, 65] {
+        for (from, to) in [(0, 100), (100, 0), (8, 0), (0, 8), (3, 0), (0, 3), (20, 0), (0, 20)] {
+            let mut expected: Vec<u8> = (0..200).map(|byte| (byte * 7 + bytes) as u8).collect();
+            flat.ram.write(AT, &expected);
+            let arguments = [AT + to as u64, AT + from as u64, bytes as u64];
+            assert_eq!(call(&mut flat, address("memmove"), arguments), AT + to as u64);
+            expected.copy_within(from..from + bytes, to);
+            assert_eq!(flat.ram.read(AT, 200), expected, "{bytes} bytes from {from} to {to}");
+        }
+        call(&mut flat, address("memset"), [AT + 3, 0x1_23, bytes as u64]);
+        assert!(flat.ram.read(AT + 3, bytes).iter().all(|byte| *byte == 0x23));
+        for differs in 0..bytes {
+            flat.ram.write(AT, &[0x80; 200]);
+            flat.ram.write(AT + differs as u64, &[0x7f]);
+            let arguments = [AT, AT + 100, bytes as u64];
+            let order = call(&mut flat, address("memcmp"), arguments) as i32;
+            assert!(order < 0, "byte {differs} of {bytes} is less");
+            let arguments = [AT + 100, AT, bytes as u64];
+            assert!((call(&mut flat, address("memcmp"), arguments) as i32) > 0);
+        }
+        flat.ram.write(AT, &[0x80; 200]);
+        let arguments = [AT, AT + 100, bytes as u64];
+        assert_eq!(call(&mut flat, address("memcmp"), arguments) as i32, 0);
     }
 }

@@ -50,7 +50,7 @@ mod kernel {
             secure::plant_secret(args.seed);
         }
         probes::init(&args, machine.ultravisor_unit)?;
-        let mut drivers = ManuallyDrop::new(Drivers::probe(&machine, &args)?);
+        let mut drivers = Drivers::probe(&machine, &args)?;
         print(if args.secure { "guest: secure, ready\n" } else { "guest: ready\n" });
         mark_ready();
         for work in args.work.iter().flatten() {
@@ -61,7 +61,8 @@ mod kernel {
         Ok(())
     }
 
-    /// The devices that the work needs, initialised. They are used to the end: never dropped.
+    /// The devices that the work needs, initialised. They are used to the end and never dropped:
+    /// the drivers' own clean-up waits for the device without bound.
     #[derive(Default)]
     struct Drivers {
         disk: Option<Disk>,
@@ -72,7 +73,7 @@ mod kernel {
 
     impl Drivers {
         /// Resets every device, then initialises those that the work needs.
-        fn probe(machine: &Machine, args: &BootArgs) -> Result<Self, Trouble> {
+        fn probe(machine: &Machine, args: &BootArgs) -> Result<ManuallyDrop<Self>, Trouble> {
             let mut found = [None; DEVICES_MAX];
             for (place, device) in found.iter_mut().zip(machine.devices()) {
                 *place = Device::probe(device);
@@ -89,7 +90,7 @@ mod kernel {
                 let device = found.iter().find(|device| is(device, kind)).copied().flatten();
                 device.ok_or(Trouble::refused(name))
             };
-            let mut drivers = Self::default();
+            let mut drivers = ManuallyDrop::new(Self::default());
             for work in args.work.iter().flatten() {
                 drivers.initialise(work, args.wait_ns, &first)?;
             }
