@@ -22,8 +22,8 @@ const HEADER_BYTES: usize = 16;
 /// Bytes of the answer to GET_ID.
 pub const BLK_ID_BYTES: usize = 20;
 /// Most data bytes of one request; QEMU's own limit is just under 2 GiB. What is larger fails as
-/// there: an I/O error before any data is touched.
-const DATA_BYTES_MAX: u64 = 16 << 20;
+/// there: an I/O error before any data is touched. It bounds what one step can cost.
+const DATA_BYTES_MAX: u64 = 4 << 20;
 /// `seg_max` of QEMU before 5.0: a queue of 128 less header and status.
 const SEG_MAX: u32 = 126;
 
@@ -166,7 +166,8 @@ impl Blk {
 
     /// QEMU's `virtio_blk_sect_range_ok`: whole sectors, all of them on the disk.
     fn can_do(&self, sector: u64, bytes: u64) -> bool {
-        bytes % SECTOR_BYTES == 0 && bytes <= DATA_BYTES_MAX && self.disk.holds(sector, bytes)
+        let whole = bytes.is_multiple_of(SECTOR_BYTES);
+        whole && bytes <= DATA_BYTES_MAX && self.disk.holds(sector, bytes)
     }
 
     fn finish(

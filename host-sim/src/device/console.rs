@@ -14,18 +14,18 @@ pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// A console.
 #[derive(Debug, Default)]
-pub struct Console {
+pub(super) struct Console {
     text: Vec<u8>,
     dropped: u64,
 }
 
 impl Console {
-    pub(super) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         Identity { device_id: 3, features: 0, queues: 2 }
     }
 
     /// `struct virtio_console_config`: columns and rows are not told, one port.
-    pub(super) fn config(&self) -> Vec<u8> {
+    pub fn config(&self) -> Vec<u8> {
         let mut config = vec![0; 12];
         config[4..8].copy_from_slice(&1_u32.to_le_bytes());
         config
@@ -41,11 +41,7 @@ impl Console {
         self.dropped
     }
 
-    pub(super) fn service(
-        &mut self,
-        queue: QueueIndex,
-        step: &mut Step<'_, '_>,
-    ) -> Result<(), Stop> {
+    pub fn service(&mut self, queue: QueueIndex, step: &mut Step<'_, '_>) -> Result<(), Stop> {
         if queue != TRANSMIT {
             return Ok(());
         }

@@ -50,6 +50,8 @@ impl Disk {
             Contents::Zero => Start::Zero,
             Contents::File { bytes, .. } => Start::File(Arc::clone(bytes)),
         };
+        // No byte address wraps.
+        let sectors = sectors.min(u64::MAX / SECTOR_BYTES);
         Self { sectors, start, written: BTreeMap::new() }
     }
 

@@ -16,9 +16,9 @@ mod ring;
 pub mod transport;
 
 pub use blk::BLK_ID_BYTES;
-pub use console::{Console, TEXT_BYTES_MAX};
+pub use console::TEXT_BYTES_MAX;
 pub use disk::{DISK_BLOCK_BYTES, Disk};
-pub use net::{FRAME_BYTES_MAX, Net, WIRE_BYTES_KEPT_MAX, Wire};
+pub use net::{FRAME_BYTES_MAX, WIRE_BYTES_KEPT_MAX, Wire};
 pub use ring::{Due, Reason};
 pub use transport::Effect;
 
@@ -26,7 +26,9 @@ use crate::event::{DeviceIndex, Event, QueueIndex};
 use crate::scenario::plan::{DeviceKind, DevicePlan, QemuOptions};
 use crate::window::Window;
 use blk::Blk;
+use console::Console;
 use entropy::Entropy;
+use net::Net;
 use ring::{Ring, Step, Stop};
 use transport::{Identity, Transport};
 
@@ -43,7 +45,7 @@ pub enum Serviced {
 #[derive(Debug)]
 enum Backend {
     Blk(Blk),
-    Net(Net),
+    Net(Box<Net>),
     Console(Console),
     Entropy(Entropy),
 }
@@ -97,7 +99,7 @@ impl Device {
             DeviceKind::Blk { sectors, contents } => {
                 Backend::Blk(Blk::new(&plan.id, *sectors, contents, &options, seed))
             }
-            DeviceKind::Net { peer } => Backend::Net(Net::new(index, *peer)),
+            DeviceKind::Net { peer } => Backend::Net(Box::new(Net::new(index, *peer))),
             DeviceKind::Console => Backend::Console(Console::default()),
             DeviceKind::Entropy => Backend::Entropy(Entropy::new(index, seed)),
         };
@@ -160,7 +162,7 @@ impl Device {
     /// Serves queue `queue` completely: all chains available at its start, in one step. Does
     /// nothing if the device is broken, the driver is not ready or the queue does not exist.
     pub fn service(&mut self, queue: QueueIndex, window: &Window<'_>) -> Serviced {
-        debug_assert_eq!(window.device(), self.index, "a device has its own window");
+        assert_eq!(window.device(), self.index, "a device has its own window");
         match self.serve(queue, window) {
             Ok(due) => Serviced::Done(due),
             Err(Stop::Killed) => Serviced::QemuKilled,
@@ -207,7 +209,15 @@ impl Device {
         }
     }
 
-    /// What its driver printed, raw, if it is a console.
+    /// How many bytes its driver printed past [`TEXT_BYTES_MAX`], which were dropped.
+    pub fn text_dropped(&self) -> u64 {
+        match &self.backend {
+            Backend::Console(console) => console.dropped(),
+            Backend::Blk(_) | Backend::Net(_) | Backend::Entropy(_) => 0,
+        }
+    }
+
+    /// What its driver printed, raw, if it is a console: the first [`TEXT_BYTES_MAX`] bytes.
     pub fn text(&self) -> Option<&[u8]> {
         match &self.backend {
             Backend::Console(console) => Some(console.text()),

@@ -76,7 +76,7 @@ impl Wire {
 
 /// A network device.
 #[derive(Debug)]
-pub struct Net {
+pub(super) struct Net {
     peer: Peer,
     mac: [u8; 6],
     sent: Wire,
@@ -87,36 +87,32 @@ pub struct Net {
 
 impl Net {
     /// Device `index` of the machine, with QEMU's default address for it.
-    pub(super) fn new(index: DeviceIndex, peer: Peer) -> Self {
+    pub fn new(index: DeviceIndex, peer: Peer) -> Self {
         let mac = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56_u8.wrapping_add(index.0)];
         Self { peer, mac, sent: Wire::default(), backlog: VecDeque::new(), buffer: Vec::new() }
     }
 
-    pub(super) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         Identity { device_id: 1, features: F_MAC | F_STATUS, queues: 2 }
     }
 
     /// `struct virtio_net_config`: address, then status with the link up.
-    pub(super) fn config(&self) -> Vec<u8> {
+    pub fn config(&self) -> Vec<u8> {
         let mut config = self.mac.to_vec();
         config.extend_from_slice(&1_u16.to_le_bytes());
         config
     }
 
-    pub(super) fn sent(&self) -> &Wire {
+    pub fn sent(&self) -> &Wire {
         &self.sent
     }
 
     /// A reset purges what waits for the driver.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.backlog.clear();
     }
 
-    pub(super) fn service(
-        &mut self,
-        queue: QueueIndex,
-        step: &mut Step<'_, '_>,
-    ) -> Result<(), Stop> {
+    pub fn service(&mut self, queue: QueueIndex, step: &mut Step<'_, '_>) -> Result<(), Stop> {
         if queue == RECEIVE { self.receive(step) } else { self.transmit(step) }
     }
 

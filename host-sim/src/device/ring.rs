@@ -226,9 +226,9 @@ impl Due {
     /// The queues of a device whose queue `served` was served, in order.
     pub fn queues(self, served: QueueIndex) -> impl Iterator<Item = QueueIndex> {
         let again = self.again.then_some(served);
-        let (first, second) =
-            if self.also < again { (self.also, again) } else { (again, self.also) };
-        first.into_iter().chain(second)
+        let mut queues = [again, self.also];
+        queues.sort();
+        queues.into_iter().flatten()
     }
 }
 
@@ -424,7 +424,7 @@ impl<'s, 'w> Step<'s, 'w> {
 
     fn indirect(&self, descriptor: Descriptor) -> Result<Table, Stop> {
         let (at, bytes) = (descriptor.addr().0, descriptor.len());
-        if bytes == 0 || bytes % DESCRIPTOR_BYTES != 0 {
+        if bytes == 0 || !bytes.is_multiple_of(DESCRIPTOR_BYTES) {
             return Err(Reason::IndirectSize(bytes).into());
         }
         if !self.window.in_range(DmaAddr(at), u64::from(bytes), Direction::Read) {

@@ -155,6 +155,7 @@ fn what_was_written_is_read_back_and_the_judge_sees_it() {
 
 #[test]
 fn a_request_past_the_end_fails_and_touches_no_data() {
+    // One sector too far; half a sector too far; where the byte address wraps; no whole sector.
     for (sector, bytes) in [(64, 512), (63, 1024), (u64::MAX, 512), (u64::MAX / 512, 512), (0, 100)]
     {
         let mut rig = Rig::new(disk(64), options());

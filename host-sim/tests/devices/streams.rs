@@ -47,6 +47,7 @@ fn console_text_past_the_limit_is_dropped_and_not_read() {
         rig.serve_all(1);
     }
     assert_eq!(rig.device.text().map(<[u8]>::len), Some(TEXT_BYTES_MAX));
+    assert_eq!(rig.device.text_dropped(), TEXT_BYTES_MAX as u64 * 3 / 2);
     assert_eq!(rig.used(1).len(), 5);
     let read = rig.host.seen.iter().filter(|seen| seen.what == "data").map(|seen| seen.bytes);
     assert_eq!(read.sum::<u64>(), TEXT_BYTES_MAX as u64);
