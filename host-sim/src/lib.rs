@@ -1,10 +1,30 @@
 //! The host around a secure guest: hypervisor, QEMU-like devices, the machine, scenarios, outputs.
 
+pub mod call_chain;
+pub mod cli;
+pub mod cost;
+pub mod counters;
 pub mod device;
 pub mod event;
 pub mod fdt;
+pub mod guest_bus;
+pub mod host;
+pub mod hypervisor;
 pub mod image;
+pub mod job;
+pub mod judge;
+pub mod loader;
+pub mod log;
+pub mod machine;
+pub mod outcome;
+pub mod output;
+pub mod probe;
 pub mod qemu;
+pub mod recorder;
+pub mod run;
 pub mod scenario;
+pub mod secrets;
+pub mod suite;
 pub mod touch;
+pub mod verdict;
 pub mod window;

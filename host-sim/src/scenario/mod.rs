@@ -1,4 +1,25 @@
-//! Scenario files: what they say, and what that means.
+//! Scenario and design files: what they say, and what that means.
+//!
+//! In data-flow order: `source` finds and reads files, `head` tells their kind, `reading` turns text
+//! into the types of `file`, `design` and `expect`; `draft`, `work`, `claims` and `matrix` check the
+//! values, `cell` and `resolve` make the plans, `select` does so for a whole command line.
 
+pub mod cell;
+pub mod claims;
+pub mod codes;
+pub mod design;
+pub mod diagnostics;
+pub mod draft;
 pub mod expect;
+pub mod file;
+pub mod head;
+pub mod images;
+pub mod matrix;
 pub mod plan;
+pub mod reading;
+pub mod resolve;
+pub mod select;
+pub mod size;
+pub mod source;
+pub mod words;
+pub mod work;

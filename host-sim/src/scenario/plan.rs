@@ -3,13 +3,13 @@
 
 use firmware::bootargs::{GuestDma, Rings};
 use firmware::workload::Work;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use ultravisor_abi::UnitSize;
 
 /// Which ultravisor there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
 pub enum Platform {
     /// None.
     Plain,
@@ -21,8 +21,8 @@ pub enum Platform {
 }
 
 /// Which cost table the virtual clock follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
 pub enum CostProfile {
     /// Page crypto as the public firmware does it: table-driven C, 20 ns/B (default).
     Firmware,
@@ -31,8 +31,8 @@ pub enum CostProfile {
 }
 
 /// What happens when a page-in fails verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
 pub enum OnTamper {
     /// The guest faults again for ever, as the firmware lets it (default).
     Refault,
@@ -76,8 +76,8 @@ pub enum ImagePlan {
 }
 
 /// How the guest is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
 pub enum Boot {
     /// Boot firmware loads the image from a disk of its own, `boot`.
     Slof,
@@ -123,8 +123,8 @@ pub enum Contents {
 }
 
 /// Who is at the other end of a network device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
 pub enum Peer {
     /// Takes frames and says nothing.
     Sink,

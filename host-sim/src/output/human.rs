@@ -1,0 +1,147 @@
+//! Lines for people: one a run, what explains an unexpected one, and why the exit code is what it
+//! is. At most 100 columns wide, but for commands to copy.
+
+use super::explain::Explanation;
+use super::{escape, words};
+use crate::counters::{Counter, Phase};
+use crate::log::RunLog;
+use crate::scenario::plan::Plan;
+use crate::verdict::{Judged, Verdict};
+use std::fmt::Write;
+
+/// Widest label that stands on the line of its numbers.
+const LABEL_COLUMNS: usize = 34;
+
+/// Colours, if they are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paint(pub bool);
+
+impl Paint {
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// The first line: what the columns are.
+pub fn header() -> String {
+    format!(
+        "{:8}{:LABEL_COLUMNS$} {:11}{:>12}{:>12}{:>9}{:>12}\n",
+        "", "", "outcome", "round trips", "conversions", "bounces", "time"
+    )
+}
+
+/// The line above a scenario's runs.
+pub fn scenario(plan: &Plan) -> String {
+    words::wrapped(&format!("{}  ", plan.scenario), &escape::terminal_cut(&plan.about, 400))
+}
+
+/// What tells a run from its scenario's other runs: the design's name and `axis=value`s.
+fn label(plan: &Plan) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if let Some(design) = &plan.design {
+        parts.push(design.clone());
+    }
+    let others = plan.axes.iter().filter(|(axis, _)| axis != "design");
+    parts.extend(others.map(|(axis, value)| format!("{axis}={value}")));
+    if plan.what_if() {
+        parts.push("what-if".to_owned());
+    }
+    escape::terminal(&parts.join(" "))
+}
+
+/// The line of a run.
+pub fn run(plan: &Plan, judged: &Judged, paint: Paint) -> String {
+    let (word, color) = match judged.verdict {
+        Verdict::Pass => ("ok", "32"),
+        Verdict::Fail => ("FAIL", "1;31"),
+        Verdict::ExpectedFailure => ("xfail", "33"),
+        Verdict::None if judged.unjudged => ("?", "33"),
+        Verdict::None => ("-", "2"),
+    };
+    let verdict = format!("  {}{}", paint.with(color, word), " ".repeat(6 - word.len()));
+    let label = label(plan);
+    let counters = &judged.counters;
+    let conversions = format!(
+        "{}+{}",
+        counters.conversions(&[Phase::Init]),
+        counters.conversions(&[Phase::Steady, Phase::After])
+    );
+    let numbers = format!(
+        "{:11}{:>12}{conversions:>12}{:>9}{:>12}",
+        judged.outcome.name(),
+        counters.get(Counter::RoundTrips, Phase::Steady),
+        counters.get(Counter::BounceCopies, Phase::Steady),
+        words::time(counters.sum(Counter::TimeNs, &Phase::ALL)),
+    );
+    if label.chars().count() <= LABEL_COLUMNS {
+        return format!("{verdict}{label:LABEL_COLUMNS$} {numbers}\n");
+    }
+    let lines = words::wrapped(&" ".repeat(8), &label);
+    format!("{verdict}{}{:8}{:LABEL_COLUMNS$} {numbers}\n", lines.trim_start(), "", "")
+}
+
+/// What explains an unexpected result.
+pub fn unexpected(
+    plan: &Plan,
+    log: &RunLog,
+    judged: &Judged,
+    explanation: &Explanation,
+    more: &str,
+) -> String {
+    let mut out = words::wrapped("        FAIL  ", &plan.id);
+    for check in judged.checks.iter().filter(|check| check.verdict == Verdict::Fail) {
+        let text = format!("{}: expected {}; found {}", check.id, check.expected, check.found);
+        out.push_str(&words::wrapped("          ", &escape::terminal_cut(&text, 600)));
+    }
+    let ended = escape::terminal(&format!("ended {}", log.ended));
+    out.push_str(&words::wrapped("          ", &ended));
+    for line in &explanation.lines {
+        out.push_str(&words::wrapped("            ", line));
+    }
+    if let Some(guilty) = &explanation.guilty {
+        out.push_str(&words::wrapped("          guilty  ", guilty));
+    }
+    writeln!(out, "          more    {}", escape::terminal(more))
+        .expect("a String takes everything");
+    out
+}
+
+/// What the numbers mean; printed once, after the runs.
+pub fn legend(any_what_if: bool) -> String {
+    let mut text = "Round trips and bounces: in steady state. Conversions: initialisation + the rest. Time is \
+                    modelled, from estimates, not measured; polling guests pay for no interrupt or wake-up."
+        .to_owned();
+    if any_what_if {
+        text.push_str(
+            " what-if: pages are not really sealed; it shows what would follow if I/O went on.",
+        );
+    }
+    words::wrapped("", &text)
+}
+
+/// `text` in one shell word.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_gets_back_what_was_meant() {
+        assert_eq!(shell_word("a/b=c-4KiB"), "a/b=c-4KiB");
+        assert_eq!(shell_word("it's $HOME"), r"'it'\''s $HOME'");
+    }
+
+    #[test]
+    fn header_and_legend_fit() {
+        let text = format!("{}{}", header(), legend(true));
+        assert!(text.lines().all(|line| line.chars().count() <= words::COLUMNS));
+    }
+}

@@ -1,0 +1,133 @@
+//! A plan as JSON: what a saved log says about the run that it is of.
+
+use crate::scenario::plan::{Boot, Contents, DeviceKind, DevicePlan, ImagePlan, Plan};
+use firmware::bootargs::{GuestDma, Rings};
+use firmware::workload::{BlockOp, NetOp, Order, Placement, Work};
+use serde_json::{Value, json};
+
+/// The plan without the bytes of its files (their BLAKE3 stands for them) and its expectations.
+pub fn plan(plan: &Plan) -> Value {
+    let machine = &plan.machine;
+    let guest = &plan.guest;
+    json!({
+        "scenario": plan.scenario,
+        "about": plan.about,
+        "axes": plan.axes,
+        "design": plan.design,
+        "seed": plan.seed,
+        "what_if": plan.what_if(),
+        "machine": {
+            "platform": machine.platform,
+            "memory_bytes": machine.memory_bytes,
+            "unit_bytes": machine.unit.bytes(),
+            "swiotlb_bytes": machine.swiotlb_bytes,
+            "cost": machine.cost,
+            "kick_latency_ns": machine.kick_latency_ns,
+            "on_tamper": machine.on_tamper,
+            "interleave": if machine.interleave_touch { "touch" } else { "service" },
+        },
+        "guest": {
+            "image": image(&guest.image),
+            "boot": guest.boot,
+            "secure": guest.secure,
+            "marks": guest.marks,
+            "dma": dma(guest.dma),
+            "rings": rings(guest.rings),
+            "wait_ns": guest.wait_ns,
+            "units_max": guest.units_max,
+        },
+        "devices": plan.devices.iter().enumerate().map(|(at, one)| {
+            // The boot disk holds the guest's image, which a compiler may change.
+            device(one, plan.guest.boot == Boot::Slof && at == 0)
+        }).collect::<Vec<Value>>(),
+        "work": plan.work.iter().map(work).collect::<Vec<Value>>(),
+    })
+}
+
+fn image(image: &ImagePlan) -> Value {
+    match image {
+        ImagePlan::Builtin => json!("builtin"),
+        ImagePlan::File { path, bytes } => file(path, bytes),
+    }
+}
+
+fn file(path: &str, bytes: &[u8]) -> Value {
+    json!({ "file": path, "bytes": bytes.len(), "blake3": blake3::hash(bytes).to_hex().as_str() })
+}
+
+fn dma(dma: GuestDma) -> &'static str {
+    match dma {
+        GuestDma::LegacyBypass => "legacy-bypass",
+        GuestDma::PlatformHook => "platform-hook",
+        GuestDma::DataDirect => "data-direct",
+        GuestDma::PayloadDirect => "payload-direct",
+    }
+}
+
+fn rings(rings: Rings) -> &'static str {
+    match rings {
+        Rings::Together => "together",
+        Rings::Apart => "apart",
+    }
+}
+
+fn device(device: &DevicePlan, is_boot_disk: bool) -> Value {
+    let kind = match &device.kind {
+        DeviceKind::Blk { sectors, contents } => {
+            let holds = match contents {
+                Contents::Pattern => json!("pattern"),
+                Contents::Zero => json!("zero"),
+                Contents::File { .. } if is_boot_disk => json!("image"),
+                Contents::File { path, bytes } => file(path, bytes),
+            };
+            json!({ "blk": { "sectors": sectors, "contents": holds } })
+        }
+        DeviceKind::Net { peer } => json!({ "net": { "peer": peer } }),
+        DeviceKind::Console => json!("console"),
+        DeviceKind::Entropy => json!("entropy"),
+    };
+    json!({ "id": device.id, "kind": kind, "qemu": device.options })
+}
+
+fn work(work: &Work) -> Value {
+    match work {
+        Work::Block { ops, order, placement, refill } => json!({ "block": {
+            "ops": ops.iter().flatten().map(block_op).collect::<Vec<Value>>(),
+            "order": match order { Order::Sequential => "sequential", Order::Random => "random" },
+            "placement": match placement {
+                Placement::OwnUnit => "own-unit",
+                Placement::Neighbour => "neighbour",
+                Placement::Heap => "heap",
+            },
+            "refill": refill,
+        } }),
+        Work::Net { ops } => {
+            json!({ "net": { "ops": ops.iter().flatten().map(net_op).collect::<Vec<Value>>() } })
+        }
+        Work::Console { lines } => json!({ "console": { "lines": lines } }),
+        Work::Entropy { requests, bytes } => {
+            json!({ "entropy": { "requests": requests, "bytes": bytes } })
+        }
+    }
+}
+
+fn block_op(op: &BlockOp) -> Value {
+    match op {
+        BlockOp::Write { requests, bytes } => {
+            json!({ "write": { "requests": requests, "bytes": bytes } })
+        }
+        BlockOp::Read { requests, bytes } => {
+            json!({ "read": { "requests": requests, "bytes": bytes } })
+        }
+        BlockOp::ReadBack => json!("read-back"),
+    }
+}
+
+fn net_op(op: &NetOp) -> Value {
+    match op {
+        NetOp::Transmit { frames, bytes } => {
+            json!({ "transmit": { "frames": frames, "bytes": bytes } })
+        }
+        NetOp::Echo { frames, bytes } => json!({ "echo": { "frames": frames, "bytes": bytes } }),
+    }
+}

@@ -1,0 +1,109 @@
+//! How numbers and things are said to people.
+
+use crate::event::{Cause, DeviceIndex, Direction, QueueIndex};
+use crate::scenario::plan::Plan;
+
+/// No line for people is longer, but for commands to copy.
+pub const COLUMNS: usize = 100;
+
+/// Virtual time: `850 ns`, `3.214 us`, `1.204 ms`, `2.500 s`.
+pub fn time(ns: u64) -> String {
+    let (scale, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (1_000, "us"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    format!("{}.{:03} {unit}", ns / scale, (ns % scale) / (scale / 1_000))
+}
+
+/// A device by its id.
+pub fn device(plan: &Plan, device: Option<DeviceIndex>) -> &str {
+    match device {
+        None => "the hypervisor",
+        Some(DeviceIndex(index)) => {
+            plan.devices.get(usize::from(index)).map_or("a device", |device| device.id.as_str())
+        }
+    }
+}
+
+/// `disk queue 0`, or `the hypervisor`.
+pub fn toucher(plan: &Plan, by: Option<DeviceIndex>, queue: Option<QueueIndex>) -> String {
+    match queue {
+        Some(QueueIndex(queue)) => format!("{} queue {queue}", device(plan, by)),
+        None => device(plan, by).to_owned(),
+    }
+}
+
+/// Why a unit went out or who wrote there.
+pub fn cause(plan: &Plan, cause: Cause) -> String {
+    match cause {
+        Cause::Touch { device, queue, part } => {
+            format!("{} touched {}", toucher(plan, device, queue), part.name())
+        }
+        Cause::Asked => "the hypervisor asked for it".to_owned(),
+    }
+}
+
+/// ` reading` or ` writing`.
+pub fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Read => " reading",
+        Direction::Write => " writing",
+    }
+}
+
+/// "1 run", "2 runs".
+pub fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// `text` broken at blanks into lines of at most [`COLUMNS`], each after `first` or as many blanks.
+pub fn wrapped(first: &str, text: &str) -> String {
+    let indent = " ".repeat(first.chars().count());
+    let room = COLUMNS.saturating_sub(indent.len()).max(20);
+    let (mut out, mut line) = (first.to_owned(), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if line > 0 && line + 1 + length > room {
+            out.push('\n');
+            out.push_str(&indent);
+            line = 0;
+        } else if line > 0 {
+            out.push(' ');
+            line += 1;
+        }
+        // A word longer than a line is cut into lines.
+        for (at, c) in word.chars().enumerate() {
+            if at > 0 && line == room {
+                out.push('\n');
+                out.push_str(&indent);
+                line = 0;
+            }
+            out.push(c);
+            line += 1;
+        }
+    }
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_decimals_and_no_rounding_up() {
+        let said = [999, 1_000, 1_999_999, 2_500_000_000].map(time);
+        assert_eq!(said, ["999 ns", "1.000 us", "1.999 ms", "2.500 s"]);
+    }
+
+    #[test]
+    fn wrapped_text_keeps_every_word_and_no_line_is_too_long() {
+        let text = format!("{} {} end", "word ".repeat(60).trim_end(), "x".repeat(250));
+        let out = wrapped("    see  ", &text);
+        assert!(out.lines().all(|line| line.chars().count() <= COLUMNS), "{out}");
+        let kept: String = out.split_whitespace().skip(1).collect();
+        assert_eq!(kept, text.replace(' ', ""));
+    }
+}

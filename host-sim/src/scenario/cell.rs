@@ -1,0 +1,252 @@
+//! One cell of a matrix: the settings put into the draft, the whole checked, the plan made.
+
+use super::codes::Code;
+use super::design::{Design, Lookup};
+use super::draft::{BOOT_DISK, DeviceDraft, Draft};
+use super::file::Interleave;
+use super::images;
+use super::matrix::Setting;
+use super::plan::{
+    Boot, Contents, DeviceKind, DevicePlan, GuestPlan, ImagePlan, MachinePlan, Platform,
+    QemuOptions,
+};
+use super::reading::{At, Reader};
+use firmware::bootargs::GuestDma;
+use firmware::workload::Work;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use ultravisor_abi::UnitSize;
+
+/// RAM: room for page tables, device tree, images and stack, up to 16 TiB.
+const MEMORY_BYTES_MIN: u64 = 16 << 20;
+const MEMORY_BYTES_MAX: u64 = 16 << 40;
+/// The swiotlb pool grows by sets of 128 slots of 2 KiB.
+const POOL_SET_BYTES: u64 = 256 << 10;
+const POOL_BYTES_MAX: u64 = 256 << 20;
+/// A guest's waits end before the machine calls the run stuck (one second with nothing due).
+const WAIT_NS: RangeInclusive<u64> = 1_000..=900_000_000;
+const LATENCY_NS: RangeInclusive<u64> = 0..=100_000_000;
+const BUDGET_UNITS: RangeInclusive<u64> = 1..=10_000_000_000;
+/// QEMU's bounds of `queue-size`.
+const QUEUE_SIZE: RangeInclusive<u16> = 2..=1024;
+
+impl Draft {
+    /// Puts one value of an axis in.
+    pub fn apply(&mut self, setting: &At<Setting>) {
+        let span = setting.span.clone();
+        let at_qemu = |qemu: &mut At<super::design::QemuOverrides>| qemu.span = span.clone();
+        match setting.value.clone() {
+            Setting::Design(value) => self.design = Some(At { value, span }),
+            Setting::Platform(value) => self.platform = At { value, span },
+            Setting::Memory(value) => self.memory = At { value, span },
+            Setting::Unit(value) => self.unit = At { value, span },
+            Setting::Swiotlb(value) => self.swiotlb = At { value, span },
+            Setting::Cost(value) => self.cost = At { value, span },
+            Setting::KickLatency(value) => self.kick_latency = At { value, span },
+            Setting::OnTamper(value) => self.on_tamper = At { value, span },
+            Setting::Interleave(value) => self.interleave = At { value, span },
+            Setting::Boot(value) => self.boot = At { value, span },
+            Setting::Secure(value) => self.secure = At { value, span },
+            Setting::Rings(value) => self.rings = At { value, span },
+            Setting::Order(value) => self.order = Some(At { value, span }),
+            Setting::Placement(value) => self.placement = Some(At { value, span }),
+            Setting::Refill(value) => self.refill = Some(At { value, span }),
+            Setting::IommuPlatform(value) => {
+                at_qemu(&mut self.qemu);
+                self.qemu.value.iommu_platform = Some(value);
+            }
+            Setting::Legacy(value) => {
+                at_qemu(&mut self.qemu);
+                self.qemu.value.legacy = Some(value);
+            }
+            Setting::EventIdx(value) => {
+                at_qemu(&mut self.qemu);
+                self.qemu.value.event_idx = Some(value);
+            }
+            Setting::IndirectDesc(value) => {
+                at_qemu(&mut self.qemu);
+                self.qemu.value.indirect_desc = Some(value);
+            }
+            Setting::Ioeventfd(value) => {
+                at_qemu(&mut self.qemu);
+                self.qemu.value.ioeventfd = Some(value);
+            }
+            Setting::QueueSize(value) => {
+                at_qemu(&mut self.qemu);
+                self.qemu.value.queue_size = Some(value);
+            }
+        }
+    }
+
+    /// The design, if one is named and exists.
+    pub fn find_design(&self, reader: &mut Reader<'_>, lookup: &Lookup<'_>) -> Option<Arc<Design>> {
+        let name = self.design.as_ref()?;
+        match lookup.find(&name.value) {
+            Ok(design) => Some(design),
+            Err((message, help)) => {
+                reader.fault(Code::UNKNOWN_ID, &name.span, message, help);
+                None
+            }
+        }
+    }
+
+    /// The machine, checked.
+    pub fn machine(&self, reader: &mut Reader<'_>) -> Option<MachinePlan> {
+        let unit = self.unit(reader)?;
+        self.check_memory(reader, unit);
+        self.check_pool(reader);
+        check(reader, &self.kick_latency.clone().map(|time| time.0), &LATENCY_NS, "ns");
+        if self.secure.value && self.platform.value == Platform::Plain {
+            let message =
+                "a guest cannot become secure on `Plain`: there is no ultravisor".to_owned();
+            let help = Some("say `platform: Pef` or `secure: false`".to_owned());
+            reader.fault(Code::CONTRADICTION, &self.secure.span, message, help);
+        }
+        Some(MachinePlan {
+            platform: self.platform.value,
+            memory_bytes: self.memory.value.0,
+            unit,
+            swiotlb_bytes: self.swiotlb.value.0,
+            cost: self.cost.value,
+            kick_latency_ns: self.kick_latency.value.0,
+            on_tamper: self.on_tamper.value,
+            interleave_touch: self.interleave.value == Interleave::Touch,
+        })
+    }
+
+    fn unit(&self, reader: &mut Reader<'_>) -> Option<UnitSize> {
+        let unit = UnitSize::from_bytes(self.unit.value.0);
+        if unit.is_none() {
+            let message = "a unit is a power of two from 4 KiB to 2 MiB".to_owned();
+            reader.fault(Code::OUT_OF_RANGE, &self.unit.span, message, None);
+        }
+        unit
+    }
+
+    fn check_memory(&self, reader: &mut Reader<'_>, unit: UnitSize) {
+        let bytes = self.memory.value.0;
+        let (code, message) = if bytes > MEMORY_BYTES_MAX {
+            (Code::PARTITION, "a partition has at most 16 TiB".to_owned())
+        } else if bytes < MEMORY_BYTES_MIN {
+            (Code::OUT_OF_RANGE, "a guest needs at least 16 MiB".to_owned())
+        } else if !bytes.is_multiple_of(unit.bytes()) {
+            let message =
+                format!("{bytes} bytes is no multiple of the unit, {} bytes", unit.bytes());
+            (Code::OUT_OF_RANGE, message)
+        } else {
+            return;
+        };
+        reader.fault(code, &self.memory.span, message, None);
+    }
+
+    fn check_pool(&self, reader: &mut Reader<'_>) {
+        let bytes = self.swiotlb.value.0;
+        let (code, message) = if bytes > POOL_BYTES_MAX {
+            (Code::POOL_LIMIT, "a swiotlb pool has at most 256 MiB".to_owned())
+        } else if bytes == 0 || !bytes.is_multiple_of(POOL_SET_BYTES) {
+            (Code::OUT_OF_RANGE, "a swiotlb pool is a multiple of 256 KiB, and not 0".to_owned())
+        } else if bytes > self.memory.value.0 / 2 {
+            (Code::CONTRADICTION, "the swiotlb pool takes more than half of the memory".to_owned())
+        } else {
+            return;
+        };
+        reader.fault(code, &self.swiotlb.span, message, None);
+    }
+
+    /// The guest, checked.
+    pub fn guest(&self, reader: &mut Reader<'_>, design: Option<&Design>) -> GuestPlan {
+        check(reader, &self.wait.clone().map(|time| time.0), &WAIT_NS, "ns");
+        check(reader, &self.budget, &BUDGET_UNITS, "work units");
+        let builtin = match self.image.value {
+            ImagePlan::Builtin => true,
+            ImagePlan::File { .. } => false,
+        };
+        GuestPlan {
+            image: self.image.value.clone(),
+            boot: self.boot.value,
+            secure: self.secure.value,
+            marks: self.marks.unwrap_or(builtin),
+            dma: design.map_or(GuestDma::LegacyBypass, |design| design.dma),
+            rings: self.rings.value.into(),
+            wait_ns: self.wait.value.0,
+            units_max: self.budget.value,
+        }
+    }
+
+    /// The devices in FDT order, slof's disk first.
+    pub fn devices(&self, reader: &mut Reader<'_>, design: Option<&Design>) -> Vec<DevicePlan> {
+        let base = design
+            .map_or_else(QemuOptions::default, |design| design.qemu.over(QemuOptions::default()));
+        let boot = match self.boot.value {
+            Boot::Elf64 => None,
+            Boot::Slof => Some(self.boot_disk(self.qemu.value.over(base))),
+        };
+        let own = self.devices.iter().map(|At { value, span }| {
+            let DeviceDraft { id, kind, options } = value;
+            let options = self.qemu.value.over(options.over(base));
+            (DevicePlan { id: id.clone(), kind: kind.clone(), options }, span.clone())
+        });
+        let all: Vec<_> =
+            boot.map(|disk| (disk, self.boot.span.clone())).into_iter().chain(own).collect();
+        for (device, span) in &all {
+            let place = if self.qemu.value == super::design::QemuOverrides::default() {
+                span
+            } else {
+                &self.qemu.span
+            };
+            check_options(reader, &At { value: device.options, span: place.clone() });
+        }
+        all.into_iter().map(|(device, _)| device).collect()
+    }
+
+    fn boot_disk(&self, options: QemuOptions) -> DevicePlan {
+        let (path, bytes) = match &self.image.value {
+            ImagePlan::Builtin => ("builtin".to_owned(), images::builtin()),
+            ImagePlan::File { path, bytes } => (path.clone(), bytes.clone()),
+        };
+        let sectors = (bytes.len() as u64).div_ceil(512).max(1);
+        let contents = Contents::File { path, bytes };
+        DevicePlan {
+            id: BOOT_DISK.to_owned(),
+            kind: DeviceKind::Blk { sectors, contents },
+            options,
+        }
+    }
+
+    /// The work, with what axes set for block workloads.
+    pub fn work(&self) -> Vec<Work> {
+        let works = self.work.iter().map(|at| at.value);
+        works
+            .map(|work| match work {
+                Work::Block { ops, order, placement, refill } => Work::Block {
+                    ops,
+                    order: self.order.as_ref().map_or(order, |at| at.value.into()),
+                    placement: self.placement.as_ref().map_or(placement, |at| at.value.into()),
+                    refill: self.refill.as_ref().map_or(refill, |at| at.value),
+                },
+                other @ (Work::Net { .. } | Work::Console { .. } | Work::Entropy { .. }) => other,
+            })
+            .collect()
+    }
+}
+
+fn check(reader: &mut Reader<'_>, at: &At<u64>, range: &RangeInclusive<u64>, what: &str) {
+    if !range.contains(&at.value) {
+        let message =
+            format!("{} {what} is not from {} to {}", at.value, range.start(), range.end());
+        reader.fault(Code::OUT_OF_RANGE, &at.span, message, None);
+    }
+}
+
+fn check_options(reader: &mut Reader<'_>, options: &At<QemuOptions>) {
+    let At { value, span } = options;
+    if value.legacy && value.iommu_platform {
+        let message = "a legacy device has no bit 33, so `iommu_platform` cannot be on".to_owned();
+        reader.fault(Code::CONTRADICTION, span, message, None);
+    }
+    if !QUEUE_SIZE.contains(&value.queue_size) || !value.queue_size.is_power_of_two() {
+        let message =
+            format!("`queue_size` {} is no power of two from 2 to 1024", value.queue_size);
+        reader.fault(Code::OUT_OF_RANGE, span, message, None);
+    }
+}

@@ -1,0 +1,210 @@
+//! Expectations: what the file says into what is judged, and in which runs.
+
+use super::codes::Code;
+use super::diagnostics::nearest;
+use super::draft::Draft;
+use super::expect::{Claim, ExpectFile, Expectation, TouchFilter};
+use super::head;
+use super::matrix::{self, Axis, AxisFile, Value};
+use super::plan::Boot;
+use super::reading::{At, Located, Reader};
+use crate::counters::Counter;
+use crate::event::{DeviceIndex, QueueIndex};
+
+/// What an expectation claims, before devices have their places.
+#[derive(Clone, Debug)]
+enum Said {
+    /// Needs nothing more.
+    Claim(Claim),
+    /// A device is named by id.
+    Touches { claim: Claim, device: At<String> },
+}
+
+/// One expectation with the runs that it is about.
+#[derive(Clone, Debug)]
+pub struct Conditional {
+    id: String,
+    said: Said,
+    when: Vec<Axis>,
+}
+
+impl Conditional {
+    /// Whether it is about the run of this combination.
+    fn is_about(&self, cell: &[(&'static str, &Value)]) -> bool {
+        self.when.iter().all(|axis| {
+            let here = cell.iter().find(|(name, _)| *name == axis.name);
+            here.is_some_and(|(_, value)| axis.values.iter().any(|v| v.label == value.label))
+        })
+    }
+}
+
+/// Reads `expect:`.
+pub fn read<'a>(
+    reader: &mut Reader<'a>,
+    list: Vec<Located<'a, ExpectFile<'a>>>,
+    axes: &[Axis],
+) -> Vec<Conditional> {
+    let mut claims: Vec<Conditional> = Vec::new();
+    for item in list {
+        let Some(At { value, .. }) = reader.take(item) else { continue };
+        let Some((id, claim)) = one(reader, value, axes) else { continue };
+        if claims.iter().any(|other| other.id == claim.id) {
+            let message = format!("the expectation id `{}` is there twice", claim.id);
+            reader.fault(Code::DUPLICATE, &id.span, message, None);
+        }
+        claims.push(claim);
+    }
+    claims
+}
+
+fn one<'a>(
+    reader: &mut Reader<'a>,
+    file: ExpectFile<'a>,
+    axes: &[Axis],
+) -> Option<(At<String>, Conditional)> {
+    let (id, said, when) = match file {
+        ExpectFile::Outcome { id, is, when } => (id, Some(Said::Claim(Claim::Outcome(is))), when),
+        ExpectFile::Finding { id, has, when } => (id, Some(Said::Claim(Claim::Finding(has))), when),
+        ExpectFile::Ended { id, is, when } => (id, Some(Said::Claim(Claim::Ended(is))), when),
+        ExpectFile::Count { id, counter, phase: span, must, when } => {
+            let counter = counter_called(reader, counter);
+            let claim = |counter| Said::Claim(Claim::Count { counter, span, must });
+            (id, counter.map(claim), when)
+        }
+        ExpectFile::Touches { id, device, queue, part, direction, state, phase, must, when } => {
+            let filter = TouchFilter {
+                device: None,
+                queue: queue.map(QueueIndex),
+                part: part.map(Into::into),
+                direction: direction.map(Into::into),
+                state: state.map(Into::into),
+            };
+            let claim = Claim::Touches { filter, span: phase, must };
+            let said = match reader.take_if(device) {
+                Some(device) => Said::Touches { claim, device },
+                None => Said::Claim(claim),
+            };
+            (id, Some(said), when)
+        }
+        ExpectFile::Reports { id, report, name, when } => {
+            let claim = Claim::Reports { report: report.map(Into::into), name };
+            (id, Some(Said::Claim(claim)), when)
+        }
+        ExpectFile::Says { id, text, when } => (id, Some(Said::Claim(Claim::Says(text))), when),
+        ExpectFile::Never { id, event, phase: span, when } => {
+            (id, Some(Said::Claim(Claim::Never { event, span })), when)
+        }
+    };
+    let id = expectation_id(reader, id);
+    let when = conditions(reader, when, axes);
+    let id = id?;
+    let conditional = Conditional { id: id.value.clone(), said: said?, when };
+    Some((id, conditional))
+}
+
+fn expectation_id<'a>(reader: &mut Reader<'a>, id: Located<'a, String>) -> Option<At<String>> {
+    let id = reader.take(id)?;
+    if head::is_name(&id.value) && !id.value.contains('/') {
+        return Some(id);
+    }
+    let message = "an id is made of a-z, 0-9 and `-`".to_owned();
+    reader.fault(Code::BAD_NAME, &id.span, message, None);
+    None
+}
+
+fn counter_called<'a>(reader: &mut Reader<'a>, name: Located<'a, String>) -> Option<Counter> {
+    let name = reader.take(name)?;
+    let known = Counter::from_name(&name.value);
+    if known.is_none() {
+        let names = || Counter::ALL.iter().map(|counter| counter.name());
+        let message = format!(
+            "there is no counter `{}`; there are {}",
+            name.value,
+            super::diagnostics::one_of(names())
+        );
+        let help = nearest(&name.value, names()).map(|near| format!("did you mean `{near}`?"));
+        reader.fault(Code::UNKNOWN_ID, &name.span, message, help);
+    }
+    known
+}
+
+/// Reads `when:`; each axis and value must be in the matrix.
+fn conditions<'a>(
+    reader: &mut Reader<'a>,
+    when: Vec<Located<'a, AxisFile<'a>>>,
+    axes: &[Axis],
+) -> Vec<Axis> {
+    let when = matrix::axes(reader, when);
+    for condition in &when {
+        let Some(axis) = axes.iter().find(|axis| axis.name == condition.name) else {
+            let message = format!("the matrix has no axis `{}`", condition.name);
+            reader.fault(Code::UNKNOWN_ID, &condition.span, message, None);
+            continue;
+        };
+        for value in &condition.values {
+            let labels = || axis.values.iter().map(|value| value.label.as_str());
+            if !labels().any(|label| label == value.label) {
+                let message = format!(
+                    "the axis `{}` has {}, not `{}`",
+                    axis.name,
+                    super::diagnostics::one_of(labels()),
+                    value.label
+                );
+                reader.fault(Code::UNKNOWN_ID, &value.setting.span, message, None);
+            }
+        }
+    }
+    when
+}
+
+/// The expectations of one run.
+pub fn of_run(
+    reader: &mut Reader<'_>,
+    claims: &[Conditional],
+    cell: &[(&'static str, &Value)],
+    draft: &Draft,
+) -> Vec<Expectation> {
+    let about = claims.iter().filter(|claim| claim.is_about(cell));
+    about
+        .filter_map(|conditional| {
+            let claim = match conditional.said.clone() {
+                Said::Claim(claim) => claim,
+                Said::Touches { claim, device } => with_device(reader, claim, &device, draft)?,
+            };
+            Some(Expectation { id: conditional.id.clone(), claim })
+        })
+        .collect()
+}
+
+fn with_device(
+    reader: &mut Reader<'_>,
+    claim: Claim,
+    device: &At<String>,
+    draft: &Draft,
+) -> Option<Claim> {
+    let boot = (draft.boot.value == Boot::Slof).then_some(super::draft::BOOT_DISK);
+    let ids = || boot.into_iter().chain(draft.devices.iter().map(|at| at.value.id.as_str()));
+    let Some(place) = ids().position(|id| id == device.value) else {
+        let message = format!(
+            "there is no device `{}`; there are {}",
+            device.value,
+            super::diagnostics::one_of(ids())
+        );
+        let help = nearest(&device.value, ids()).map(|near| format!("did you mean `{near}`?"));
+        reader.fault(Code::UNKNOWN_ID, &device.span, message, help);
+        return None;
+    };
+    let index = u8::try_from(place).map(DeviceIndex).ok();
+    Some(match claim {
+        Claim::Touches { filter, span, must } => {
+            Claim::Touches { filter: TouchFilter { device: index, ..filter }, span, must }
+        }
+        other @ (Claim::Outcome(_)
+        | Claim::Finding(_)
+        | Claim::Ended(_)
+        | Claim::Count { .. }
+        | Claim::Reports { .. }
+        | Claim::Says(_)
+        | Claim::Never { .. }) => other,
+    })
+}

@@ -1,0 +1,250 @@
+//! What is wrong with an input: where, what was allowed, what was probably meant.
+
+use super::codes::Code;
+use crate::output::escape;
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, ReportHandler,
+    SourceCode,
+};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One input text and the name by which it is shown.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceText {
+    /// The path as the user can type it; never made absolute.
+    pub path: String,
+    /// The text.
+    pub text: String,
+}
+
+/// One fault of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its code.
+    pub code: Code,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+    /// The text it is in, unless it is about a whole file or argument.
+    pub source: Option<Arc<SourceText>>,
+    /// Which bytes of that text.
+    pub span: Range<usize>,
+    /// What to write at the marked place of the picture.
+    pub label: String,
+    /// What was probably meant.
+    pub help: Option<String>,
+}
+
+impl Fault {
+    /// A fault that is not about a place in a text.
+    pub fn bare(code: Code, message: impl Into<String>) -> Self {
+        let (message, label) = (message.into(), String::new());
+        Self { code, message, source: None, span: 0..0, label, help: None }
+    }
+
+    /// Line and column of its first character, both from 1, columns in characters.
+    pub fn position(&self) -> Option<(usize, usize)> {
+        let text = &self.source.as_ref()?.text;
+        let before = text.get(..self.span.start)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.matches('\n').count() + 1;
+        Some((line, before[line_start..].chars().count() + 1))
+    }
+
+    /// `path:line:col`, `path`, or nothing.
+    pub fn place(&self) -> String {
+        match (&self.source, self.position()) {
+            (Some(source), Some((line, col))) => format!("{}:{line}:{col}", source.path),
+            (Some(source), None) => source.path.clone(),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// Where it comes among others: by file, then place.
+    pub fn order(&self) -> (String, usize, u16) {
+        let path = self.source.as_ref().map_or_else(String::new, |source| source.path.clone());
+        (path, self.span.start, self.code.0)
+    }
+}
+
+/// The nearest of `allowed` to `found`, if it is near enough to be what was meant.
+pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let found_lower: String = found.chars().take(64).collect::<String>().to_lowercase();
+    allowed
+        .into_iter()
+        .map(|word| (strsim::damerau_levenshtein(&found_lower, &word.to_lowercase()), word))
+        .filter(|(distance, word)| *distance <= 1 + word.chars().count() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// "`a`, `b` or `c`", for messages.
+pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        None => "nothing".to_owned(),
+        Some((only, [])) => only.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+/// How faults are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whether to use colour.
+    pub color: bool,
+    /// Whether the terminal takes more than ASCII.
+    pub unicode: bool,
+    /// One plain paragraph per fault instead of a picture: for screen readers and logs.
+    pub plain: bool,
+}
+
+/// A fault as miette wants it: owned, escaped text with a span moved accordingly.
+#[derive(Debug)]
+struct Shown<'a> {
+    fault: &'a Fault,
+    source: Option<NamedSource<String>>,
+    span: Range<usize>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(fault: &'a Fault) -> Self {
+        let Some(source) = &fault.source else {
+            return Self { fault, source: None, span: 0..0 };
+        };
+        let moved = |at: usize| escape::block(source.text.get(..at).unwrap_or("")).len();
+        let span = moved(fault.span.start)..moved(fault.span.end);
+        let named = NamedSource::new(escape::terminal(&source.path), escape::block(&source.text));
+        Self { fault, source: Some(named), span }
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape::terminal(&self.fault.message))
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl Diagnostic for Shown<'_> {
+    fn code<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
+        Some(Box::new(self.fault.code))
+    }
+
+    fn help<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
+        let help = self.fault.help.as_ref()?;
+        Some(Box::new(escape::terminal(help)))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.source.as_ref()?;
+        let label = escape::terminal(&self.fault.label);
+        Some(Box::new(
+            std::iter::once(LabeledSpan::underline(self.span.clone()))
+                .map(move |span| LabeledSpan::new(Some(label.clone()), span.offset(), span.len())),
+        ))
+    }
+}
+
+struct Rendered<'a>(&'a Shown<'a>, Look);
+
+impl fmt::Display for Rendered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let theme = match (self.1.color, self.1.unicode) {
+            (true, true) => GraphicalTheme::unicode(),
+            (false, true) => GraphicalTheme::unicode_nocolor(),
+            (true, false) => GraphicalTheme {
+                characters: miette::ThemeCharacters::ascii(),
+                ..GraphicalTheme::unicode()
+            },
+            (false, false) => GraphicalTheme::none(),
+        };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(100)
+            .with_links(false)
+            .with_cause_chain();
+        handler.debug(self.0, f)
+    }
+}
+
+/// Fewer characters than this around a fault are never cut from a long line.
+const LINE_MAX: usize = 2_000;
+
+/// The text of one fault, ending in a line feed.
+pub fn render(fault: &Fault, look: Look) -> String {
+    let longest = fault.source.as_ref().map_or(0, |source| {
+        let lines = source.text.get(fault.span.clone()).unwrap_or("").lines().count().max(1);
+        let near = source.text.lines().map(str::len).max().unwrap_or(0);
+        if lines > 60 { usize::MAX } else { near }
+    });
+    if look.plain || longest > LINE_MAX {
+        return plain(fault);
+    }
+    let shown = Shown::new(fault);
+    format!("{}\n", Rendered(&shown, look))
+}
+
+/// `error[E303]: what` / `  --> file:line:col` / `  help: what was meant`.
+fn plain(fault: &Fault) -> String {
+    let mut out = format!("error[{}]: {}\n", fault.code, escape::terminal(&fault.message));
+    let place = fault.place();
+    if !place.is_empty() {
+        out.push_str(&format!("  --> {}\n", escape::terminal(&place)));
+    }
+    if let Some(help) = &fault.help {
+        out.push_str(&format!("  help: {}\n", escape::terminal(help)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault_in(text: &str, span: Range<usize>) -> Fault {
+        let source = Arc::new(SourceText { path: "a.ron".into(), text: text.into() });
+        let message = "what \u{1b}[31mis wrong".to_owned();
+        Fault {
+            code: Code::UNKNOWN_WORD,
+            message,
+            source: Some(source),
+            span,
+            label: "here".into(),
+            help: Some("did you mean `b`?".into()),
+        }
+    }
+
+    #[test]
+    fn a_fault_shows_file_line_column_and_help_and_nothing_a_terminal_obeys() {
+        let fault = fault_in("line one\n  \u{1b}é bad\n", 14..17);
+        assert_eq!(fault.position(), Some((2, 6)));
+        for (color, unicode, plain) in
+            [(false, true, false), (false, false, false), (false, false, true)]
+        {
+            let text = render(&fault, Look { color, unicode, plain });
+            for wanted in ["E303", "a.ron:2:6", "did you mean `b`?", "\\x1b[31m"] {
+                assert!(text.contains(wanted), "{wanted} is missing in:\n{text}");
+            }
+            assert!(!text.contains('\u{1b}'), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_near_word_is_suggested_and_a_far_one_is_not() {
+        assert_eq!(nearest("mahcine", ["machine", "guest"]), Some("machine"));
+        assert_eq!(nearest("plain", ["Plain", "Pef"]), Some("Plain"));
+        assert_eq!(nearest("xyzzy", ["machine", "guest"]), None);
+    }
+
+    #[test]
+    fn every_code_is_in_the_table_once_and_in_order() {
+        assert!(Code::ALL.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert_eq!(Code(325).sentence(), Code::IMAGE.sentence());
+    }
+}

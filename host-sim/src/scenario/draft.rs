@@ -1,0 +1,283 @@
+//! The file's values with their places, checked one by one and completed by defaults, before the
+//! matrix is applied.
+
+use super::codes::Code;
+use super::design::QemuOverrides;
+use super::file::{
+    ContentsFile, DeviceFile, GuestFile, ImageFile, Interleave, MachineFile, ScenarioFile,
+};
+use super::head;
+use super::plan::{Boot, Contents, CostProfile, DeviceKind, ImagePlan, OnTamper, Peer, Platform};
+use super::reading::{At, Located, Reader};
+use super::size::{Size, Time};
+use super::source::{DISK_BYTES_MAX, IMAGE_BYTES_MAX, read_beneath};
+use super::words::{OrderWord, PlacementWord, RingsWord};
+use firmware::workload::Work;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A scenario has at most this many devices, slof's boot disk not counted.
+pub const DEVICES_MAX: usize = 15;
+/// A disk has at most this many sectors of 512 bytes (1 TiB).
+pub const SECTORS_MAX: u64 = 1 << 31;
+/// The id of slof's disk.
+pub const BOOT_DISK: &str = "boot";
+
+/// One device as the file says it.
+#[derive(Clone, Debug)]
+pub struct DeviceDraft {
+    /// Its id.
+    pub id: String,
+    /// Its kind.
+    pub kind: DeviceKind,
+    /// Its own options.
+    pub options: QemuOverrides,
+}
+
+/// A scenario whose axes are not applied yet. What the file does not say has its default and the
+/// place of the scenario's name.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "documented at the plan, where they lead to")]
+pub struct Draft {
+    pub design: Option<At<String>>,
+    pub platform: At<Platform>,
+    pub memory: At<Size>,
+    pub unit: At<Size>,
+    pub swiotlb: At<Size>,
+    pub cost: At<CostProfile>,
+    pub kick_latency: At<Time>,
+    pub on_tamper: At<OnTamper>,
+    pub interleave: At<Interleave>,
+    pub image: At<ImagePlan>,
+    pub boot: At<Boot>,
+    pub secure: At<bool>,
+    pub marks: Option<bool>,
+    pub rings: At<RingsWord>,
+    pub wait: At<Time>,
+    pub budget: At<u64>,
+    pub devices: Vec<At<DeviceDraft>>,
+    /// Options that an axis sets for every device, and where.
+    pub qemu: At<QemuOverrides>,
+    pub work: Vec<At<Work>>,
+    pub order: Option<At<OrderWord>>,
+    pub placement: Option<At<PlacementWord>>,
+    pub refill: Option<At<bool>>,
+}
+
+/// What reading a draft needs besides the text.
+pub struct Surroundings<'a> {
+    /// The folder that the file is in.
+    pub folder: &'a Path,
+    /// Each file that was read, as shown, with its BLAKE3: results record them.
+    pub inputs: &'a mut BTreeMap<String, String>,
+    /// The shown path of the folder, with `/` at its end unless empty.
+    pub shown_folder: String,
+}
+
+impl Surroundings<'_> {
+    fn read(&mut self, path: &str, bytes_max: u64) -> Result<Arc<[u8]>, (Code, String)> {
+        let bytes = read_beneath(self.folder, path, bytes_max)?;
+        let shown = format!("{}{path}", self.shown_folder);
+        self.inputs.insert(shown, blake3::hash(&bytes).to_hex().to_string());
+        Ok(bytes.into())
+    }
+}
+
+impl Draft {
+    /// All defaults. The costs and the latency are estimates and are printed as such.
+    fn new(place: &Range<usize>) -> Self {
+        fn at<T>(place: &Range<usize>, value: T) -> At<T> {
+            At { value, span: place.clone() }
+        }
+        Self {
+            design: None,
+            platform: at(place, Platform::Pef),
+            memory: at(place, Size(64 << 20)),
+            unit: at(place, Size(64 << 10)),
+            swiotlb: at(place, Size(8 << 20)),
+            cost: at(place, CostProfile::Firmware),
+            kick_latency: at(place, Time(3_000)),
+            on_tamper: at(place, OnTamper::Refault),
+            interleave: at(place, Interleave::Service),
+            image: at(place, ImagePlan::Builtin),
+            boot: at(place, Boot::Elf64),
+            secure: at(place, false),
+            marks: None,
+            rings: at(place, RingsWord::Together),
+            wait: at(place, Time(500_000_000)),
+            budget: at(place, 50_000_000),
+            devices: Vec::new(),
+            qemu: at(place, QemuOverrides::default()),
+            work: Vec::new(),
+            order: None,
+            placement: None,
+            refill: None,
+        }
+    }
+
+    /// Reads all but name, matrix and expectations out of `file`.
+    pub fn read<'a>(
+        reader: &mut Reader<'a>,
+        file: &mut ScenarioFile<'a>,
+        place: &Range<usize>,
+        around: &mut Surroundings<'_>,
+    ) -> Self {
+        let mut draft = Self::new(place);
+        draft.design = reader.take_if(file.design.take());
+        if let Some(machine) = reader.take_if(file.machine.take()) {
+            draft.read_machine(reader, machine.value);
+        }
+        if let Some(guest) = reader.take_if(file.guest.take()) {
+            draft.read_guest(reader, guest.value, around);
+        }
+        if let Some(devices) = reader.take_if(file.devices.take()) {
+            draft.read_devices(reader, devices, around);
+        }
+        if let Some(work) = reader.take_if(file.workload.take()) {
+            draft.work = super::work::read(reader, work);
+        }
+        draft
+    }
+
+    fn read_machine<'a>(&mut self, reader: &mut Reader<'a>, file: MachineFile<'a>) {
+        set(reader, &mut self.platform, file.platform);
+        set(reader, &mut self.memory, file.memory);
+        set(reader, &mut self.unit, file.unit);
+        set(reader, &mut self.swiotlb, file.swiotlb);
+        set(reader, &mut self.cost, file.cost);
+        set(reader, &mut self.kick_latency, file.kick_latency);
+        set(reader, &mut self.on_tamper, file.on_tamper);
+        set(reader, &mut self.interleave, file.interleave);
+    }
+
+    fn read_guest<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        file: GuestFile<'a>,
+        around: &mut Surroundings<'_>,
+    ) {
+        if let Some(At { value: ImageFile::File(path), .. }) = reader.take_if(file.image)
+            && let Some(path) = reader.take(path)
+            && let Some(image) = read_image(reader, &path, around)
+        {
+            self.image = At { value: image, span: path.span };
+        }
+        set(reader, &mut self.boot, file.boot);
+        set(reader, &mut self.secure, file.secure);
+        set(reader, &mut self.rings, file.rings);
+        set(reader, &mut self.wait, file.wait);
+        set(reader, &mut self.budget, file.budget);
+        self.marks = reader.take_if(file.marks).map(|marks| marks.value);
+    }
+
+    fn read_devices<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        list: At<Vec<Located<'a, DeviceFile<'a>>>>,
+        around: &mut Surroundings<'_>,
+    ) {
+        if list.value.len() > DEVICES_MAX {
+            let message = format!("{} devices, at most {DEVICES_MAX}", list.value.len());
+            return reader.fault(Code::COUNT_LIMIT, &list.span, message, None);
+        }
+        for item in list.value {
+            let Some(At { value, span }) = reader.take(item) else { continue };
+            let Some((id, kind, options)) = read_device(reader, value, around) else { continue };
+            if self.devices.iter().any(|other| other.value.id == id.value) {
+                let message = format!("the device id `{}` is there twice", id.value);
+                reader.fault(Code::DUPLICATE, &id.span, message, None);
+            }
+            let id = id.value;
+            self.devices.push(At { value: DeviceDraft { id, kind, options }, span });
+        }
+    }
+}
+
+fn set<'a, T>(reader: &mut Reader<'a>, field: &mut At<T>, file: Option<Located<'a, T>>) {
+    if let Some(at) = reader.take_if(file) {
+        *field = at;
+    }
+}
+
+fn read_image(
+    reader: &mut Reader<'_>,
+    path: &At<String>,
+    around: &mut Surroundings<'_>,
+) -> Option<ImagePlan> {
+    match around.read(&path.value, IMAGE_BYTES_MAX) {
+        Ok(bytes) => Some(ImagePlan::File { path: path.value.clone(), bytes }),
+        Err((code, message)) => {
+            reader.fault(code, &path.span, message, None);
+            None
+        }
+    }
+}
+
+fn device_id<'a>(reader: &mut Reader<'a>, id: Located<'a, String>) -> Option<At<String>> {
+    let id = reader.take(id)?;
+    if id.value == BOOT_DISK {
+        let message = format!("`{BOOT_DISK}` is the id of boot firmware's own disk");
+        reader.fault(Code::DUPLICATE, &id.span, message, None);
+    } else if !head::is_name(&id.value) || id.value.contains('/') || id.value.len() > 32 {
+        let message = "an id is made of a-z, 0-9 and `-`, at most 32 characters".to_owned();
+        reader.fault(Code::BAD_NAME, &id.span, message, None);
+    } else {
+        return Some(id);
+    }
+    None
+}
+
+fn read_device<'a>(
+    reader: &mut Reader<'a>,
+    file: DeviceFile<'a>,
+    around: &mut Surroundings<'_>,
+) -> Option<(At<String>, DeviceKind, QemuOverrides)> {
+    let (id, kind, qemu) = match file {
+        DeviceFile::Blk { id, sectors, contents, qemu } => {
+            let sectors = reader.take(sectors)?;
+            if !(1..=SECTORS_MAX).contains(&sectors.value) {
+                let message = format!("{} sectors: a disk has 1 to {SECTORS_MAX}", sectors.value);
+                reader.fault(Code::OUT_OF_RANGE, &sectors.span, message, None);
+            }
+            let contents = reader.take_if(contents);
+            let contents = read_contents(reader, contents, sectors.value, around)?;
+            (id, DeviceKind::Blk { sectors: sectors.value, contents }, qemu)
+        }
+        DeviceFile::Net { id, peer, qemu } => {
+            let peer = reader.take_if(peer).map_or(Peer::Sink, |peer| peer.value);
+            (id, DeviceKind::Net { peer }, qemu)
+        }
+        DeviceFile::Console { id, qemu } => (id, DeviceKind::Console, qemu),
+        DeviceFile::Entropy { id, qemu } => (id, DeviceKind::Entropy, qemu),
+    };
+    let options = QemuOverrides::read(reader, qemu);
+    Some((device_id(reader, id)?, kind, options))
+}
+
+fn read_contents<'a>(
+    reader: &mut Reader<'a>,
+    file: Option<At<ContentsFile<'a>>>,
+    sectors: u64,
+    around: &mut Surroundings<'_>,
+) -> Option<Contents> {
+    let path = match file.map(|at| at.value) {
+        None | Some(ContentsFile::Pattern) => return Some(Contents::Pattern),
+        Some(ContentsFile::Zero) => return Some(Contents::Zero),
+        Some(ContentsFile::File(path)) => reader.take(path)?,
+    };
+    match around.read(&path.value, DISK_BYTES_MAX) {
+        Ok(bytes) if bytes.len() as u64 > sectors.saturating_mul(512) => {
+            let message =
+                format!("the file has {} bytes and the disk {sectors} sectors", bytes.len());
+            reader.fault(Code::OUT_OF_RANGE, &path.span, message, None);
+            None
+        }
+        Ok(bytes) => Some(Contents::File { path: path.value, bytes }),
+        Err((code, message)) => {
+            reader.fault(code, &path.span, message, None);
+            None
+        }
+    }
+}

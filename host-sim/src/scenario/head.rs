@@ -1,0 +1,122 @@
+//! What all kinds of file begin with: head word, `format`, `name`, `about`.
+
+use super::codes::Code;
+use super::diagnostics::{Fault, SourceText, nearest};
+use super::reading::{At, Located, Reader};
+use std::sync::Arc;
+
+/// The format number that this version reads.
+pub const FORMAT: u32 = 1;
+/// Names have at most this many characters.
+const NAME_MAX: usize = 120;
+
+/// The kinds of file, by head word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// `Scenario(`.
+    Scenario,
+    /// `Design(`.
+    Design,
+}
+
+/// Tells which kind of file `source` is.
+///
+/// # Errors
+/// It is none that this version reads.
+pub fn kind(source: &Arc<SourceText>) -> Result<Head, Fault> {
+    let text = &source.text;
+    let start = skip_preamble(text);
+    let rest = &text[start..];
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    let word = &rest[..end];
+    let fault = |message: String, help| Fault {
+        code: Code::HEAD_WORD,
+        message,
+        source: Some(source.clone()),
+        span: start..start + end.max(1).min(rest.len()),
+        label: "the head word".to_owned(),
+        help,
+    };
+    match word {
+        "Scenario" => Ok(Head::Scenario),
+        "Design" => Ok(Head::Design),
+        "Policy" => Err(fault(
+            "`Policy` files are not supported yet by this version of uvsim".to_owned(),
+            Some("move it out of the selection; scenarios and designs are read".to_owned()),
+        )),
+        _ if rest.starts_with('{') || rest.starts_with('(') => Err(fault(
+            "the head word is missing: a file starts with `Scenario(` or `Design(`".to_owned(),
+            Some(
+                "RON writes `( )` where JSON writes `{ }`, and field names without quotes"
+                    .to_owned(),
+            ),
+        )),
+        _ => {
+            let near = nearest(word, ["Scenario", "Design"]).unwrap_or("Scenario");
+            let message = format!("a file starts with `Scenario(` or `Design(`, not with `{word}`");
+            Err(fault(message, Some(format!("did you mean `{near}(`?"))))
+        }
+    }
+}
+
+/// Past blanks, comments and `#![...]` attributes.
+fn skip_preamble(text: &str) -> usize {
+    let mut rest = text.trim_start_matches('\u{feff}');
+    loop {
+        rest = rest.trim_start();
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n')
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map(|at| at + 2)
+        } else if rest.starts_with("#!") {
+            rest.find(']').map(|at| at + 1)
+        } else {
+            return text.len() - rest.len();
+        };
+        rest = skipped.map_or("", |at| &rest[at..]);
+    }
+}
+
+/// Refuses a format that this version does not read.
+pub fn check_format<'a>(reader: &mut Reader<'a>, format: Located<'a, u32>) {
+    if let Some(At { value, span }) = reader.take(format)
+        && value != FORMAT
+    {
+        let version = env!("CARGO_PKG_VERSION");
+        let message = format!("format {value} is not known: uvsim {version} reads format {FORMAT}");
+        let help = (value > FORMAT).then(|| "a newer uvsim is needed".to_owned());
+        reader.fault(Code::FORMAT, &span, message, help);
+    }
+}
+
+/// Whether `name` is made of `[a-z0-9/-]`, without empty parts.
+pub fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '/';
+    name.len() <= NAME_MAX
+        && name.chars().all(allowed)
+        && name.split('/').all(|part| !part.is_empty())
+}
+
+/// The name, checked.
+pub fn name<'a>(reader: &mut Reader<'a>, name: Located<'a, String>) -> Option<At<String>> {
+    let at = reader.take(name)?;
+    if is_name(&at.value) {
+        return Some(at);
+    }
+    let message = format!("a name is made of a-z, 0-9, `-` and `/`, at most {NAME_MAX} characters");
+    let lower = at.value.to_lowercase().replace([' ', '_'], "-");
+    let help = is_name(&lower).then(|| format!("did you mean `\"{lower}\"`?"));
+    reader.fault(Code::BAD_NAME, &at.span, message, help);
+    None
+}
+
+/// The sentence, checked.
+pub fn about<'a>(reader: &mut Reader<'a>, about: Located<'a, String>) -> Option<String> {
+    let at = reader.take(about)?;
+    if !at.value.trim().is_empty() {
+        return Some(at.value);
+    }
+    let message = "`about` is empty: write one sentence that a student understands".to_owned();
+    reader.fault(Code::NO_ABOUT, &at.span, message, None);
+    None
+}

@@ -1,0 +1,209 @@
+//! What the command line selects: files found, read, resolved and filtered, in one order.
+
+use super::codes::Code;
+use super::design::{self, Design, Designs, Lookup};
+use super::diagnostics::{Fault, SourceText};
+use super::draft::Surroundings;
+use super::head::{self, Head};
+use super::plan::Plan;
+use super::reading::At;
+use super::resolve;
+use super::source::{self, Found};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A run, and the file it is from.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The run.
+    pub plan: Plan,
+    /// The scenario file, as shown.
+    pub file: String,
+}
+
+/// All that was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// The runs in the order of paths and matrices.
+    pub runs: Vec<Planned>,
+    /// Each input file, as shown, with its BLAKE3 in hex.
+    pub inputs: BTreeMap<String, String>,
+    /// Scenario files read.
+    pub scenarios: usize,
+    /// Design files read.
+    pub designs: usize,
+}
+
+/// Which of the runs.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// `--design`.
+    pub design: Option<String>,
+    /// `--id`.
+    pub id: Option<globset::GlobMatcher>,
+}
+
+impl Filter {
+    fn takes(&self, plan: &Plan) -> bool {
+        let by_design = self.design.as_ref().is_none_or(|wanted| {
+            plan.design.as_ref().is_some_and(|design| Design::is_called(design, wanted))
+        });
+        by_design && self.id.as_ref().is_none_or(|glob| glob.is_match(&plan.id))
+    }
+}
+
+/// One RON file of the selection.
+struct Loaded {
+    found: Found,
+    source: Arc<SourceText>,
+    head: Head,
+}
+
+/// Reads everything that `paths` mean and resolves it.
+///
+/// # Errors
+/// Everything that is wrong anywhere: one bad file and nothing runs.
+pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let loaded = load(&source::find(paths)?, &mut faults);
+    let mut selection = Selection::default();
+    for file in &loaded {
+        let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
+        selection.inputs.insert(file.source.path.clone(), hash);
+    }
+    let selected = read_designs(&loaded, &mut selection, &mut faults);
+    check_names(&loaded, &mut faults);
+    let shipped = design::shipped().unwrap_or_else(|wrong| {
+        faults.extend(wrong);
+        Designs::new()
+    });
+    let mut beside = Beside::default();
+    for file in loaded.iter().filter(|file| file.head == Head::Scenario) {
+        selection.scenarios += 1;
+        let near = beside.designs(&file.found, &mut selection.inputs, &mut faults);
+        let lookup = Lookup { places: [&selected, near, &shipped] };
+        let mut around = Surroundings {
+            folder: folder_of(&file.found.path),
+            inputs: &mut selection.inputs,
+            shown_folder: file
+                .found
+                .shown
+                .rfind('/')
+                .map_or("", |at| &file.found.shown[..=at])
+                .to_owned(),
+        };
+        match resolve::plans(&file.source, lookup, &mut around, seed) {
+            Ok(plans) => selection.runs.extend(
+                plans.into_iter().map(|plan| Planned { plan, file: file.found.shown.clone() }),
+            ),
+            Err(wrong) => faults.extend(wrong),
+        }
+    }
+    faults.sort_by_key(Fault::order);
+    if faults.is_empty() { Ok(selection) } else { Err(faults) }
+}
+
+impl Selection {
+    /// Keeps the runs that `filter` takes.
+    pub fn keep(&mut self, filter: &Filter) {
+        self.runs.retain(|run| filter.takes(&run.plan));
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+fn load(found: &[Found], faults: &mut Vec<Fault>) -> Vec<Loaded> {
+    let mut loaded = Vec::new();
+    for found in found {
+        let read = source::read_text(found).and_then(|source| {
+            let head = head::kind(&source)?;
+            Ok(Loaded { found: found.clone(), source, head })
+        });
+        match read {
+            Ok(file) => loaded.push(file),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    loaded
+}
+
+fn read_designs(loaded: &[Loaded], selection: &mut Selection, faults: &mut Vec<Fault>) -> Designs {
+    let mut designs = Designs::new();
+    for file in loaded.iter().filter(|file| file.head == Head::Design) {
+        selection.designs += 1;
+        match Design::read(&file.source) {
+            Ok(design) => drop(designs.insert(design.name.clone(), Arc::new(design))),
+            Err(wrong) => faults.extend(wrong),
+        }
+    }
+    designs
+}
+
+/// Refuses names that are there twice in the selection.
+fn check_names(loaded: &[Loaded], faults: &mut Vec<Fault>) {
+    let mut first: BTreeMap<String, &str> = BTreeMap::new();
+    for file in loaded {
+        let name = match file.head {
+            Head::Scenario => resolve::name(&file.source),
+            Head::Design => design_name(&file.source),
+        };
+        let Some(At { value, span }) = name else { continue };
+        if let Some(other) = first.get(&value) {
+            faults.push(Fault {
+                code: Code::DUPLICATE,
+                message: format!("the name `{value}` is already that of {other}"),
+                source: Some(file.source.clone()),
+                span,
+                label: "must be unique in a selection".to_owned(),
+                help: None,
+            });
+        } else {
+            first.insert(value, &file.source.path);
+        }
+    }
+}
+
+fn design_name(source: &Arc<SourceText>) -> Option<At<String>> {
+    let mut reader = super::reading::Reader::new(source);
+    let file: design::DesignFile<'_> = reader.whole()?;
+    reader.take(file.name)
+}
+
+/// The designs in `designs/` beside scenarios, read once for each folder.
+#[derive(Default)]
+struct Beside(BTreeMap<PathBuf, Designs>);
+
+impl Beside {
+    fn designs(
+        &mut self,
+        scenario: &Found,
+        inputs: &mut BTreeMap<String, String>,
+        faults: &mut Vec<Fault>,
+    ) -> &Designs {
+        let folder = folder_of(&scenario.path).join("designs");
+        self.0.entry(folder.clone()).or_insert_with(|| {
+            if !folder.is_dir() {
+                return Designs::new();
+            }
+            let found = match source::find(&[folder]) {
+                Ok(found) => found,
+                Err(wrong) => {
+                    faults.extend(wrong);
+                    return Designs::new();
+                }
+            };
+            let loaded = load(&found, faults);
+            for file in &loaded {
+                let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
+                inputs.insert(file.source.path.clone(), hash);
+            }
+            read_designs(&loaded, &mut Selection::default(), faults)
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Quantities as scenario files write them: `"64KiB"`, `"3us"`.
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use std::fmt;
+
+/// A size in bytes, written `"512B"`, `"4KiB"`, `"64MiB"` or `"1GiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// A time in nanoseconds, written `"250ns"`, `"3us"`, `"10ms"` or `"1s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub u64);
+
+const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+const TIMES: [(&str, u64); 4] = [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
+
+/// Splits `text` into its whole number and its unit.
+fn split(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit))
+}
+
+fn scaled(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> {
+    let shown = crate::output::escape::terminal_cut(text, 40);
+    let (number, unit) = split(text)
+        .ok_or_else(|| format!("`{shown}` is no whole number with a unit: write {form}"))?;
+    let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {
+        let meant = match unit {
+            "KB" | "kB" | "K" | "k" | "Kib" | "kib" | "kiB" => {
+                format!(": did you mean `{number}KiB`?")
+            }
+            "MB" | "M" | "m" | "mb" | "mib" => format!(": did you mean `{number}MiB`?"),
+            "GB" | "G" | "g" | "gb" | "gib" => format!(": did you mean `{number}GiB`?"),
+            _ => String::new(),
+        };
+        return Err(format!("`{shown}` has no known unit: write {form}{meant}"));
+    };
+    number.checked_mul(*scale).ok_or_else(|| format!("`{shown}` does not fit into 64 bits"))
+}
+
+struct Quantity(&'static [(&'static str, u64)], &'static str);
+
+impl Visitor<'_> for Quantity {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        scaled(text, self.0, self.1).map_err(E::custom)
+    }
+}
+
+const SIZE_FORM: &str = "a size like \"64KiB\" (B, KiB, MiB or GiB)";
+const TIME_FORM: &str = "a time like \"3us\" (ns, us, ms or s)";
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Quantity(&SIZES, SIZE_FORM)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Quantity(&TIMES, TIME_FORM)).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_binary_and_a_decimal_unit_is_refused_with_the_binary_one_named() {
+        assert_eq!(scaled("64KiB", &SIZES, SIZE_FORM), Ok(65536));
+        assert_eq!(scaled("512B", &SIZES, SIZE_FORM), Ok(512));
+        let refused = scaled("64MB", &SIZES, SIZE_FORM).expect_err("MB is decimal");
+        assert!(refused.contains("did you mean `64MiB`?"), "{refused}");
+    }
+
+    #[test]
+    fn a_quantity_that_does_not_fit_or_has_no_number_is_refused() {
+        for wrong in
+            ["99999999999GiB", "99999999999999999999B", "KiB", "", "-4KiB", "4.5KiB", "4 KiB"]
+        {
+            assert!(scaled(wrong, &SIZES, SIZE_FORM).is_err(), "{wrong}");
+        }
+        assert_eq!(scaled("3us", &TIMES, TIME_FORM), Ok(3_000));
+    }
+}
