@@ -1,6 +1,6 @@
 //! The loop over blocks: budgets, breakpoints, and what ends a run.
 
-use crate::blocks::{Block, BlockId};
+use crate::blocks::{Block, BlockId, Blocks};
 use crate::bus::Bus;
 use crate::cpu::{Cpu, Edge, Progress, control};
 use crate::decode;
@@ -17,18 +17,10 @@ impl Cpu {
         let mut blocks = core::mem::take(&mut self.blocks);
         let exit = self.run_blocks(&mut blocks, bus, units);
         self.blocks = blocks;
-        match exit {
-            Exit::Unsupported { .. } => self.unsupported_bytes(bus),
-            _ => exit,
-        }
+        if matches!(exit, Exit::Unsupported { .. }) { self.unsupported_bytes(bus) } else { exit }
     }
 
-    fn run_blocks(
-        &mut self,
-        blocks: &mut crate::blocks::Blocks,
-        bus: &mut dyn Bus,
-        units: u64,
-    ) -> Exit {
+    fn run_blocks(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus, units: u64) -> Exit {
         let mut remaining = units;
         if !self.in_64_bit_mode() {
             return Exit::Unsupported { bytes: [0; 15], length: 0 };
@@ -73,12 +65,7 @@ impl Cpu {
 
     /// Executes block after block until the budget does not cover the next one whole, or
     /// something wants to leave.
-    fn run_chain(
-        &mut self,
-        blocks: &mut crate::blocks::Blocks,
-        bus: &mut dyn Bus,
-        units: u64,
-    ) -> Progress {
+    fn run_chain(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus, units: u64) -> Progress {
         let mut sum = Progress::default();
         let mut known = blocks.jump(self.regs.rip);
         loop {
@@ -125,7 +112,7 @@ impl Cpu {
     #[inline]
     fn follow(
         &mut self,
-        blocks: &mut crate::blocks::Blocks,
+        blocks: &mut Blocks,
         bus: &mut dyn Bus,
         from: BlockId,
         edge: usize,
@@ -153,11 +140,7 @@ impl Cpu {
 
     /// The block at `rip`, from the cache by physical page, or decoded now.
     #[cold]
-    fn look_up(
-        &mut self,
-        blocks: &mut crate::blocks::Blocks,
-        bus: &mut dyn Bus,
-    ) -> Result<BlockId, Left> {
+    fn look_up(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus) -> Result<BlockId, Left> {
         let va = self.regs.rip;
         let frame = match self.translate(bus, va, Side::Fetch)? {
             Place::Ram(frame, _) => frame,
@@ -240,8 +223,10 @@ impl Cpu {
 
     /// The bytes at `rip`, as far as they can be fetched without an effect on the run.
     fn unsupported_bytes(&mut self, bus: &mut dyn Bus) -> Exit {
+        let cr2 = self.regs.cr2;
         let (bytes, fetched) = decode::bytes_at(self, bus, self.regs.rip);
         self.take_stop();
+        self.regs.cr2 = cr2;
         Exit::Unsupported { bytes, length: decode::length_of(&bytes[..fetched]) }
     }
 }

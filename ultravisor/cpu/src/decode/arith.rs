@@ -101,10 +101,7 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
 
 /// The number of the condition that the instruction tests, as it is encoded.
 pub(super) fn condition(i: &Instruction) -> Option<u8> {
-    match i.condition_code() {
-        ConditionCode::None => None,
-        code => Some(code as u8 - ConditionCode::o as u8),
-    }
+    (i.condition_code() as u8).checked_sub(ConditionCode::o as u8)
 }
 
 /// Fills the operands of a two-operand form in; the operand size.

@@ -81,6 +81,7 @@ fn transfer(i: &Instruction, direct: Handler, reg: Handler, mem: Handler) -> Opt
     if let Some(target) = target(i) {
         let mut lowered = Lowered::new(i, direct);
         lowered.uop.imm = target;
+        lowered.uop.notes |= note::STACK;
         return Some(lowered.ends());
     }
     let near = matches!(i.code(), Code::Jmp_rm64 | Code::Call_rm64);
@@ -179,7 +180,9 @@ pub(super) fn fuse(last: &Lowered, i: &Instruction, jump: &Uop) -> Option<Lowere
         Mnemonic::Test => compare_jump::<Test>(size, code, last)?,
         _ => return None,
     };
+    // It writes the flags before it reads them: for the uops before, it is the comparison.
     let mut fused = Lowered::new(i, run).ends();
+    (fused.reads, fused.writes, fused.exits) = (last.reads, last.writes, last.exits);
     fused.uop = Uop { run, imm: jump.imm, len: last.uop.len + jump.len, ..last.uop };
     fused.uop.notes |= note::FUSED;
     Some(fused)

@@ -85,10 +85,13 @@ pub(super) fn set_memory(uop: &mut Uop, instruction: &Instruction) -> Option<()>
 
 /// The slot of the segment base that the memory operand adds.
 pub(super) fn segment(instruction: &Instruction) -> u8 {
-    match instruction.memory_segment() {
-        Register::FS => slot::FS,
-        Register::GS => slot::GS,
-        _ => slot::ZERO,
+    let register = instruction.memory_segment();
+    if register == Register::FS {
+        slot::FS
+    } else if register == Register::GS {
+        slot::GS
+    } else {
+        slot::ZERO
     }
 }
 

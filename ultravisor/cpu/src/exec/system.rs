@@ -249,9 +249,17 @@ pub(crate) fn store_table<const INTERRUPTS: bool>(
 
 /// What CPUID says: the baseline that is implemented, and nothing else.
 mod offered {
-    /// Leaf 1, edx: TSC, MSR, PAE, CX8, CMOV, CLFSH, FXSR, SSE, SSE2.
-    pub const BASE_EDX: u32 =
-        1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 15 | 1 << 19 | 1 << 24 | 1 << 25 | 1 << 26;
+    /// Leaf 1, edx: TSC, MSR, PAE, CX8, PGE, CMOV, CLFSH, FXSR, SSE, SSE2.
+    pub const BASE_EDX: u32 = 1 << 4
+        | 1 << 5
+        | 1 << 6
+        | 1 << 8
+        | 1 << 13
+        | 1 << 15
+        | 1 << 19
+        | 1 << 24
+        | 1 << 25
+        | 1 << 26;
     /// Leaf 1, ecx: CX16, and that a hypervisor is there.
     pub const BASE_ECX: u32 = 1 << 13 | 1 << 31;
     /// Leaf 0x8000_0001, edx: NX, 1 GiB pages, RDTSCP, long mode.
