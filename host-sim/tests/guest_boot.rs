@@ -78,7 +78,7 @@ fn assert_disk(disk: &Disk, list: &[BlockOp]) {
 fn shared(flat: &Flat) -> Vec<Range<u64>> {
     let shares = flat.did.iter().filter_map(|did| match did {
         Did::Ucall(Ucall::SharePage, first, count) => Some(first << 16..(first + count) << 16),
-        _ => None,
+        Did::Ucall(..) | Did::Mark(_) | Did::Secret(..) | Did::Report(..) | Did::Mmio(_) => None,
     });
     shares.collect()
 }

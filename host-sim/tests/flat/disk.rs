@@ -70,12 +70,9 @@ impl Disk {
     }
 
     fn features(&self) -> u64 {
-        match self.habit {
-            Habit::Legacy => 0,
-            Habit::Indirect => VERSION_1 | INDIRECT,
-            Habit::Translates => VERSION_1 | ACCESS_PLATFORM,
-            _ => VERSION_1,
-        }
+        let habit = |habit, bits| if self.habit == habit { bits } else { 0 };
+        let version = if self.habit == Habit::Legacy { 0 } else { VERSION_1 };
+        version | habit(Habit::Indirect, INDIRECT) | habit(Habit::Translates, ACCESS_PLATFORM)
     }
 
     pub fn read(&self, at: u64, bytes: u8) -> u64 {
@@ -132,13 +129,11 @@ impl Disk {
 
     /// Serves what is in the available ring; returns what it wrote.
     pub fn serve(&mut self, ram: &mut Ram) -> Vec<(u64, u64)> {
-        match self.habit {
-            Habit::Silent => return Vec::new(),
-            Habit::NeedsReset => {
-                self.status |= NEEDS_RESET;
-                return Vec::new();
-            }
-            _ => (),
+        if self.habit == Habit::NeedsReset {
+            self.status |= NEEDS_RESET;
+        }
+        if matches!(self.habit, Habit::Silent | Habit::NeedsReset) {
+            return Vec::new();
         }
         let mut written = Vec::new();
         while u64::from(self.queue.seen) != ram.number(self.queue.avail + 2, 2) {

@@ -124,7 +124,14 @@ impl Flat {
                     let name = self.watched[&self.cpu.regs.rip];
                     *self.entered.entry(name).or_default() += 1;
                 }
-                other => return End::Other(other),
+                other @ (Exit::Budget
+                | Exit::PortRead { .. }
+                | Exit::PortWrite { .. }
+                | Exit::Memory { .. }
+                | Exit::Halt
+                | Exit::Random
+                | Exit::Exception { .. }
+                | Exit::Unsupported { .. }) => return End::Other(other),
             }
         }
     }
