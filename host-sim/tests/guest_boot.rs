@@ -4,9 +4,9 @@
 mod flat;
 
 use firmware::bootargs::{BootArgs, GuestDma, Rings};
-use firmware::pattern::{Pattern, SectorSource, Stream, sector_at_end};
-use firmware::workload::{BlockOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
-use flat::disk::{Disk, Habit};
+use firmware::pattern::{Pattern, SectorSource, Stream, console_line, is_frame, sector_at_end};
+use firmware::workload::{BlockOp, NetOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
+use flat::device::{Device, Habit, Kind};
 use flat::{Did, End, Flat, MEMORY, args};
 use host_sim::image::{Image, Limits, builtin, sweep};
 use std::ops::Range;
@@ -46,10 +46,10 @@ const WRITE: BlockOp = BlockOp::Write { requests: 5, bytes: 4096 };
 const READ: BlockOp = BlockOp::Read { requests: 3, bytes: 1024 };
 
 /// A disk of 1 MiB that holds the initial pattern.
-fn patterned(habit: Habit) -> Disk {
+fn patterned(habit: Habit) -> Device {
     let mut medium = vec![0; 1 << 20];
     Pattern::new(args().seed, Stream::Initial).fill(0, &mut medium);
-    Disk::new(medium, habit)
+    Device::disk(medium, habit)
 }
 
 /// Runs the guest with these bootargs on one disk.
@@ -63,7 +63,7 @@ fn secure(dma: GuestDma, list: &[BlockOp]) -> BootArgs {
     BootArgs { secure: true, dma, work: block(list), ..args() }
 }
 
-fn assert_disk(disk: &Disk, list: &[BlockOp]) {
+fn assert_disk(disk: &Device, list: &[BlockOp]) {
     for (sector, bytes) in (0..).zip(disk.medium.chunks(512)) {
         let (stream, position) = match sector_at_end(&ops(list), true, sector) {
             SectorSource::Initial => (Stream::Initial, sector * 512),
@@ -119,8 +119,8 @@ fn what_is_written_is_on_the_disk_and_read_back() {
             let args = BootArgs { rings, work: block(&list), ..args() };
             let (flat, end) = run(&args, habit);
             assert_eq!(end, End::Exit(0), "{habit:?}: {:?}", flat.reported());
-            assert_eq!(flat.disks[0].requests, 5 + 3 + 5);
-            assert_disk(&flat.disks[0], &list);
+            assert_eq!(flat.devices[0].requests, 5 + 3 + 5);
+            assert_disk(&flat.devices[0], &list);
         }
     }
 }
@@ -147,11 +147,11 @@ fn a_bouncing_guest_shows_the_device_nothing_but_what_it_shared() {
         assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
         let [shared] = &shared(&flat)[..] else { panic!("one call shares all: {:?}", flat.did) };
         assert!(shared.end - shared.start < (1 << 20) + (512 << 10));
-        for (address, bytes, _) in &flat.disks[0].buffers {
+        for (address, bytes, _) in &flat.devices[0].buffers {
             let end = address + u64::from(*bytes);
             assert!(shared.start <= *address && end <= shared.end, "{address:#x}");
         }
-        assert_disk(&flat.disks[0], &list);
+        assert_disk(&flat.devices[0], &list);
     }
 }
 
@@ -162,7 +162,7 @@ fn the_paths_differ_in_which_buffers_go_direct() {
         assert_eq!(end, End::Exit(0), "{dma:?}: {:?}", flat.reported());
         let shared = shared(&flat);
         let private = |at: u64| !shared.iter().any(|range| range.contains(&at));
-        let direct = flat.disks[0].buffers.iter().filter(|(at, ..)| private(*at));
+        let direct = flat.devices[0].buffers.iter().filter(|(at, ..)| private(*at));
         direct.map(|(_, bytes, _)| *bytes).collect::<std::collections::BTreeSet<_>>()
     };
     assert_eq!(direct_sizes(GuestDma::PlatformHook), [].into());
@@ -192,10 +192,10 @@ fn a_request_beyond_256_kib_is_split_when_it_bounces() {
     let list = [BlockOp::Write { requests: 1, bytes: 640 << 10 }, BlockOp::ReadBack];
     let (flat, end) = run(&secure(GuestDma::PlatformHook, &list), Habit::Good);
     assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
-    assert_eq!(flat.disks[0].requests, 2 * 3);
-    assert_disk(&flat.disks[0], &list);
+    assert_eq!(flat.devices[0].requests, 2 * 3);
+    assert_disk(&flat.devices[0], &list);
     let (flat, end) = run(&BootArgs { work: block(&list), ..args() }, Habit::Good);
-    assert_eq!((end, flat.disks[0].requests), (End::Exit(0), 2));
+    assert_eq!((end, flat.devices[0].requests), (End::Exit(0), 2));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_request_that_finds_no_slots_never_reaches_the_device() {
     let (flat, end) = run(&args, Habit::Good);
     assert_eq!(end, End::Exit(1));
     assert_eq!(flat.reported(), Some((Failed, "swiotlb-full")));
-    assert_eq!(flat.disks[0].requests, 0);
+    assert_eq!(flat.devices[0].requests, 0);
 }
 
 #[test]
@@ -255,12 +255,12 @@ fn a_guest_that_is_told_nonsense_refuses() {
 fn slof_loads_the_guest_from_the_first_disk_and_the_guest_uses_the_second() {
     let list = [WRITE, BlockOp::ReadBack];
     let args = BootArgs { boot_disk: true, work: block(&list), ..args() };
-    let boot = Disk::new(builtin::GUEST.to_vec(), Habit::Good);
+    let boot = Device::disk(builtin::GUEST.to_vec(), Habit::Good);
     let disks = vec![boot, patterned(Habit::Good)];
     let mut flat = Flat::new(&slof(), args.to_string(), false, disks);
     assert_eq!(flat.run(), End::Exit(0), "{:?}", flat.reported());
     assert_eq!(flat.console, "slof: image loaded\nguest: ready\nguest: done\n");
-    assert_disk(&flat.disks[1], &list);
+    assert_disk(&flat.devices[1], &list);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn slof_refuses_what_it_cannot_start() {
         (None, "slof-no-disk"),
     ];
     for (image, name) in images {
-        let disks = image.map(|bytes| Disk::new(bytes, Habit::Good));
+        let disks = image.map(|bytes| Device::disk(bytes, Habit::Good));
         let disks = disks.into_iter().collect();
         let mut flat = Flat::new(&slof(), args().to_string(), false, disks);
         assert_eq!(flat.run(), End::Exit(2), "{name}");
@@ -303,6 +303,79 @@ fn the_engine_knows_every_instruction_of_the_images() {
             let at = instruction.ip();
             assert!(ultravisor_cpu::supports(&instruction), "{at:#x}: {:?}", instruction.code());
         }
+    }
+}
+
+/// All kinds of work at once, on devices of this habit.
+fn mixed(args: &BootArgs, habit: Habit) -> (Flat, End) {
+    let devices = [Kind::Net, Kind::Console, Kind::Entropy].map(|kind| Device::new(kind, habit));
+    let mut flat = Flat::new(&guest(), args.to_string(), args.secure, devices.into());
+    let end = flat.run();
+    (flat, end)
+}
+
+fn net_work() -> Work {
+    let list = [NetOp::Transmit { frames: 3, bytes: 60 }, NetOp::Echo { frames: 2, bytes: 1514 }];
+    Work::Net { ops: std::array::from_fn(|index| list.get(index).copied()) }
+}
+
+#[test]
+fn frames_lines_and_entropy_go_through_on_every_path() {
+    let work = [
+        Some(net_work()),
+        Some(Work::Console { lines: 4 }),
+        Some(Work::Entropy { requests: 3, bytes: 100 }),
+        None,
+    ];
+    for dma in [GuestDma::LegacyBypass, GuestDma::PlatformHook] {
+        for habit in [Habit::Good, Habit::Indirect, Habit::Legacy] {
+            let args = BootArgs { secure: true, dma, work, ..args() };
+            let (flat, end) = mixed(&args, habit);
+            assert_eq!(end, End::Exit(0), "{dma:?} {habit:?}: {:?}", flat.reported());
+            let [net, console, entropy] = &flat.devices[..] else { panic!("three devices") };
+            // A legacy network header lacks the count of buffers (virtio 1.2, section 5.1.6.1).
+            let header = if habit == Habit::Legacy { 10 } else { 12 };
+            assert_eq!(net.sent.len(), 5);
+            for (number, frame) in (0..).zip(&net.sent) {
+                assert!(is_frame(args.seed, number, &frame[header..]), "frame {number}");
+            }
+            let lines: Vec<_> = (0..4).map(|n| console_line(args.seed, n).to_vec()).collect();
+            assert_eq!(console.sent, lines);
+            assert_eq!(entropy.requests, 3);
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_comes_back_changed_or_never_is_noticed() {
+    let args = BootArgs { work: [Some(net_work()), None, None, None], ..args() };
+    let echo = (Some((Mismatch, "net-echo")), End::Exit(3));
+    let cases = [
+        (Habit::Corrupts, echo.clone()),
+        (Habit::Forgets, echo),
+        (Habit::Silent, (Some((Failed, "net-timeout")), End::Exit(1))),
+        (Habit::NeedsReset, (Some((Failed, "net-needs-reset")), End::Exit(1))),
+        (Habit::WrongToken, (Some((Failed, "net-token")), End::Exit(1))),
+    ];
+    for (habit, expected) in cases {
+        let (flat, end) = mixed(&args, habit);
+        assert_eq!((flat.reported(), end), expected, "{habit:?}");
+    }
+}
+
+#[test]
+fn entropy_that_did_not_arrive_is_noticed() {
+    let work = [Some(Work::Entropy { requests: 1, bytes: 64 }), None, None, None];
+    let args = BootArgs { work, ..args() };
+    let cases = [
+        (Habit::Forgets, (Mismatch, "rng-zeros"), 3),
+        (Habit::IoError, (Failed, "rng-empty"), 1),
+        (Habit::Silent, (Failed, "rng-timeout"), 1),
+        (Habit::RefusesFeatures, (Refused, "rng-features-ok"), 2),
+    ];
+    for (habit, report, code) in cases {
+        let (flat, end) = mixed(&args, habit);
+        assert_eq!((flat.reported(), end), (Some(report), End::Exit(code)), "{habit:?}");
     }
 }
 

@@ -1,10 +1,10 @@
-//! A machine without page protection, host or clock model: flat RAM, one CPU, disks that can be
+//! A machine without page protection, host or clock model: flat RAM, one CPU, devices that can be
 //! told to misbehave. It shows what the guest images do by themselves.
 
-pub mod disk;
+pub mod device;
 pub mod ram;
 
-use disk::Disk;
+use device::Device;
 use firmware::bootargs::{BootArgs, GuestDma, Rings};
 use firmware::workload::WORK_MAX;
 use host_sim::fdt::{self, FdtSpec};
@@ -39,7 +39,7 @@ pub enum End {
 pub struct Flat {
     pub ram: Ram,
     pub cpu: Cpu,
-    pub disks: Vec<Disk>,
+    pub devices: Vec<Device>,
     pub did: Vec<Did>,
     pub console: String,
     /// What UV_ESM returns.
@@ -65,14 +65,14 @@ pub fn args() -> BootArgs {
 }
 
 impl Flat {
-    /// A machine about to start `image` with these bootargs and disks.
-    pub fn new(image: &Image, bootargs: String, secure: bool, disks: Vec<Disk>) -> Self {
+    /// A machine about to start `image` with these bootargs and devices.
+    pub fn new(image: &Image, bootargs: String, secure: bool, devices: Vec<Device>) -> Self {
         let mut ram = Ram::new(MEMORY);
         let root = ram.identity_map();
         let spec = FdtSpec {
             memory_bytes: MEMORY,
             ultravisor_unit: secure.then_some(UnitSize::KIB_64),
-            devices: disks.len(),
+            devices: devices.len(),
             bootargs,
         };
         ram.write(FDT.0, &fdt::build(&spec).expect("the spec is good"));
@@ -85,7 +85,7 @@ impl Flat {
         Self {
             ram,
             cpu,
-            disks,
+            devices,
             did: Vec::new(),
             console: String::new(),
             esm_status: 0,
@@ -114,7 +114,7 @@ impl Flat {
                     }
                 }
                 Exit::MmioRead { gpa, bytes } => {
-                    let value = self.mmio(gpa.0).map_or(0, |(disk, at)| disk.read(at, bytes));
+                    let value = self.mmio(gpa.0).map_or(0, |(device, at)| device.read(at, bytes));
                     self.cpu.supply(value);
                 }
                 Exit::MmioWrite { gpa, value, .. } => self.store(gpa.0, value),
@@ -136,18 +136,18 @@ impl Flat {
         }
     }
 
-    fn mmio(&mut self, gpa: u64) -> Option<(&mut Disk, u64)> {
+    fn mmio(&mut self, gpa: u64) -> Option<(&mut Device, u64)> {
         let offset = gpa.checked_sub(VIRTIO_MMIO.0)?;
         let index = offset / VIRTIO_MMIO_STRIDE;
         self.did.push(Did::Mmio(index));
-        Some((self.disks.get_mut(index as usize)?, offset % VIRTIO_MMIO_STRIDE))
+        Some((self.devices.get_mut(index as usize)?, offset % VIRTIO_MMIO_STRIDE))
     }
 
     fn store(&mut self, gpa: u64, value: u64) {
-        let kicked = self.mmio(gpa).is_some_and(|(disk, at)| disk.write(at, value as u32));
+        let kicked = self.mmio(gpa).is_some_and(|(device, at)| device.write(at, value as u32));
         if kicked {
             let index = ((gpa - VIRTIO_MMIO.0) / VIRTIO_MMIO_STRIDE) as usize;
-            let written = self.disks[index].serve(&mut self.ram);
+            let written = self.devices[index].serve(&mut self.ram);
             for (start, bytes) in written {
                 self.cpu.forget(ultravisor_abi::Gpa(start), bytes);
             }

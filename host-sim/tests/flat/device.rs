@@ -1,4 +1,4 @@
-//! A virtio-blk device over virtio-mmio, as small as the guest lets it be, that can misbehave.
+//! Devices over virtio-mmio, as small as the guest lets them be, that can misbehave.
 
 use super::ram::Ram;
 
@@ -33,7 +33,20 @@ pub enum Habit {
     WrongToken,
 }
 
-#[derive(Default)]
+/// What kind of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sends every frame back if somebody waits for one.
+    Net,
+    Blk,
+    Console,
+    Entropy,
+}
+
+/// Buffers of a request: address, bytes, whether the device writes it.
+type Chain = Vec<(u64, u32, bool)>;
+
+#[derive(Clone, Copy, Default)]
 struct Queue {
     size: u64,
     desc: u64,
@@ -43,27 +56,38 @@ struct Queue {
     seen: u16,
 }
 
-pub struct Disk {
+pub struct Device {
+    kind: Kind,
     habit: Habit,
     pub medium: Vec<u8>,
-    /// Every buffer of every request: address, bytes, whether the device writes it.
-    pub buffers: Vec<(u64, u32, bool)>,
+    /// Every buffer of every request.
+    pub buffers: Chain,
     pub requests: usize,
     status: u32,
     selector: u64,
-    queue: Queue,
+    queues: [Queue; 2],
+    selected: usize,
+    /// What came over the wire or to the console.
+    pub sent: Vec<Vec<u8>>,
 }
 
-impl Disk {
-    pub fn new(medium: Vec<u8>, habit: Habit) -> Self {
+impl Device {
+    pub fn new(kind: Kind, habit: Habit) -> Self {
+        Self { kind, ..Self::disk(Vec::new(), habit) }
+    }
+
+    pub fn disk(medium: Vec<u8>, habit: Habit) -> Self {
         let mut disk = Self {
+            kind: Kind::Blk,
             habit,
             medium,
             buffers: Vec::new(),
             requests: 0,
             status: 0,
             selector: 0,
-            queue: Queue::default(),
+            queues: Default::default(),
+            selected: 0,
+            sent: Vec::new(),
         };
         disk.medium.resize(disk.medium.len().next_multiple_of(512), 0);
         disk
@@ -77,6 +101,7 @@ impl Disk {
 
     pub fn read(&self, at: u64, bytes: u8) -> u64 {
         let config = (self.medium.len() as u64 / 512).to_le_bytes();
+        let queue = &self.queues[self.selected];
         match at {
             0x000 => 0x7472_6976,
             0x004 => {
@@ -86,11 +111,16 @@ impl Disk {
                     2
                 }
             }
-            0x008 => 2,
+            0x008 => match self.kind {
+                Kind::Net => 1,
+                Kind::Blk => 2,
+                Kind::Console => 3,
+                Kind::Entropy => 4,
+            },
             0x010 => (self.features() >> (32 * self.selector)) & 0xffff_ffff,
             0x034 => 256,
-            0x040 => self.queue.desc / 4096,
-            0x044 => u64::from(self.queue.ready),
+            0x040 => queue.desc / 4096,
+            0x044 => u64::from(queue.ready),
             0x070 => u64::from(self.status),
             0x100..0x108 => {
                 let start = (at - 0x100) as usize;
@@ -105,9 +135,10 @@ impl Disk {
     /// Whether it was a kick.
     pub fn write(&mut self, at: u64, value: u32) -> bool {
         let wide = u64::from(value);
-        let queue = &mut self.queue;
+        let queue = &mut self.queues[self.selected];
         match at {
             0x014 => self.selector = wide & 1,
+            0x030 => self.selected = value as usize & 1,
             0x038 => queue.size = wide,
             0x040 => {
                 queue.desc = wide * 4096;
@@ -116,7 +147,7 @@ impl Disk {
             }
             0x044 => queue.ready = wide == 1,
             0x050 => return true,
-            0x070 if value == 0 => (self.status, self.queue) = (0, Queue::default()),
+            0x070 if value == 0 => (self.status, self.queues) = (0, Default::default()),
             0x070 if self.habit == Habit::RefusesFeatures => self.status = value & !FEATURES_OK,
             0x070 => self.status = value,
             0x080 => queue.desc = wide,
@@ -135,24 +166,85 @@ impl Disk {
         if matches!(self.habit, Habit::Silent | Habit::NeedsReset) {
             return Vec::new();
         }
+        // Buffers in a receive queue wait until there is something to receive.
+        let queue = match self.kind {
+            Kind::Blk | Kind::Entropy => 0,
+            Kind::Net | Kind::Console => 1,
+        };
         let mut written = Vec::new();
-        while u64::from(self.queue.seen) != ram.number(self.queue.avail + 2, 2) {
-            let slot = u64::from(self.queue.seen) % self.queue.size;
-            let head = ram.number(self.queue.avail + 4 + 2 * slot, 2);
-            let chain = self.chain(ram, head);
-            let bytes = self.request(ram, &chain, &mut written);
+        while let Some((head, chain)) = self.take(ram, queue) {
+            let bytes = match self.kind {
+                Kind::Blk => self.request(ram, &chain, &mut written),
+                Kind::Entropy => self.entropy(ram, &chain, &mut written),
+                Kind::Net | Kind::Console => self.send(ram, &chain, &mut written),
+            };
             let id = if self.habit == Habit::WrongToken { head + 1 } else { head };
-            let entry = self.queue.used + 4 + 8 * slot;
-            ram.write(entry, &(id | bytes << 32).to_le_bytes());
-            self.queue.seen = self.queue.seen.wrapping_add(1);
-            ram.write(self.queue.used + 2, &self.queue.seen.to_le_bytes());
-            written.push((self.queue.used, 6 + 8 * self.queue.size));
+            self.give(ram, queue, id | bytes << 32, &mut written);
         }
         written
     }
 
-    fn chain(&mut self, ram: &Ram, head: u64) -> Vec<(u64, u32, bool)> {
-        let (mut table, mut index, mut chain) = (self.queue.desc, head, Vec::new());
+    /// The next chain of a queue, if there is one.
+    fn take(&mut self, ram: &Ram, queue: usize) -> Option<(u64, Chain)> {
+        let Queue { size, desc, avail, seen, .. } = self.queues[queue];
+        if size == 0 || u64::from(seen) == ram.number(avail + 2, 2) {
+            return None;
+        }
+        let head = ram.number(avail + 4 + 2 * (u64::from(seen) % size), 2);
+        Some((head, self.chain(ram, desc, head)))
+    }
+
+    /// Puts an entry into a used ring.
+    fn give(&mut self, ram: &mut Ram, queue: usize, entry: u64, written: &mut Vec<(u64, u64)>) {
+        let queue = &mut self.queues[queue];
+        let slot = u64::from(queue.seen) % queue.size;
+        ram.write(queue.used + 4 + 8 * slot, &entry.to_le_bytes());
+        queue.seen = queue.seen.wrapping_add(1);
+        ram.write(queue.used + 2, &queue.seen.to_le_bytes());
+        written.push((queue.used, 6 + 8 * queue.size));
+    }
+
+    /// Takes what the guest sends; a network answers with the same if the guest waits for it.
+    fn send(
+        &mut self,
+        ram: &mut Ram,
+        chain: &[(u64, u32, bool)],
+        written: &mut Vec<(u64, u64)>,
+    ) -> u64 {
+        self.requests += 1;
+        let mut bytes: Vec<u8> =
+            chain.iter().flat_map(|(at, bytes, _)| ram.read(*at, *bytes as usize)).collect();
+        self.sent.push(bytes.clone());
+        if self.kind == Kind::Net
+            && let Some((head, buffers)) = self.take(ram, 0)
+        {
+            let last = bytes.len() - 1;
+            bytes[last] ^= u8::from(self.habit == Habit::Corrupts);
+            let shown = if self.habit == Habit::Forgets { 12 } else { bytes.len() };
+            ram.write(buffers[0].0, &bytes[..shown]);
+            written.push((buffers[0].0, shown as u64));
+            self.give(ram, 0, head | (bytes.len() as u64) << 32, written);
+        }
+        0
+    }
+
+    fn entropy(
+        &mut self,
+        ram: &mut Ram,
+        chain: &[(u64, u32, bool)],
+        written: &mut Vec<(u64, u64)>,
+    ) -> u64 {
+        self.requests += 1;
+        let (at, bytes, _) = chain[0];
+        if self.habit != Habit::Forgets {
+            ram.write(at, &vec![0xa5; bytes as usize]);
+        }
+        written.push((at, u64::from(bytes)));
+        if self.habit == Habit::IoError { 0 } else { u64::from(bytes) }
+    }
+
+    fn chain(&mut self, ram: &Ram, desc: u64, head: u64) -> Chain {
+        let (mut table, mut index, mut chain) = (desc, head, Vec::new());
         loop {
             let at = table + 16 * index;
             let (address, bytes) = (ram.number(at, 8), ram.number(at + 8, 4) as u32);
