@@ -103,7 +103,7 @@ fn engine(criterion: &mut Criterion) {
     ];
     let mut group = criterion.benchmark_group("engine");
     for (name, program) in programs {
-        let code = common::assemble(|a| program(a).expect("valid instructions"));
+        let code = common::assemble(program);
         let (mut cpu, mut ram) = machine(&code);
         let mut run = || {
             cpu.regs.rip = CODE;

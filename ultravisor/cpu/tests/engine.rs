@@ -10,11 +10,11 @@ use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg};
 #[test]
 fn a_call_with_arguments_comes_out_and_goes_on_behind() {
     let code = assemble(|a| {
-        a.mov(rax, 0xff04_u64).unwrap();
-        a.mov(edi, 7).unwrap();
-        a.vmcall().unwrap();
-        a.add(rdi, rax).unwrap();
-        a.hlt().unwrap();
+        a.mov(rax, 0xff04_u64)?;
+        a.mov(edi, 7)?;
+        a.vmcall()?;
+        a.add(rdi, rax)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     assert_eq!(cpu.run(&mut ram, 100), Exit::Call);
@@ -31,13 +31,13 @@ fn a_call_with_arguments_comes_out_and_goes_on_behind() {
 fn a_loop_computes_and_its_budget_is_exact() {
     let code = assemble(|a| {
         let mut again = a.create_label();
-        a.xor(eax, eax).unwrap();
-        a.mov(ecx, 1000).unwrap();
-        a.set_label(&mut again).unwrap();
-        a.add(rax, rcx).unwrap();
-        a.dec(rcx).unwrap();
-        a.jnz(again).unwrap();
-        a.hlt().unwrap();
+        a.xor(eax, eax)?;
+        a.mov(ecx, 1000)?;
+        a.set_label(&mut again)?;
+        a.add(rax, rcx)?;
+        a.dec(rcx)?;
+        a.jnz(again)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     assert_eq!(cpu.run(&mut ram, 1501), Exit::Budget);
@@ -68,27 +68,27 @@ fn how_a_run_is_sliced_does_not_show() {
     let code = assemble(|a| {
         let mut again = a.create_label();
         let mut function = a.create_label();
-        a.mov(ebx, 50).unwrap();
-        a.mov(r12, DATA).unwrap();
-        a.set_label(&mut again).unwrap();
-        a.call(function).unwrap();
-        a.add(rax, rbx).unwrap();
-        a.sub(rdx, rax).unwrap();
-        a.xor(rdx, 0x55).unwrap();
-        a.adc(qword_ptr(r12), rdx).unwrap();
-        a.mov(ecx, ebx).unwrap();
-        a.lea(rdi, qword_ptr(r12 + 64)).unwrap();
-        a.rep().stosb().unwrap();
-        a.sub(ebx, 1).unwrap();
-        a.cmp(ebx, 0).unwrap();
-        a.jne(again).unwrap();
-        a.hlt().unwrap();
-        a.set_label(&mut function).unwrap();
-        a.push(rbx).unwrap();
-        a.imul_3(rbx, rbx, 77).unwrap();
-        a.add(rax, rbx).unwrap();
-        a.pop(rbx).unwrap();
-        a.ret().unwrap();
+        a.mov(ebx, 50)?;
+        a.mov(r12, DATA)?;
+        a.set_label(&mut again)?;
+        a.call(function)?;
+        a.add(rax, rbx)?;
+        a.sub(rdx, rax)?;
+        a.xor(rdx, 0x55)?;
+        a.adc(qword_ptr(r12), rdx)?;
+        a.mov(ecx, ebx)?;
+        a.lea(rdi, qword_ptr(r12 + 64))?;
+        a.rep().stosb()?;
+        a.sub(ebx, 1)?;
+        a.cmp(ebx, 0)?;
+        a.jne(again)?;
+        a.hlt()?;
+        a.set_label(&mut function)?;
+        a.push(rbx)?;
+        a.imul_3(rbx, rbx, 77)?;
+        a.add(rax, rbx)?;
+        a.pop(rbx)?;
+        a.ret()
     });
     let whole = sliced(&code, 1_000_000);
     assert_eq!(whole.0, Exit::Halt);
@@ -101,10 +101,10 @@ fn how_a_run_is_sliced_does_not_show() {
 #[test]
 fn a_device_load_asks_and_takes_the_answer() {
     let code = assemble(|a| {
-        a.mov(rbx, DATA).unwrap();
-        a.movzx(eax, word_ptr(rbx + 6)).unwrap();
-        a.mov(dword_ptr(rbx + 8), eax).unwrap();
-        a.hlt().unwrap();
+        a.mov(rbx, DATA)?;
+        a.movzx(eax, word_ptr(rbx + 6))?;
+        a.mov(dword_ptr(rbx + 8), eax)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     ram.special.insert(DATA, Page::Mmio);
@@ -121,10 +121,10 @@ fn a_device_load_asks_and_takes_the_answer() {
 #[test]
 fn an_answer_serves_one_instruction_only() {
     let code = assemble(|a| {
-        a.mov(rbx, DATA).unwrap();
-        a.mov(eax, dword_ptr(rbx)).unwrap();
-        a.mov(ecx, dword_ptr(rbx)).unwrap();
-        a.hlt().unwrap();
+        a.mov(rbx, DATA)?;
+        a.mov(eax, dword_ptr(rbx))?;
+        a.mov(ecx, dword_ptr(rbx))?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     ram.special.insert(DATA, Page::Mmio);
@@ -140,9 +140,9 @@ fn an_answer_serves_one_instruction_only() {
 
 #[test]
 fn read_modify_write_and_strings_on_a_device_are_our_limit() {
-    let increments = assemble(|a| a.inc(dword_ptr(DATA)).unwrap());
-    let copies = assemble(|a| a.movsb().unwrap());
-    let crosses = assemble(|a| a.mov(rax, qword_ptr(DATA + PAGE - 4)).unwrap());
+    let increments = assemble(|a| a.inc(dword_ptr(DATA)));
+    let copies = assemble(|a| a.movsb());
+    let crosses = assemble(|a| a.mov(rax, qword_ptr(DATA + PAGE - 4)));
     for code in [increments, copies, crosses] {
         let (mut cpu, mut ram) = machine(&code);
         ram.special.insert(DATA, Page::Mmio);
@@ -159,10 +159,10 @@ fn read_modify_write_and_strings_on_a_device_are_our_limit() {
 #[test]
 fn ports_ask_and_tell() {
     let code = assemble(|a| {
-        a.in_(al, 0x60).unwrap();
-        a.mov(dx, 0x3f8).unwrap();
-        a.out(dx, eax).unwrap();
-        a.hlt().unwrap();
+        a.in_(al, 0x60)?;
+        a.mov(dx, 0x3f8)?;
+        a.out(dx, eax)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     cpu.regs.set(Reg::Rax, 0x1111);
@@ -176,9 +176,9 @@ fn ports_ask_and_tell() {
 #[test]
 fn the_clock_is_asked_for_each_time() {
     let code = assemble(|a| {
-        a.rdtsc().unwrap();
-        a.pause().unwrap();
-        a.rdtscp().unwrap();
+        a.rdtsc()?;
+        a.pause()?;
+        a.rdtscp()
     });
     let (mut cpu, mut ram) = machine(&code);
     assert_eq!(cpu.run(&mut ram, 100), Exit::TimeStamp);
@@ -191,9 +191,9 @@ fn the_clock_is_asked_for_each_time() {
 #[test]
 fn a_page_that_is_away_is_tried_again() {
     let code = assemble(|a| {
-        a.mov(rbx, DATA).unwrap();
-        a.add(dword_ptr(rbx + 4), 5).unwrap();
-        a.hlt().unwrap();
+        a.mov(rbx, DATA)?;
+        a.add(dword_ptr(rbx + 4), 5)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     ram.special.insert(DATA, Page::Away);
@@ -210,12 +210,12 @@ fn a_page_that_is_away_is_tried_again() {
 fn a_breakpoint_stops_once_per_arrival() {
     let code = assemble(|a| {
         let mut again = a.create_label();
-        a.mov(ecx, 3).unwrap();
-        a.set_label(&mut again).unwrap();
-        a.nop().unwrap();
-        a.dec(ecx).unwrap();
-        a.jnz(again).unwrap();
-        a.hlt().unwrap();
+        a.mov(ecx, 3)?;
+        a.set_label(&mut again)?;
+        a.nop()?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     assert_eq!(cpu.run(&mut ram, 4), Exit::Budget);
@@ -232,8 +232,8 @@ fn a_breakpoint_stops_once_per_arrival() {
 #[test]
 fn a_breakpoint_on_an_instruction_that_must_wait_is_told_once() {
     let code = assemble(|a| {
-        a.mov(eax, dword_ptr(DATA)).unwrap();
-        a.hlt().unwrap();
+        a.mov(eax, dword_ptr(DATA))?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     ram.special.insert(DATA, Page::Away);
@@ -248,11 +248,11 @@ fn a_breakpoint_on_an_instruction_that_must_wait_is_told_once() {
 fn a_breakpoint_between_compare_and_jump_stops_there() {
     let code = assemble(|a| {
         let mut out = a.create_label();
-        a.test(eax, eax).unwrap();
-        a.je(out).unwrap();
-        a.nop().unwrap();
-        a.set_label(&mut out).unwrap();
-        a.hlt().unwrap();
+        a.test(eax, eax)?;
+        a.je(out)?;
+        a.nop()?;
+        a.set_label(&mut out)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     cpu.break_at(CODE + 2);
@@ -264,7 +264,7 @@ fn a_breakpoint_between_compare_and_jump_stops_there() {
 
 #[test]
 fn a_store_that_faults_in_its_second_page_writes_nothing() {
-    let code = assemble(|a| a.mov(qword_ptr(DATA + PAGE - 4), rax).unwrap());
+    let code = assemble(|a| a.mov(qword_ptr(DATA + PAGE - 4), rax));
     let (mut cpu, mut ram) = machine(&code);
     ram.map(DATA + PAGE, 0, 0);
     cpu.regs.set(Reg::Rax, u64::MAX);
@@ -278,8 +278,8 @@ fn a_store_that_faults_in_its_second_page_writes_nothing() {
 #[test]
 fn a_push_that_faults_leaves_the_stack_pointer() {
     let code = assemble(|a| {
-        a.push(rax).unwrap();
-        a.call(CODE).unwrap();
+        a.push(rax)?;
+        a.call(CODE)
     });
     for (units, rip) in [(0, CODE), (1, CODE + 1)] {
         let (mut cpu, mut ram) = machine(&code);
@@ -296,13 +296,13 @@ fn a_push_that_faults_leaves_the_stack_pointer() {
 #[test]
 fn exceptions_have_their_vectors() {
     let mut cases: Vec<(Vec<u8>, u8, Option<u32>)> = Vec::new();
-    cases.push((assemble(|a| a.ud2().unwrap()), 6, None));
-    cases.push((assemble(|a| a.int3().unwrap()), 3, None));
-    cases.push((assemble(|a| a.div(rcx).unwrap()), 0, None));
-    cases.push((assemble(|a| a.mov(rax, qword_ptr(rbx)).unwrap()), 13, Some(0)));
-    cases.push((assemble(|a| a.mov(rax, qword_ptr(rbp)).unwrap()), 12, Some(0)));
-    cases.push((assemble(|a| a.jmp(rbx).unwrap()), 13, Some(0)));
-    cases.push((assemble(|a| a.movaps(xmm1, xmmword_ptr(DATA + 8)).unwrap()), 13, Some(0)));
+    cases.push((assemble(|a| a.ud2()), 6, None));
+    cases.push((assemble(|a| a.int3()), 3, None));
+    cases.push((assemble(|a| a.div(rcx)), 0, None));
+    cases.push((assemble(|a| a.mov(rax, qword_ptr(rbx))), 13, Some(0)));
+    cases.push((assemble(|a| a.mov(rax, qword_ptr(rbp))), 12, Some(0)));
+    cases.push((assemble(|a| a.jmp(rbx)), 13, Some(0)));
+    cases.push((assemble(|a| a.movaps(xmm1, xmmword_ptr(DATA + 8))), 13, Some(0)));
     for (code, vector, error) in cases {
         let (mut cpu, mut ram) = machine(&code);
         cpu.regs.set(Reg::Rbx, 1 << 63);
@@ -316,8 +316,8 @@ fn exceptions_have_their_vectors() {
 
 #[test]
 fn a_quotient_that_does_not_fit_is_a_divide_error() {
-    let unsigned = assemble(|a| a.div(ecx).unwrap());
-    let signed = assemble(|a| a.idiv(rcx).unwrap());
+    let unsigned = assemble(|a| a.div(ecx));
+    let signed = assemble(|a| a.idiv(rcx));
     let cases = [(unsigned, 0, 1, 1), (signed, 1 << 63, u64::MAX, u64::MAX)];
     for (code, rax_value, rdx_value, rcx_value) in cases {
         let (mut cpu, mut ram) = machine(&code);
@@ -334,9 +334,9 @@ fn a_quotient_that_does_not_fit_is_a_divide_error() {
 fn code_that_overwrites_the_next_instruction_runs_what_it_wrote() {
     // The store replaces the `mov eax, 1` behind it by `mov eax, 2`, in the same block.
     let code = assemble(|a| {
-        a.mov(byte_ptr(CODE + 9), 2).unwrap();
-        a.mov(eax, 1).unwrap();
-        a.hlt().unwrap();
+        a.mov(byte_ptr(CODE + 9), 2)?;
+        a.mov(eax, 1)?;
+        a.hlt()
     });
     assert_eq!(code[8..10], [0xb8, 1]);
     let (mut cpu, mut ram) = machine(&code);
@@ -350,21 +350,21 @@ fn data_beside_code_can_be_written_and_code_written_later_is_run() {
     let code = assemble(|a| {
         let mut function = a.create_label();
         let mut again = a.create_label();
-        a.mov(ebx, 4).unwrap();
-        a.set_label(&mut again).unwrap();
-        a.call(function).unwrap();
-        a.inc(byte_ptr(CODE + 0x81)).unwrap();
-        a.inc(dword_ptr(CODE + 0x800)).unwrap();
-        a.dec(ebx).unwrap();
-        a.jnz(again).unwrap();
-        a.hlt().unwrap();
-        while a.assemble(CODE).unwrap().len() < 0x80 {
-            a.nop().unwrap();
+        a.mov(ebx, 4)?;
+        a.set_label(&mut again)?;
+        a.call(function)?;
+        a.inc(byte_ptr(CODE + 0x81))?;
+        a.inc(dword_ptr(CODE + 0x800))?;
+        a.dec(ebx)?;
+        a.jnz(again)?;
+        a.hlt()?;
+        while a.assemble(CODE)?.len() < 0x80 {
+            a.nop()?;
         }
-        a.set_label(&mut function).unwrap();
-        a.mov(eax, 10).unwrap();
-        a.add(ecx, eax).unwrap();
-        a.ret().unwrap();
+        a.set_label(&mut function)?;
+        a.mov(eax, 10)?;
+        a.add(ecx, eax)?;
+        a.ret()
     });
     let (mut cpu, mut ram) = machine(&code);
     cpu.regs.set(Reg::Rcx, 0);
@@ -376,8 +376,8 @@ fn data_beside_code_can_be_written_and_code_written_later_is_run() {
 #[test]
 fn what_somebody_else_wrote_is_run_after_forget() {
     let code = assemble(|a| {
-        a.mov(eax, 1).unwrap();
-        a.hlt().unwrap();
+        a.mov(eax, 1)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
@@ -391,9 +391,9 @@ fn what_somebody_else_wrote_is_run_after_forget() {
 #[test]
 fn a_page_backed_elsewhere_is_seen_after_forget() {
     let code = assemble(|a| {
-        a.mov(eax, dword_ptr(DATA)).unwrap();
-        a.mov(dword_ptr(DATA + 4), eax).unwrap();
-        a.hlt().unwrap();
+        a.mov(eax, dword_ptr(DATA))?;
+        a.mov(dword_ptr(DATA + 4), eax)?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     ram.write(DATA, &[1]);
@@ -412,8 +412,8 @@ fn a_page_backed_elsewhere_is_seen_after_forget() {
 #[test]
 fn an_instruction_across_pages_follows_its_second_page() {
     let code = assemble(|a| {
-        a.mov(eax, 0x1111_1111).unwrap();
-        a.hlt().unwrap();
+        a.mov(eax, 0x1111_1111)?;
+        a.hlt()
     });
     let start = CODE + PAGE - 2;
     let (mut cpu, mut ram) = machine(&[]);

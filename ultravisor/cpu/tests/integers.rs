@@ -157,10 +157,8 @@ fn aim(random: &mut Random, i: &Instruction, state: &mut Registers, middle: u64)
     if i.mnemonic() == Mnemonic::Cmpxchg16b {
         target &= !15;
     }
-    let index = match i.memory_index() {
-        Register::None => 0,
-        register => state.gpr[number(register)],
-    };
+    let index =
+        if i.memory_index() == Register::None { 0 } else { state.gpr[number(i.memory_index())] };
     let scaled = index.wrapping_mul(u64::from(i.memory_index_scale()));
     let base = number(i.memory_base());
     state.gpr[base] = target.wrapping_sub(scaled).wrapping_sub(i.memory_displacement64());
@@ -183,19 +181,16 @@ fn skipped(i: &Instruction, state: &Registers) -> bool {
 }
 
 fn operand_bits(i: &Instruction) -> u32 {
-    match i.op0_kind() {
-        OpKind::Register => i.op0_register().size() as u32 * 8,
-        _ => i.memory_size().size() as u32 * 8,
-    }
+    let register = i.op0_kind() == OpKind::Register;
+    let bytes = if register { i.op0_register().size() } else { i.memory_size().size() };
+    bytes as u32 * 8
 }
 
 /// A shift's count as the processor cuts it.
 fn count(i: &Instruction, state: &Registers) -> u32 {
     let last = i.op_count() - 1;
-    let raw = match i.op_kind(last) {
-        OpKind::Register => state.gpr[1] as u32,
-        _ => i.immediate(last) as u32,
-    };
+    let by_register = i.op_kind(last) == OpKind::Register;
+    let raw = if by_register { state.gpr[1] as u32 } else { i.immediate(last) as u32 };
     raw & if operand_bits(i) == 64 { 63 } else { 31 }
 }
 
@@ -214,20 +209,18 @@ fn undefined(i: &Instruction, state: &Registers) -> u64 {
         .filter(|(iced, _)| i.rflags_undefined() & iced != 0)
         .fold(0, |mask, (_, bit)| mask | bit);
     use Mnemonic::{Rcl, Rcr, Rol, Ror, Sal, Sar, Shl, Shld, Shr, Shrd};
-    match i.mnemonic() {
-        Shl | Sal | Shr | Sar | Shld | Shrd | Rol | Ror | Rcl | Rcr => {
-            let count = count(i, state);
-            let rotate = matches!(i.mnemonic(), Rol | Ror | Rcl | Rcr);
-            let adjust = if rotate { 0 } else { flag::AF };
-            let past = count >= operand_bits(i) && !rotate;
-            match count {
-                0 => 0,
-                1 => adjust,
-                _ if past => adjust | flag::OF | flag::CF,
-                _ => adjust | flag::OF,
-            }
-        }
-        _ => by_table,
+    if !matches!(i.mnemonic(), Shl | Sal | Shr | Sar | Shld | Shrd | Rol | Ror | Rcl | Rcr) {
+        return by_table;
+    }
+    let count = count(i, state);
+    let rotate = matches!(i.mnemonic(), Rol | Ror | Rcl | Rcr);
+    let adjust = if rotate { 0 } else { flag::AF };
+    let past = count >= operand_bits(i) && !rotate;
+    match count {
+        0 => 0,
+        1 => adjust,
+        _ if past => adjust | flag::OF | flag::CF,
+        _ => adjust | flag::OF,
     }
 }
 
@@ -261,11 +254,11 @@ impl Guest {
         let exit = self.cpu.run(&mut self.ram, 1000);
         state.gpr = self.cpu.regs.gpr.values();
         state.rflags = self.cpu.rflags();
-        match exit {
-            Exit::Halt => Ok(()),
-            Exit::Exception { vector: 0, .. } => Err(SIGFPE),
-            other => panic!("{bytes:x?} ended with {other:?}"),
+        if matches!(exit, Exit::Exception { vector: 0, .. }) {
+            return Err(SIGFPE);
         }
+        assert_eq!(exit, Exit::Halt, "{bytes:x?}");
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use common::{
     ACCESSED, CODE, DATA, DIRTY, LARGE, NO_EXECUTE, PAGE, PRESENT, Ram, USER, WRITABLE, assemble,
     machine,
 };
+use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg, control};
@@ -19,17 +20,20 @@ const ERROR_WRITE: u32 = 2;
 const ERROR_RESERVED: u32 = 8;
 const ERROR_FETCH: u32 = 16;
 
+/// Emits part of a program.
+type Emit = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+
 fn loads() -> Vec<u8> {
     assemble(|a| {
-        a.mov(rax, qword_ptr(rbx)).unwrap();
-        a.hlt().unwrap();
+        a.mov(rax, qword_ptr(rbx))?;
+        a.hlt()
     })
 }
 
 fn stores() -> Vec<u8> {
     assemble(|a| {
-        a.mov(qword_ptr(rbx), rax).unwrap();
-        a.hlt().unwrap();
+        a.mov(qword_ptr(rbx), rax)?;
+        a.hlt()
     })
 }
 
@@ -71,9 +75,9 @@ fn a_store_sets_dirty_on_the_last_level_only() {
 #[test]
 fn a_store_after_a_load_still_sets_dirty() {
     let code = assemble(|a| {
-        a.mov(rax, qword_ptr(rbx)).unwrap();
-        a.mov(qword_ptr(rbx), rax).unwrap();
-        a.hlt().unwrap();
+        a.mov(rax, qword_ptr(rbx))?;
+        a.mov(qword_ptr(rbx), rax)?;
+        a.hlt()
     });
     let (exit, _, mut ram) = run(&code, DATA | PRESENT | WRITABLE, 1);
     assert_eq!(exit, Exit::Halt);
@@ -134,7 +138,7 @@ fn reserved_bits_fault() {
 fn no_execute_forbids_fetching_only() {
     let (exit, ..) = run(&loads(), DATA | PRESENT | NO_EXECUTE, 1);
     assert_eq!(exit, Exit::Halt);
-    let jumps = assemble(|a| a.jmp(rbx).unwrap());
+    let jumps = assemble(|a| a.jmp(rbx));
     let (exit, cpu, _) = run(&jumps, DATA | PRESENT | NO_EXECUTE, 1);
     assert_eq!(exit, fault(ERROR_PRESENT | ERROR_FETCH));
     assert_eq!(cpu.regs.rip, VA);
@@ -192,20 +196,20 @@ fn tables_that_are_away_page_in_like_data() {
 
 #[test]
 fn a_changed_mapping_shows_after_invlpg_or_a_new_cr3() {
-    let flushes: [fn(&mut CodeAssembler); 2] = [
-        |a| a.invlpg(byte_ptr(rbx)).unwrap(),
+    let flushes: [Emit; 2] = [
+        |a| a.invlpg(byte_ptr(rbx)),
         |a| {
-            a.mov(rdx, cr3).unwrap();
-            a.mov(cr3, rdx).unwrap();
+            a.mov(rdx, cr3)?;
+            a.mov(cr3, rdx)
         },
     ];
     for flush in flushes {
         let code = assemble(|a| {
-            a.mov(rax, qword_ptr(rbx)).unwrap();
-            a.mov(qword_ptr(rsi), rdi).unwrap();
-            flush(a);
-            a.mov(rcx, qword_ptr(rbx)).unwrap();
-            a.hlt().unwrap();
+            a.mov(rax, qword_ptr(rbx))?;
+            a.mov(qword_ptr(rsi), rdi)?;
+            flush(a)?;
+            a.mov(rcx, qword_ptr(rbx))?;
+            a.hlt()
         });
         let (mut cpu, mut ram) = machine(&code);
         ram.map(VA, DATA, PRESENT);
@@ -225,18 +229,18 @@ fn code_is_found_by_physical_page_after_remapping() {
     // The same virtual address runs one page's code, then another's.
     let (mut cpu, mut ram) = machine(&[]);
     let one = assemble(|a| {
-        a.mov(eax, 1).unwrap();
-        a.hlt().unwrap();
+        a.mov(eax, 1)?;
+        a.hlt()
     });
     let two = assemble(|a| {
-        a.mov(eax, 2).unwrap();
-        a.hlt().unwrap();
+        a.mov(eax, 2)?;
+        a.hlt()
     });
     ram.write(CODE, &one);
     ram.write(CODE + PAGE, &two);
     let flush = assemble(|a| {
-        a.invlpg(byte_ptr(rbx)).unwrap();
-        a.hlt().unwrap();
+        a.invlpg(byte_ptr(rbx))?;
+        a.hlt()
     });
     ram.write(CODE + 2 * PAGE, &flush);
     cpu.regs.set(Reg::Rbx, VA);
@@ -253,8 +257,8 @@ fn code_is_found_by_physical_page_after_remapping() {
 #[test]
 fn the_same_code_at_two_addresses_runs_relative_to_each() {
     let code = assemble(|a| {
-        a.lea(rax, qword_ptr(CODE)).unwrap();
-        a.hlt().unwrap();
+        a.lea(rax, qword_ptr(CODE))?;
+        a.hlt()
     });
     // Whatever the assembler chose, it must be relative for this test to say anything.
     let (mut cpu, mut ram) = machine(&[0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xf4]);

@@ -59,7 +59,11 @@ fn outcome(code: &[u8], seed: u64, units: u64) -> (Option<Exit>, Vec<u64>, u64, 
             Exit::TimeStamp => cpu.supply(cpu.units()),
             Exit::PortRead { .. } | Exit::MmioRead { .. } => cpu.supply(cpu.units() ^ 0x5a5a),
             Exit::PortWrite { .. } | Exit::MmioWrite { .. } => {}
-            other => end = Some(other),
+            other @ (Exit::Memory { .. }
+            | Exit::Random
+            | Exit::Breakpoint
+            | Exit::Exception { .. }
+            | Exit::Unsupported { .. }) => end = Some(other),
         }
         assert!(cpu.units() <= before + slice, "budget exceeded");
     }

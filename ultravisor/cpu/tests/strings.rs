@@ -31,12 +31,12 @@ fn copies_are_as_if_done_one_by_one() {
         let to = if near { from + random.below(64) - 32 } else { 0x8000 + random.below(0x1000) };
         let code = assemble(|a| {
             match size {
-                1 => a.rep().movsb().unwrap(),
-                2 => a.rep().movsw().unwrap(),
-                4 => a.rep().movsd().unwrap(),
-                _ => a.rep().movsq().unwrap(),
+                1 => a.rep().movsb()?,
+                2 => a.rep().movsw()?,
+                4 => a.rep().movsd()?,
+                _ => a.rep().movsq()?,
             }
-            a.hlt().unwrap();
+            a.hlt()
         });
         let (mut cpu, mut ram) = machine(&code);
         let mut expected: Vec<u8> = (0..0x10000).map(|_| random.next() as u8).collect();
@@ -60,8 +60,8 @@ fn copies_are_as_if_done_one_by_one() {
 
 fn fills(count: u64) -> (Cpu, common::Ram) {
     let code = assemble(|a| {
-        a.rep().stosd().unwrap();
-        a.hlt().unwrap();
+        a.rep().stosd()?;
+        a.hlt()
     });
     let (mut cpu, ram) = machine(&code);
     cpu.regs.set(Reg::Rax, 0x0403_0201);
@@ -121,8 +121,8 @@ fn a_page_away_in_the_middle_goes_on_where_it_stopped() {
 #[test]
 fn comparing_stops_at_the_first_difference() {
     let code = assemble(|a| {
-        a.repe().cmpsb().unwrap();
-        a.hlt().unwrap();
+        a.repe().cmpsb()?;
+        a.hlt()
     });
     let (mut cpu, mut ram) = machine(&code);
     ram.write(DATA, b"abcdefgh");
@@ -139,8 +139,8 @@ fn comparing_stops_at_the_first_difference() {
 fn a_fill_over_its_own_code_is_seen() {
     // stosb upwards over the bytes behind it: they become `hlt` and are executed as such.
     let code = assemble(|a| {
-        a.rep().stosb().unwrap();
-        a.ud2().unwrap();
+        a.rep().stosb()?;
+        a.ud2()
     });
     let (mut cpu, mut ram) = machine(&code);
     cpu.regs.set(Reg::Rdi, CODE + 2);

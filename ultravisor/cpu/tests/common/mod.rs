@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses some of this")]
 
 use core::ptr::NonNull;
+use iced_x86::code_asm::CodeAssembler;
 use memmap2::MmapMut;
 use std::collections::BTreeMap;
 use ultravisor_abi::Gpa;
@@ -123,9 +124,11 @@ pub fn machine(code: &[u8]) -> (Cpu, Ram) {
 }
 
 /// Assembles at [`CODE`].
-pub fn assemble(write: impl FnOnce(&mut iced_x86::code_asm::CodeAssembler)) -> Vec<u8> {
-    let mut assembler = iced_x86::code_asm::CodeAssembler::new(64).expect("64 is a bitness");
-    write(&mut assembler);
+pub fn assemble(
+    write: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>,
+) -> Vec<u8> {
+    let mut assembler = CodeAssembler::new(64).expect("64 is a bitness");
+    write(&mut assembler).expect("valid operands");
     assembler.assemble(CODE).expect("valid instructions")
 }
 
