@@ -1,8 +1,11 @@
 //! The ultravisor: it keeps two promises about a secure VM's memory.
 //!
 //! *Secrecy*: what the guest did not share, the host never sees but sealed. *Integrity*: what the
-//! guest reads is what it last wrote, or it does not get on. Modules in data-flow order; a file
-//! imports only what stands above it here.
+//! guest reads is what it last wrote, or it does not get on.
+//!
+//! Imports run one way: `page_state`, `svm`, `view`, `event` (the tables and their words); `frames`,
+//! `platform`, `unit_map`, `seal`, `memory` (the bytes); `reflect`, `ucall` (the calls). A file
+//! imports only what stands before it here.
 
 pub mod event;
 pub mod frames;
