@@ -98,9 +98,6 @@ pub enum Reason {
     /// A head past the descriptor table.
     #[error("available head {0} is outside the descriptor table")]
     Head(u16),
-    /// More chains in the device's hands than the ring has entries.
-    #[error("more chains in use than the ring has entries")]
-    TooManyInUse,
     /// An indirect table that is empty or holds a part of a descriptor.
     #[error("an indirect table of {0} bytes")]
     IndirectSize(u32),
@@ -142,8 +139,6 @@ pub(super) struct Ring {
     shadow_avail: u16,
     /// Whether the driver was asked to notify.
     notification: bool,
-    /// Chains taken and not given back.
-    in_use: u16,
     /// Used index at the last interrupt decision.
     signalled: Option<u16>,
 }
@@ -153,7 +148,7 @@ impl Ring {
     pub fn new(size_max: u16) -> Self {
         let queue = Queue::new(size_max).expect("the transport offers a power of two up to 1024");
         let (layout, signalled) = (None, None);
-        Self { queue, layout, shadow_avail: 0, notification: true, in_use: 0, signalled }
+        Self { queue, layout, shadow_avail: 0, notification: true, signalled }
     }
 
     /// Back to reset.
@@ -208,7 +203,8 @@ pub(super) struct Step<'s, 'w> {
     transport: &'s mut Transport,
     size: u16,
     event_idx: bool,
-    /// Chains that may still be taken: a driver whose rings overlap cannot keep a step going.
+    /// Chains that may still be taken: a driver whose rings overlap cannot keep a step going. No
+    /// chain outlives its step, so this is also QEMU's bound on chains in use.
     left: u16,
     due: Due,
 }
@@ -220,16 +216,6 @@ pub struct Due {
     pub again: bool,
     /// Another queue: a frame came back.
     pub also: Option<QueueIndex>,
-}
-
-impl Due {
-    /// The queues of a device whose queue `served` was served, in order.
-    pub fn queues(self, served: QueueIndex) -> impl Iterator<Item = QueueIndex> {
-        let again = self.again.then_some(served);
-        let mut queues = [again, self.also];
-        queues.sort();
-        queues.into_iter().flatten()
-    }
 }
 
 impl<'s, 'w> Step<'s, 'w> {
@@ -330,9 +316,6 @@ impl<'s, 'w> Step<'s, 'w> {
             return Ok(None);
         }
         self.left -= 1;
-        if self.ring.in_use >= self.size {
-            return Err(Reason::TooManyInUse.into());
-        }
         let next = self.ring.queue.next_avail();
         let head = self.head(next)?;
         self.ring.queue.set_next_avail(next.wrapping_add(1));
@@ -356,7 +339,6 @@ impl<'s, 'w> Step<'s, 'w> {
         if table.part == Part::Indirect {
             window.given(index, DmaAddr(table.at));
         }
-        self.ring.in_use += 1;
         window.log(Event::Popped {
             device: window.device(),
             queue: self.index,
@@ -465,7 +447,6 @@ impl<'s, 'w> Step<'s, 'w> {
     pub fn unpop(&mut self) {
         let next = self.ring.queue.next_avail();
         self.ring.queue.set_next_avail(next.wrapping_sub(1));
-        self.ring.in_use = self.ring.in_use.saturating_sub(1);
     }
 
     /// Puts a chain into the used ring: the element, then the index.
@@ -473,7 +454,6 @@ impl<'s, 'w> Step<'s, 'w> {
         let pane = self.pane(Part::Used);
         let done = self.ring.queue.add_used(&pane, element.head, written);
         pane.settle(done, DmaAddr(self.ring.queue.used_ring()), 8)?;
-        self.ring.in_use = self.ring.in_use.saturating_sub(1);
         self.window.log(Event::Completed {
             device: self.window.device(),
             queue: self.index,

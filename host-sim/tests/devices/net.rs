@@ -70,6 +70,8 @@ fn an_echo_comes_back_as_soon_as_there_is_a_buffer() {
     assert_eq!(rig.serve(1), echo_due());
     rig.serve_all(0);
     assert_eq!(rig.used(0), [], "no buffer yet");
+    let flags = rig.areas(0).used;
+    assert_eq!(rig.read_u16(flags), 0, "tell me when there is one");
 
     rig.offer(0, &[writable(TAKE, 12), writable(TAKE + 0x100, 1514)]);
     rig.touches();
@@ -77,6 +79,7 @@ fn an_echo_comes_back_as_soon_as_there_is_a_buffer() {
     assert_eq!(rig.used(0), [(2, 72)]);
     assert_eq!(rig.read(TAKE, 12), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], "num_buffers is 1");
     assert_eq!(rig.read(TAKE + 0x100, 60), FRAME);
+    assert_eq!(rig.read_u16(flags), 1, "no need to tell of more");
     let expected = [
         "avail r2",
         "used r2",

@@ -158,22 +158,13 @@ pub fn disk(sectors: u64) -> DeviceKind {
 impl Rig {
     /// A device that its driver has set up.
     pub fn new(kind: DeviceKind, options: QemuOptions) -> Self {
-        Self::seeded(kind, options, 7)
-    }
-
-    /// A device that its driver has set up, in a run with this seed.
-    pub fn seeded(kind: DeviceKind, options: QemuOptions, seed: u64) -> Self {
-        let mut rig = Self::at_reset(kind, options, seed);
+        let mut rig = Self::plugged(kind, options, 7);
         rig.start();
         rig
     }
 
-    /// A device at reset.
-    pub fn plugged(kind: DeviceKind, options: QemuOptions) -> Self {
-        Self::at_reset(kind, options, 7)
-    }
-
-    fn at_reset(kind: DeviceKind, options: QemuOptions, seed: u64) -> Self {
+    /// A device at reset, in a run with this seed.
+    pub fn plugged(kind: DeviceKind, options: QemuOptions, seed: u64) -> Self {
         let plan = DevicePlan { id: "disk".into(), kind, options };
         let device = Device::new(DeviceIndex(0), &plan, seed);
         let (host, legacy) = (FakeHost::new(), options.legacy);

@@ -13,7 +13,7 @@ const BLK: u64 = 1 << 2 | 1 << 6 | 1 << 9;
 #[test]
 fn a_device_says_what_it_is() {
     for (legacy, version) in [(false, 2), (true, 1)] {
-        let mut rig = Rig::plugged(disk(64), QemuOptions { legacy, ..options() });
+        let mut rig = Rig::plugged(disk(64), QemuOptions { legacy, ..options() }, 1);
         assert_eq!(rig.get(0x00), u32::from_le_bytes(*b"virt"));
         assert_eq!(rig.get(0x04), version);
         assert_eq!(rig.get(0x08), 2);
@@ -34,13 +34,13 @@ fn options_decide_what_is_offered() {
         (QemuOptions { legacy: true, ..all }, BLK | INDIRECT_DESC | EVENT_IDX),
     ];
     for (options, offered) in cases {
-        assert_eq!(Rig::plugged(disk(64), options).offered(), offered, "{options:?}");
+        assert_eq!(Rig::plugged(disk(64), options, 1).offered(), offered, "{options:?}");
     }
 }
 
 #[test]
 fn features_ok_does_not_stick_if_the_driver_does_not_accept_the_platform() {
-    let mut rig = Rig::plugged(disk(64), QemuOptions { iommu_platform: true, ..options() });
+    let mut rig = Rig::plugged(disk(64), QemuOptions { iommu_platform: true, ..options() }, 1);
     rig.set(0x70, 3);
     rig.accept(VERSION_1);
     assert_eq!(rig.set(0x70, 11), Effect::StatusChanged(3));
@@ -131,7 +131,7 @@ fn a_queue_that_does_not_exist_has_no_size_and_ignores_what_is_written() {
 
 #[test]
 fn configuration_is_read_by_the_byte_and_ends_in_ones() {
-    let mut rig = Rig::plugged(disk(0x0102_0304_0506), options());
+    let mut rig = Rig::plugged(disk(0x0102_0304_0506), options(), 1);
     let bytes: Vec<u64> = (0..8).map(|at| rig.device.read(0x100 + at, 1)).collect();
     assert_eq!(bytes, [6, 5, 4, 3, 2, 1, 0, 0]);
     assert_eq!(rig.device.read(0x101, 2), 0x0405);

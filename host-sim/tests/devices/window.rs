@@ -73,6 +73,7 @@ fn asking_for_a_range_touches_nothing() {
         let window = open(&mut host);
         let pane = window.pane(QUEUE, Part::Desc);
         assert!(pane.check_range(GuestAddress(0), MEMORY_BYTES as usize, Permissions::Read));
+        assert!(pane.check_range(GuestAddress(u64::MAX), 0, Permissions::Read), "of nothing");
         assert!(!pane.check_range(GuestAddress(1), MEMORY_BYTES as usize, Permissions::Read));
     }
     assert_eq!(host.seen, []);
