@@ -21,7 +21,8 @@ use ultravisor::{Fault, Life};
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Cpu, Exit, Reg};
 
-/// When nothing is due, a `pause` takes this long, in nanoseconds.
+/// When nothing is due, the first `pause` takes this long, in nanoseconds, and each further one
+/// an eighth of what the guest has waited so far: a bounded wait costs few records, however long.
 const PAUSE_NS: u64 = 10_000;
 /// With nothing due for this long the run ends as `idle`.
 const IDLE_MAX_NS: u64 = 1_000_000_000;
@@ -208,8 +209,9 @@ impl<'p> Machine<'p> {
             (None, WaitBy::Halt | WaitBy::Cede | WaitBy::Refault) => return Some(Ended::Idle),
             (None, WaitBy::Pause) if self.idle_ns >= IDLE_MAX_NS => return Some(Ended::Idle),
             (None, WaitBy::Pause) => {
-                self.idle_ns += PAUSE_NS;
-                PAUSE_NS
+                let ns = (self.idle_ns / 8).max(PAUSE_NS).min(IDLE_MAX_NS - self.idle_ns);
+                self.idle_ns += ns;
+                ns
             }
         };
         self.host.hv.recorder.push(Event::Wait { by, ns });
