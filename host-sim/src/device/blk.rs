@@ -5,7 +5,8 @@
 
 use super::chain::{Access, Element};
 use super::disk::{Disk, SECTOR_BYTES};
-use super::ring::{Reason, Step, Stop};
+use super::reason::{Reason, Stop};
+use super::ring::Step;
 use super::transport::Identity;
 use crate::event::{Part, QueueIndex};
 use crate::scenario::plan::{Contents, QemuOptions};

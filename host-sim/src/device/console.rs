@@ -4,7 +4,8 @@
 //! It is QEMU's device with `max_ports=1` and without emergency write. Nobody types, so receive
 //! buffers are never taken.
 
-use super::ring::{Step, Stop};
+use super::reason::Stop;
+use super::ring::Step;
 use super::transport::Identity;
 use crate::event::{Event, Part, QueueIndex};
 

@@ -1,7 +1,8 @@
 //! virtio-rng (virtio 1.4, 5.4), in the order of QEMU's `hw/virtio/virtio-rng.c`: it first walks
 //! all chains to see how much is wanted, asks its backend, then takes and fills them.
 
-use super::ring::{Step, Stop};
+use super::reason::Stop;
+use super::ring::Step;
 use super::transport::Identity;
 use crate::event::{DeviceIndex, Part, QueueIndex};
 

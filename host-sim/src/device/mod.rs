@@ -12,6 +12,7 @@ mod console;
 mod disk;
 mod entropy;
 mod net;
+mod reason;
 mod ring;
 pub mod transport;
 
@@ -19,7 +20,8 @@ pub use blk::BLK_ID_BYTES;
 pub use console::TEXT_BYTES_MAX;
 pub use disk::{DISK_BLOCK_BYTES, Disk};
 pub use net::{FRAME_BYTES_MAX, WIRE_BYTES_KEPT_MAX, Wire};
-pub use ring::{Due, Reason};
+pub use reason::Reason;
+pub use ring::Due;
 pub use transport::Effect;
 
 use crate::event::{DeviceIndex, Event, QueueIndex};
@@ -29,7 +31,8 @@ use blk::Blk;
 use console::Console;
 use entropy::Entropy;
 use net::Net;
-use ring::{Ring, Step, Stop};
+use reason::Stop;
+use ring::{Ring, Step};
 use transport::{Identity, Transport};
 
 /// What a device step came to.

@@ -2,7 +2,8 @@
 //! (`tx=bh`), and the peer at the other end of the wire.
 
 use super::chain::Element;
-use super::ring::{Reason, Step, Stop};
+use super::reason::{Reason, Stop};
+use super::ring::Step;
 use super::transport::{Identity, VERSION_1};
 use crate::event::{DeviceIndex, Part, QueueIndex};
 use crate::scenario::plan::Peer;
