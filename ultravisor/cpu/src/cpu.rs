@@ -94,7 +94,8 @@ pub(crate) struct Progress {
 /// Exceptions end [`Cpu::run`] with [`Exit::Exception`], whether or not the guest has loaded an
 /// interrupt descriptor table.
 pub struct Cpu {
-    /// The registers. RFLAGS is behind [`Cpu::rflags`].
+    /// The registers. RFLAGS is behind [`Cpu::rflags`]. Whoever changes paging from outside
+    /// (CR0, CR3, CR4, EFER) makes the CPU forget all translations: [`Cpu::forget`] from 0.
     pub regs: Regs,
     pub(crate) flags: Flags,
     /// RFLAGS but the arithmetic flags.

@@ -64,8 +64,6 @@ pub(crate) mod note {
     pub const FUSED: u8 = 4;
     /// Computes an address for the uop behind it, whose instruction it belongs to.
     pub const PREPARES: u8 = 8;
-    /// An atomic or string form, whose memory operand must be RAM.
-    pub const REPEAT: u8 = 16;
     /// REPNE rather than REPE or REP.
     pub const REPEAT_NE: u8 = 32;
     /// The address size is 32 bits.

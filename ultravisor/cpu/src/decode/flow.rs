@@ -39,7 +39,8 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
             lowered.uop.notes |= note::STACK;
             Some(lowered)
         }
-        Mnemonic::Enter if i.code() == Code::Enterq_imm16_imm8 => {
+        // Nesting levels past one copy a display of frames, which no compiler emits.
+        Mnemonic::Enter if i.code() == Code::Enterq_imm16_imm8 && i.immediate8_2nd() & 31 <= 1 => {
             let mut lowered = Lowered::plain(i, enter);
             lowered.uop.imm = u64::from(i.immediate16());
             lowered.uop.small = i32::from(i.immediate8_2nd());

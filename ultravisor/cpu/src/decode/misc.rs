@@ -95,7 +95,6 @@ fn string<O: StringOp>(i: &Instruction) -> Option<Lowered> {
     let mut lowered = Lowered::plain(i, nothing);
     if repeats {
         lowered.uop.run = with_width!(size, T => step::<Repeat<O, T>>);
-        lowered.uop.notes |= note::REPEAT;
         lowered.ends = true;
     } else {
         lowered.uop.meaning = with_width!(size, T => single::<O, T> as Meaning);

@@ -87,12 +87,9 @@ pub(crate) fn leave(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Result<(), Lef
     Ok(())
 }
 
-/// `enter imm16, level` (`imm`, `small`). Levels copy the display of outer frames.
+/// `enter imm16, level` (`imm`, `small`) with a level of 0 or 1.
 pub(crate) fn enter(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
     let level = uop.small as u64 & 31;
-    if level > 1 {
-        return Err(cpu.unsupported());
-    }
     let frame = cpu.regs.gpr[Reg::Rsp].wrapping_sub(8);
     let new_rsp = frame.wrapping_sub(8 * level).wrapping_sub(uop.imm & 0xffff);
     if level == 1 {
