@@ -1,0 +1,71 @@
+//! Rules over one file.
+
+use super::sources::Source;
+
+/// Most lines of a file; tests may be longer.
+pub const LINES_MAX: usize = 600;
+
+/// Files that hold a table of the field as one `match` or one array.
+pub const TABLES: [&str; 5] = [
+    "ultravisor/src/page_state.rs",
+    "ultravisor/src/view.rs",
+    "ultravisor/src/svm.rs",
+    "ultravisor/src/ucall/mod.rs",
+    "firmware/src/dma/decide.rs",
+];
+
+fn at(source: &Source, line: usize, what: &str) -> String {
+    format!("{}:{}: {what}", source.path, line + 1)
+}
+
+/// A file begins with a `//!` line that says what it is.
+pub fn first_line(source: &Source) -> Vec<String> {
+    let said = source.text.lines().next().is_some_and(|line| line.starts_with("//! "));
+    if said { vec![] } else { vec![at(source, 0, "the first line does not say what the file is")] }
+}
+
+/// Nothing is left for later.
+pub fn markers(source: &Source) -> Vec<String> {
+    let words = [("TO", "DO"), ("FIX", "ME"), ("X", "XX"), ("todo!", "("), ("unimplemented!", "(")];
+    let words = words.map(|(head, tail)| format!("{head}{tail}"));
+    let lines = source.text.lines().enumerate();
+    lines
+        .filter(|(_, line)| words.iter().any(|word| line.contains(word.as_str())))
+        .map(|(number, _)| at(source, number, "a left-over marker"))
+        .collect()
+}
+
+/// A file can be read in one sitting.
+pub fn length(source: &Source) -> Vec<String> {
+    let lines = source.text.lines().count();
+    if lines <= LINES_MAX || source.path.contains("/tests/") {
+        return vec![];
+    }
+    vec![at(source, lines, &format!("{lines} lines, at most {LINES_MAX}"))]
+}
+
+/// A table has no wildcard: a new state must be thought about. Only arms count (`=>`).
+pub fn wildcards(source: &Source) -> Vec<String> {
+    if !TABLES.contains(&source.path.as_str()) {
+        return vec![];
+    }
+    let code = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+    let arms = code.lines().enumerate().filter(|(_, line)| line.contains("=>"));
+    arms.filter(|(_, line)| {
+        let pattern = line.split("=>").next().unwrap_or_default();
+        pattern.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "_")
+    })
+    .map(|(number, _)| at(source, number, "a wildcard in a table"))
+    .collect()
+}
+
+/// A file that opts into unsafe code is one that the README names.
+pub fn opted_in(source: &Source, allowed: &str) -> Vec<String> {
+    let opts = ["expect(unsafe_code", "allow(unsafe_code"];
+    let named = allowed.contains(&format!("`{}`", source.path)) || source.path.contains("/tests/");
+    let lines = source.text.lines().enumerate();
+    lines
+        .filter(|(_, line)| !named && line.starts_with('#') && opts.iter().any(|o| line.contains(o)))
+        .map(|(number, _)| at(source, number, "unsafe code in a file that the README does not name"))
+        .collect()
+}
