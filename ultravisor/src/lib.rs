@@ -7,17 +7,17 @@
 //! `platform`, `unit_map`, `seal`, `memory` (the bytes); `reflect`, `ucall` (the calls). A file
 //! imports only what stands before it here.
 
+pub mod page_state;
+pub mod view;
+pub mod svm;
+pub mod platform;
 pub mod event;
 pub mod frames;
-pub mod memory;
-pub mod page_state;
-pub mod platform;
-pub mod reflect;
-pub mod seal;
-pub mod svm;
-pub mod ucall;
 pub mod unit_map;
-pub mod view;
+pub mod seal;
+pub mod memory;
+pub mod reflect;
+pub mod ucall;
 
 pub use page_state::{Effect, PageOp, PageState};
 pub use svm::Life;

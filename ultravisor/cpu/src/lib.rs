@@ -7,19 +7,18 @@
 
 pub mod bus;
 pub mod exit;
-
-mod access;
+mod mem;
+mod regs;
+mod width;
+mod flags;
+mod uop;
 mod blocks;
 mod cpu;
-mod decode;
-mod exec;
-mod flags;
-mod mem;
 mod paging;
-mod regs;
+mod access;
+mod exec;
+mod decode;
 mod run;
-mod uop;
-mod width;
 
 pub use bus::{Access, Bus, HostPage, Page};
 pub use cpu::{Cpu, control};

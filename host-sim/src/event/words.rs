@@ -1,0 +1,187 @@
+//! The small words that events are made of.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A device, by its place in the plan's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceIndex(pub u8);
+
+/// A queue of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QueueIndex(pub u16);
+
+/// What part of its work made the host side touch guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// A descriptor table entry.
+    Desc,
+    /// The available ring.
+    Avail,
+    /// The used ring.
+    Used,
+    /// An indirect descriptor table.
+    Indirect,
+    /// A request's header (virtio-blk's 16 bytes, virtio-net's 12).
+    Header,
+    /// A request's data.
+    Data,
+    /// virtio-blk's status byte.
+    Status,
+    /// Memory that a hypercall names (e.g. the list of H_PUT_TCE_INDIRECT).
+    Hypercall,
+}
+
+impl Part {
+    /// Every part, in the order of the `round_trips.PART` counters.
+    pub const ALL: [Self; 8] = [
+        Self::Desc,
+        Self::Avail,
+        Self::Used,
+        Self::Indirect,
+        Self::Header,
+        Self::Data,
+        Self::Status,
+        Self::Hypercall,
+    ];
+
+    /// The name used in counters and outputs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Desc => "desc",
+            Self::Avail => "avail",
+            Self::Used => "used",
+            Self::Indirect => "indirect",
+            Self::Header => "header",
+            Self::Data => "data",
+            Self::Status => "status",
+            Self::Hypercall => "hypercall",
+        }
+    }
+}
+
+/// Which way bytes went in a touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The host side read.
+    Read,
+    /// The host side wrote.
+    Write,
+}
+
+/// What a touch saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// The guest's bytes.
+    Plain,
+    /// Ciphertext.
+    Sealed,
+    /// A page of the host's own.
+    Own,
+    /// Nothing: the access failed (page-out refused, outside memory, not mapped in the IOMMU).
+    Fault,
+}
+
+/// One frame of a guest call chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallFrame {
+    /// Program counter (the innermost) or return address.
+    pub pc: u64,
+    /// `function+0xoffset`, escaped, from the image's symbols; empty if unknown.
+    pub function: String,
+}
+
+/// A guest call chain, innermost first.
+pub type Chain = Arc<[CallFrame]>;
+
+/// Why a unit was paged out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The host side touched it.
+    Touch {
+        /// Which device; `None`: the hypervisor itself.
+        device: Option<DeviceIndex>,
+        /// Which queue.
+        queue: Option<QueueIndex>,
+        /// Doing what.
+        part: Part,
+    },
+    /// The hypervisor asked for it without touching it.
+    Asked,
+}
+
+/// Why the guest came back to the hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// A register of an emulated device, handled in QEMU.
+    Mmio,
+    /// A queue notification: handled in the kernel with ioeventfd, else in QEMU.
+    Notify,
+    /// A hypercall of a normal guest or one that the ultravisor reflected or issued.
+    Hypercall,
+    /// A page fault that the hypervisor must solve.
+    PageFault,
+    /// HLT, PAUSE or H_CEDE.
+    Idle,
+}
+
+/// What the guest waited by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitBy {
+    /// `pause`.
+    Pause,
+    /// `hlt`.
+    Halt,
+    /// H_CEDE.
+    Cede,
+    /// A page-in that failed verification is tried again when something else happens.
+    Refault,
+}
+
+/// Where a byte comparison looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// The disk's sectors against what the guest meant to write.
+    Disk,
+    /// The frames sent against what the guest meant to send.
+    Wire,
+    /// The console's text against what the guest meant to print.
+    Console,
+}
+
+/// Where a declared secret showed in plain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakPlace {
+    /// In what a host-side read returned.
+    Read,
+    /// In normal memory at the end.
+    Memory,
+    /// On a disk at the end.
+    Disk,
+    /// In a frame.
+    Wire,
+    /// In console output.
+    Console,
+}
+
+/// A marked moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Initialisation is over.
+    Ready,
+    /// The work is done.
+    Done,
+    /// A name the guest gave, escaped.
+    Label(String),
+}
