@@ -236,9 +236,11 @@ fn a_shared_range_may_span_slots_but_not_a_gap() {
     world.fill(Gfn(3), 1);
     assert_eq!(world.guest(Ucall::Esm, [1, 1]), UStatus::Success);
     assert_eq!(world.share(0, 8), UStatus::Success);
+    let asked = world.kvm.asked.len();
     for (first, count) in [(7, 2), (8, 1), (9, 2), (0, 16)] {
         assert_eq!(world.share(first, count), UStatus::P2, "{first} {count}");
     }
+    assert_eq!(world.kvm.asked.len(), asked, "nobody is asked");
     assert_eq!(world.share(10, 6), UStatus::Success);
     assert_eq!(world.page_out(Gfn(9)), UStatus::P3);
     assert_eq!(world.page_out(Gfn(10)), UStatus::Parameter, "shared");

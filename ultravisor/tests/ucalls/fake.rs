@@ -232,6 +232,8 @@ impl World {
 
     fn resolve(&mut self, at: Gpa) -> Result<(), Fault> {
         let fault = self.uv.guest_fault(&mut self.kvm, at);
+        let accessible = self.uv.memory().peek(at, &mut [0]);
+        assert!(fault != Fault::Resumed || accessible, "{at:?}: the guest would fault for ever");
         if fault == Fault::Resumed { Ok(()) } else { Err(fault) }
     }
 
