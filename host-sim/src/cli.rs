@@ -6,6 +6,7 @@ use crate::output::human::shell_word;
 use crate::scenario::diagnostics::{self, Fault, Look};
 use crate::scenario::select::{self, Filter, Selection};
 use crate::suite::Runner;
+use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -52,7 +53,7 @@ struct Command {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "UVSIM_COLOR")]
     color: When,
     /// Plain lines: no pictures, no colour, no progress bar.
-    #[arg(long, global = true, env = "UVSIM_PLAIN")]
+    #[arg(long, global = true, env = "UVSIM_PLAIN", value_parser = FalseyValueParser::new())]
     plain: bool,
     #[command(subcommand)]
     verb: Verb,

@@ -1,8 +1,8 @@
 //! Expectations: what the file says into what is judged, and in which runs.
 
 use super::codes::Code;
-use super::diagnostics::nearest;
-use super::draft::Draft;
+use super::diagnostics::{nearest, one_of};
+use super::draft::{BOOT_DISK, Draft};
 use super::expect::{Claim, ExpectFile, Expectation, TouchFilter};
 use super::head;
 use super::matrix::{self, Axis, AxisFile, Value};
@@ -11,20 +11,13 @@ use super::reading::{At, Located, Reader};
 use crate::counters::Counter;
 use crate::event::{DeviceIndex, QueueIndex};
 
-/// What an expectation claims, before devices have their places.
-#[derive(Clone, Debug)]
-enum Said {
-    /// Needs nothing more.
-    Claim(Claim),
-    /// A device is named by id.
-    Touches { claim: Claim, device: At<String> },
-}
-
 /// One expectation with the runs that it is about.
 #[derive(Clone, Debug)]
 pub struct Conditional {
     id: String,
-    said: Said,
+    claim: Claim,
+    /// The device that it names; its place may differ from run to run.
+    device: Option<At<String>>,
     when: Vec<Axis>,
 }
 
@@ -62,16 +55,17 @@ fn one<'a>(
     file: ExpectFile<'a>,
     axes: &[Axis],
 ) -> Option<(At<String>, Conditional)> {
-    let (id, said, when) = match file {
-        ExpectFile::Outcome { id, is, when } => (id, Some(Said::Claim(Claim::Outcome(is))), when),
-        ExpectFile::Finding { id, has, when } => (id, Some(Said::Claim(Claim::Finding(has))), when),
-        ExpectFile::Ended { id, is, when } => (id, Some(Said::Claim(Claim::Ended(is))), when),
+    let mut named = None;
+    let (id, claim, when) = match file {
+        ExpectFile::Outcome { id, is, when } => (id, Some(Claim::Outcome(is)), when),
+        ExpectFile::Finding { id, has, when } => (id, Some(Claim::Finding(has)), when),
+        ExpectFile::Ended { id, is, when } => (id, Some(Claim::Ended(is)), when),
         ExpectFile::Count { id, counter, phase: span, must, when } => {
             let counter = counter_called(reader, counter);
-            let claim = |counter| Said::Claim(Claim::Count { counter, span, must });
-            (id, counter.map(claim), when)
+            (id, counter.map(|counter| Claim::Count { counter, span, must }), when)
         }
         ExpectFile::Touches { id, device, queue, part, direction, state, phase, must, when } => {
+            named = reader.take_if(device);
             let filter = TouchFilter {
                 device: None,
                 queue: queue.map(QueueIndex),
@@ -79,26 +73,20 @@ fn one<'a>(
                 direction: direction.map(Into::into),
                 state: state.map(Into::into),
             };
-            let claim = Claim::Touches { filter, span: phase, must };
-            let said = match reader.take_if(device) {
-                Some(device) => Said::Touches { claim, device },
-                None => Said::Claim(claim),
-            };
-            (id, Some(said), when)
+            (id, Some(Claim::Touches { filter, span: phase, must }), when)
         }
         ExpectFile::Reports { id, report, name, when } => {
-            let claim = Claim::Reports { report: report.map(Into::into), name };
-            (id, Some(Said::Claim(claim)), when)
+            (id, Some(Claim::Reports { report: report.map(Into::into), name }), when)
         }
-        ExpectFile::Says { id, text, when } => (id, Some(Said::Claim(Claim::Says(text))), when),
+        ExpectFile::Says { id, text, when } => (id, Some(Claim::Says(text)), when),
         ExpectFile::Never { id, event, phase: span, when } => {
-            (id, Some(Said::Claim(Claim::Never { event, span })), when)
+            (id, Some(Claim::Never { event, span }), when)
         }
     };
     let id = expectation_id(reader, id);
     let when = conditions(reader, when, axes);
-    let id = id?;
-    let conditional = Conditional { id: id.value.clone(), said: said?, when };
+    let (id, claim) = (id?, claim?);
+    let conditional = Conditional { id: id.value.clone(), claim, device: named, when };
     Some((id, conditional))
 }
 
@@ -117,11 +105,8 @@ fn counter_called<'a>(reader: &mut Reader<'a>, name: Located<'a, String>) -> Opt
     let known = Counter::from_name(&name.value);
     if known.is_none() {
         let names = || Counter::ALL.iter().map(|counter| counter.name());
-        let message = format!(
-            "there is no counter `{}`; there are {}",
-            name.value,
-            super::diagnostics::one_of(names())
-        );
+        let message =
+            format!("there is no counter `{}`; there are {}", name.value, one_of(names()));
         let help = nearest(&name.value, names()).map(|near| format!("did you mean `{near}`?"));
         reader.fault(Code::UNKNOWN_ID, &name.span, message, help);
     }
@@ -147,7 +132,7 @@ fn conditions<'a>(
                 let message = format!(
                     "the axis `{}` has {}, not `{}`",
                     axis.name,
-                    super::diagnostics::one_of(labels()),
+                    one_of(labels()),
                     value.label
                 );
                 reader.fault(Code::UNKNOWN_ID, &value.setting.span, message, None);
@@ -167,44 +152,31 @@ pub fn of_run(
     let about = claims.iter().filter(|claim| claim.is_about(cell));
     about
         .filter_map(|conditional| {
-            let claim = match conditional.said.clone() {
-                Said::Claim(claim) => claim,
-                Said::Touches { claim, device } => with_device(reader, claim, &device, draft)?,
+            let Conditional { id, claim, device, .. } = conditional.clone();
+            let claim = match (claim, device) {
+                (Claim::Touches { filter, span, must }, Some(device)) => {
+                    let device = Some(device_called(reader, &device, draft)?);
+                    Claim::Touches { filter: TouchFilter { device, ..filter }, span, must }
+                }
+                (claim, _) => claim,
             };
-            Some(Expectation { id: conditional.id.clone(), claim })
+            Some(Expectation { id, claim })
         })
         .collect()
 }
 
-fn with_device(
+fn device_called(
     reader: &mut Reader<'_>,
-    claim: Claim,
     device: &At<String>,
     draft: &Draft,
-) -> Option<Claim> {
-    let boot = (draft.boot.value == Boot::Slof).then_some(super::draft::BOOT_DISK);
+) -> Option<DeviceIndex> {
+    let boot = (draft.boot.value == Boot::Slof).then_some(BOOT_DISK);
     let ids = || boot.into_iter().chain(draft.devices.iter().map(|at| at.value.id.as_str()));
-    let Some(place) = ids().position(|id| id == device.value) else {
-        let message = format!(
-            "there is no device `{}`; there are {}",
-            device.value,
-            super::diagnostics::one_of(ids())
-        );
+    let place = ids().position(|id| id == device.value).and_then(|place| u8::try_from(place).ok());
+    if place.is_none() {
+        let message = format!("there is no device `{}`; there are {}", device.value, one_of(ids()));
         let help = nearest(&device.value, ids()).map(|near| format!("did you mean `{near}`?"));
         reader.fault(Code::UNKNOWN_ID, &device.span, message, help);
-        return None;
-    };
-    let index = u8::try_from(place).map(DeviceIndex).ok();
-    Some(match claim {
-        Claim::Touches { filter, span, must } => {
-            Claim::Touches { filter: TouchFilter { device: index, ..filter }, span, must }
-        }
-        other @ (Claim::Outcome(_)
-        | Claim::Finding(_)
-        | Claim::Ended(_)
-        | Claim::Count { .. }
-        | Claim::Reports { .. }
-        | Claim::Says(_)
-        | Claim::Never { .. }) => other,
-    })
+    }
+    place.map(DeviceIndex)
 }
