@@ -312,11 +312,17 @@ fn explain(error: &Error, text: &str, span: Range<usize>) -> (Said, Range<usize>
             (Said::new(Code::DUPLICATE, message, "again here", None), over(word.len()))
         }
         Error::Message(message) => {
-            (Said::new(Code::OUT_OF_RANGE, message.clone(), "here", None), over(word.len()))
+            // The text is a single string whose contents were refused: all of it is meant.
+            let is_string = text.starts_with('"') && string_end(text.as_bytes()) == text.len();
+            let span = if is_string { 0..text.len() } else { over(word.len()) };
+            (Said::new(Code::OUT_OF_RANGE, message.clone(), "here", None), span)
         }
         Error::IntegerOutOfBounds | Error::InvalidIntegerDigit { .. } => {
-            let message = format!("`{word}` is not a number that this field can hold");
-            (Said::new(Code::OUT_OF_RANGE, message, "out of range", None), over(word.len()))
+            let start = if text[..at].ends_with('-') { at - 1 } else { at };
+            let number = &text[start..(at + word.len()).min(text.len())];
+            let message = format!("`{number}` is not a number that this field can hold");
+            let said = Said::new(Code::OUT_OF_RANGE, message, "out of range", None);
+            (said, start..start + number.len().max(1))
         }
         Error::ExceededRecursionLimit => {
             let message = format!("values are nested deeper than {DEPTH_MAX}");
@@ -353,6 +359,12 @@ fn enclosing(text: &str, at: usize) -> Range<usize> {
 /// Errors of form: another type than expected, or no RON at all.
 fn shape(error: &Error, text: &str, at: usize, word: &str) -> (Said, Range<usize>) {
     let here = at..(at + word.len().max(1)).min(text.len().max(at));
+    if let Some(bare) = bare_quantity(text, at) {
+        let message =
+            format!("`{}` is no value: sizes and times stand in quotes", &text[bare.clone()]);
+        let help = Some(format!("put it into quotes: `\"{}\"`", &text[bare.clone()]));
+        return (Said::new(Code::WRONG_SHAPE, message, "here", help), bare);
+    }
     let open = Scan::new(text).open_brackets(usize::MAX);
     if let Some((start, byte)) = open.last() {
         let line = text[..*start].matches('\n').count() + 1;
@@ -363,7 +375,15 @@ fn shape(error: &Error, text: &str, at: usize, word: &str) -> (Said, Range<usize
     let expected = error.to_string();
     let wrong = |help| Said::new(Code::WRONG_SHAPE, expected.clone(), "here", help);
     let next = text[at..].chars().next().unwrap_or(' ');
+    let first_in_brackets = text[..at].trim_end().ends_with('(');
     let said = match error {
+        Error::ExpectedIdentifier if first_in_brackets && form_hint(text, at).is_some() => {
+            wrong(form_hint(text, at))
+        }
+        Error::InvalidIdentifier(found) | Error::SuggestRawIdentifier(found) if next != '"' => {
+            let message = format!("the name of a variant is expected here, not `{found}`");
+            Said::new(Code::WRONG_SHAPE, message, "here", form_hint(text, at))
+        }
         Error::ExpectedIdentifier
         | Error::ExpectedNamedStructLike(_)
         | Error::InvalidIdentifier(_)
@@ -386,6 +406,17 @@ fn shape(error: &Error, text: &str, at: usize, word: &str) -> (Said, Range<usize
         _ => Said::new(Code::SYNTAX, expected, "here", form_hint(text, at)),
     };
     (said, here)
+}
+
+/// A number with a unit right behind it, such as `64MiB`, that ron stopped in at `at`.
+fn bare_quantity(text: &str, at: usize) -> Option<Range<usize>> {
+    let before = text.get(..at)?;
+    let start = before.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '_').len();
+    let unit = text[at..].find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len() - at);
+    let is_number = before[start..].starts_with(|c: char| c.is_ascii_digit());
+    let is_unit = text[at..].starts_with(|c: char| c.is_ascii_alphabetic());
+    let is_word = before[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    (is_number && is_unit && !is_word).then_some(start..at + unit)
 }
 
 /// The right form of the variant around `at`, if its name is known.
