@@ -5,6 +5,8 @@
 
 use crate::event::{CallFrame, Chain};
 use crate::image::Symbols;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use ultravisor::memory::Memory;
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Cpu, Reg};
@@ -12,16 +14,45 @@ use ultravisor_cpu::{Cpu, Reg};
 /// Most frames of a chain.
 pub const FRAMES_MAX: usize = 16;
 
-/// The chain at this moment. Guest-virtual addresses are taken as guest-physical ones: boot
-/// protocol `elf64` maps the low 4 GiB so. A frame pointer that leads nowhere ends the chain.
-pub fn capture(cpu: &Cpu, memory: &Memory, symbols: &[&Symbols]) -> Chain {
-    let frame = |pc: u64| CallFrame {
-        pc,
-        function: symbols.iter().find_map(|known| known.describe(pc)).unwrap_or_default(),
-    };
-    let mut frames = vec![frame(cpu.regs.rip)];
+/// Most chains that are remembered; then they are made anew.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Makes chains. A guest kicks from few places: each chain is made once and shared after.
+pub struct Chains<'s> {
+    symbols: Vec<&'s Symbols>,
+    made: BTreeMap<Vec<u64>, Chain>,
+}
+
+impl<'s> Chains<'s> {
+    /// Chains with the symbols of these images.
+    pub fn new(symbols: Vec<&'s Symbols>) -> Self {
+        Self { symbols, made: BTreeMap::new() }
+    }
+
+    /// The chain at this moment. Guest-virtual addresses are taken as guest-physical ones: boot
+    /// protocol `elf64` maps the low 4 GiB so. A frame pointer that leads nowhere ends the chain.
+    pub fn capture(&mut self, cpu: &Cpu, memory: &Memory) -> Chain {
+        let counters = program_counters(cpu, memory);
+        if let Some(chain) = self.made.get(&counters) {
+            return Arc::clone(chain);
+        }
+        if self.made.len() >= REMEMBERED_MAX {
+            self.made.clear();
+        }
+        let frame = |pc: &u64| CallFrame {
+            pc: *pc,
+            function: self.symbols.iter().find_map(|all| all.describe(*pc)).unwrap_or_default(),
+        };
+        let chain: Chain = counters.iter().map(frame).collect();
+        self.made.insert(counters, Arc::clone(&chain));
+        chain
+    }
+}
+
+fn program_counters(cpu: &Cpu, memory: &Memory) -> Vec<u64> {
+    let mut counters = vec![cpu.regs.rip];
     let mut base = cpu.regs.get(Reg::Rbp);
-    while frames.len() < FRAMES_MAX {
+    while counters.len() < FRAMES_MAX {
         let (Some(next), Some(back)) = (word(memory, base), word(memory, base.wrapping_add(8)))
         else {
             break;
@@ -29,14 +60,14 @@ pub fn capture(cpu: &Cpu, memory: &Memory, symbols: &[&Symbols]) -> Chain {
         if back == 0 {
             break;
         }
-        frames.push(frame(back));
+        counters.push(back);
         // A caller's frame lies above its callee's: anything else is no chain.
         if next <= base {
             break;
         }
         base = next;
     }
-    frames.into()
+    counters
 }
 
 /// Eight bytes of guest memory as the guest sees them.

@@ -7,7 +7,7 @@
 mod calls;
 mod devices;
 
-use crate::call_chain;
+use crate::call_chain::{self, Chains};
 use crate::device::Device;
 use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex, WaitBy};
 use crate::guest_bus::GuestBus;
@@ -46,7 +46,7 @@ pub struct Machine<'p> {
     host: HostSide,
     devices: Vec<Device>,
     probes: Probes,
-    symbols: Vec<&'p Symbols>,
+    chains: Chains<'p>,
     due: Vec<Due>,
     /// How long the guest has waited with nothing due, in nanoseconds.
     idle_ns: u64,
@@ -84,7 +84,7 @@ impl<'p> Machine<'p> {
             host,
             devices,
             probes,
-            symbols,
+            chains: Chains::new(symbols),
             due: Vec::new(),
             idle_ns: 0,
             told: (0, 0),

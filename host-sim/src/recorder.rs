@@ -26,7 +26,7 @@ impl Recorder {
     /// An empty log at time 0.
     pub fn new(costs: CostTable, unit: UnitSize) -> Self {
         Self {
-            records: Vec::new(),
+            records: Vec::with_capacity(4096),
             clock_ps: 0,
             costs,
             unit,

@@ -1,27 +1,56 @@
 //! Declared secrets, and whether one shows where it must not.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, packed};
 
 /// A secret shows when this many of its bytes in a row do.
 pub const WINDOW: usize = 16;
-
-/// Most bytes that one secret may have; more is cut.
-pub const SECRET_MAX: usize = 4096;
+/// Bytes of all secrets together; what is declared beyond is refused.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Any [`WINDOW`] bytes of a secret hold one whole chunk of this many bytes, counted from the
+/// secret's start. So it is enough to search for chunks, and few patterns search fast.
+const CHUNK: usize = WINDOW / 2;
+/// From how many chunks on the vector search is no longer the faster one.
+const FEW: usize = 64;
 
 /// All secrets that the guest declared.
 #[derive(Default)]
 pub struct Secrets {
-    windows: Vec<Vec<u8>>,
-    finder: Option<AhoCorasick>,
+    secrets: Vec<Vec<u8>>,
+    /// Each chunk of each secret: (which secret, where in it).
+    chunks: Vec<(usize, usize)>,
+    finder: Option<Finder>,
+}
+
+enum Finder {
+    Few(packed::Searcher),
+    Many(AhoCorasick),
 }
 
 impl Secrets {
     /// Adds one. Shorter than [`WINDOW`], it can never show.
-    pub fn add(&mut self, secret: &[u8]) {
-        self.windows.extend(secret.windows(WINDOW).map(<[u8]>::to_vec));
-        self.windows.sort();
-        self.windows.dedup();
-        self.finder = AhoCorasick::new(&self.windows).ok();
+    ///
+    /// *Returns* whether there was room for it.
+    pub fn add(&mut self, secret: &[u8]) -> bool {
+        let held: usize = self.secrets.iter().map(Vec::len).sum();
+        if held + secret.len() > SECRET_BYTES_MAX {
+            return false;
+        }
+        let whole = secret.len() / CHUNK;
+        self.chunks.extend((0..whole).map(|chunk| (self.secrets.len(), chunk * CHUNK)));
+        self.secrets.push(secret.to_vec());
+        self.finder = self.search();
+        true
+    }
+
+    fn search(&self) -> Option<Finder> {
+        let patterns =
+            || self.chunks.iter().map(|(which, at)| &self.secrets[*which][*at..at + CHUNK]);
+        if self.chunks.len() <= FEW
+            && let Some(few) = packed::Searcher::new(patterns())
+        {
+            return Some(Finder::Few(few));
+        }
+        AhoCorasick::new(patterns()).ok().map(Finder::Many)
     }
 
     /// Whether any was declared.
@@ -31,7 +60,45 @@ impl Secrets {
 
     /// Where in `bytes` a secret shows first.
     pub fn find(&self, bytes: &[u8]) -> Option<usize> {
-        self.finder.as_ref()?.find(bytes).map(|found| found.start())
+        let finder = self.finder.as_ref()?;
+        let mut from = 0;
+        while from < bytes.len() {
+            let (pattern, at) = match finder {
+                Finder::Few(few) => {
+                    let found = few.find_in(bytes, (from..bytes.len()).into())?;
+                    (found.pattern(), found.start())
+                }
+                Finder::Many(many) => {
+                    let input = aho_corasick::Input::new(bytes).span(from..bytes.len());
+                    let found = many.find(input)?;
+                    (found.pattern(), found.start())
+                }
+            };
+            if let Some(start) = self.shown(bytes, at, pattern.as_usize()) {
+                return Some(start);
+            }
+            from = at + 1;
+        }
+        None
+    }
+
+    /// The run of secret bytes around the chunk at `at`, if it is long enough: where it starts.
+    fn shown(&self, bytes: &[u8], at: usize, pattern: usize) -> Option<usize> {
+        // Equal chunks are one pattern to a searcher; any of them may continue.
+        let (which, place) = self.chunks[pattern];
+        let wanted = &self.secrets[which][place..place + CHUNK];
+        let same = self.chunks.iter().filter(|(which, place)| {
+            &self.secrets[*which][*place..place + CHUNK] == wanted
+        });
+        let runs = same.map(|(which, place)| {
+            let secret = &self.secrets[*which];
+            let before = secret[..*place].iter().rev().zip(bytes[..at].iter().rev());
+            let before = before.take_while(|(a, b)| a == b).count();
+            let after = secret[place + CHUNK..].iter().zip(&bytes[at + CHUNK..]);
+            let after = after.take_while(|(a, b)| a == b).count();
+            (at - before, before + CHUNK + after)
+        });
+        runs.filter(|(_, length)| *length >= WINDOW).map(|(start, _)| start).min()
     }
 }
 
@@ -39,21 +106,43 @@ impl Secrets {
 mod tests {
     use super::*;
 
-    #[test]
-    fn sixteen_bytes_of_a_secret_show_and_fifteen_do_not() {
-        let secret: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(37) ^ 0x5a).collect();
-        let mut secrets = Secrets::default();
-        secrets.add(&secret);
-        let mut page = vec![0; 4096];
-        page[100..115].copy_from_slice(&secret[7..22]);
-        assert_eq!(secrets.find(&page), None);
-        page[115] = secret[22];
-        assert_eq!(secrets.find(&page), Some(100));
+    fn secret() -> Vec<u8> {
+        (0..32u8).map(|i| i.wrapping_mul(37) ^ 0x5a).collect()
     }
 
     #[test]
-    fn without_a_secret_nothing_shows() {
-        assert!(!Secrets::default().any());
-        assert_eq!(Secrets::default().find(&[0; 64]), None);
+    fn sixteen_bytes_of_a_secret_show_and_fifteen_do_not() {
+        let secret = secret();
+        let mut secrets = Secrets::default();
+        assert!(secrets.add(&secret));
+        for first in 0..=secret.len() - WINDOW {
+            let mut page = vec![0; 4096];
+            page[100..115].copy_from_slice(&secret[first..first + 15]);
+            assert_eq!(secrets.find(&page), None, "{first}");
+            page[115] = secret[first + 15];
+            assert_eq!(secrets.find(&page), Some(100), "{first}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_repeats_itself_and_many_secrets_show_too() {
+        let mut secrets = Secrets::default();
+        assert!(secrets.add(&[7; 40]));
+        assert_eq!(secrets.find(&[7; 15]), None);
+        assert_eq!(secrets.find(&[&[0; 9][..], &[7; 16]].concat()), Some(9));
+        for which in 0..100u8 {
+            assert!(secrets.add(&secret().iter().map(|byte| byte ^ which).collect::<Vec<u8>>()));
+        }
+        let shown: Vec<u8> = secret()[5..21].iter().map(|byte| byte ^ 77).collect();
+        assert_eq!(secrets.find(&shown), Some(0));
+    }
+
+    #[test]
+    fn without_a_secret_nothing_shows_and_too_many_are_refused() {
+        let mut secrets = Secrets::default();
+        assert!(!secrets.any());
+        assert_eq!(secrets.find(&[0; 64]), None);
+        assert!(!secrets.add(&vec![1; SECRET_BYTES_MAX + 1]));
+        assert!(!secrets.any());
     }
 }

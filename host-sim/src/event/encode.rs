@@ -15,6 +15,8 @@ macro_rules! put {
 impl Record {
     /// Appends the binary form to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        // Most records are shorter: then the pushes below need not grow the vector.
+        out.reserve(128);
         put!(out; self.t_ns);
         self.event.encode(out);
     }

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::event::{Ended, Event, ExitReason, Mark, WaitBy};
-use crate::secrets::SECRET_MAX;
+use crate::secrets::SECRET_BYTES_MAX;
 use ultravisor::{Life, reflect};
 use ultravisor_abi::ours::mark;
 use ultravisor_abi::{
@@ -96,11 +96,11 @@ impl Machine<'_> {
     }
 
     fn declare_secret(&mut self, at: Gpa, bytes: u64) {
-        let kept = usize::try_from(bytes).unwrap_or(usize::MAX).min(SECRET_MAX);
-        let mut secret = vec![0; kept];
-        if self.host.uv.memory().peek(at, &mut secret) {
-            self.host.secrets.add(&secret);
-            self.host.hv.recorder.push(Event::Secret { gpa: at.0, bytes: kept as u64 });
+        let length = usize::try_from(bytes).ok().filter(|length| *length <= SECRET_BYTES_MAX);
+        let mut secret = vec![0; length.unwrap_or(0)];
+        let known = length.is_some() && self.host.uv.memory().peek(at, &mut secret);
+        if known && self.host.secrets.add(&secret) {
+            self.host.hv.recorder.push(Event::Secret { gpa: at.0, bytes });
         } else {
             self.answer(HStatus::Parameter.code());
         }

@@ -1,7 +1,6 @@
 //! Device registers, notifications, and serving a queue.
 
 use super::{Due, MACHINE_CHECK, Machine};
-use crate::call_chain;
 use crate::device::{Effect, Serviced};
 use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex};
 use crate::qemu;
@@ -58,7 +57,7 @@ impl Machine<'_> {
     /// A notification: with ioeventfd a thread of QEMU's serves the queue a little later, without
     /// it the exit does.
     fn kick(&mut self, device: DeviceIndex, queue: QueueIndex, later: bool) -> Option<Ended> {
-        let chain = call_chain::capture(&self.cpu, self.host.uv.memory(), &self.symbols);
+        let chain = self.chains.capture(&self.cpu, self.host.uv.memory());
         self.host.hv.recorder.push(Event::Kick { device, queue, chain: chain.clone() });
         let now = self.host.hv.recorder.now_ns();
         if later {
