@@ -347,10 +347,8 @@ fn a_design_beside_the_scenario_wins_over_a_shipped_one_and_the_selection_over_b
 fn a_reader_that_goes_away_is_no_error() {
     let matrix = "matrix: [QueueSize([2, 4, 8, 16, 32, 64, 128, 256]), EventIdx([false, true]), \
                   Ioeventfd([false, true]), IndirectDesc([false, true]), Legacy([false, true])]";
-    let files = folder(&[(
-        "a.ron",
-        &scenario(&"long-name/".repeat(10).trim_end_matches('/').to_owned(), matrix),
-    )]);
+    let files =
+        folder(&[("a.ron", &scenario("long-name/".repeat(10).trim_end_matches('/'), matrix))]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_uvsim"))
         .args(["list", text(files.path())])
         .stdout(Stdio::piped())

@@ -290,6 +290,10 @@ fn word_at(text: &str, at: usize) -> &str {
 }
 
 /// ron's error in our words, with the hint that its own text lacks.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "ron's enum, not ours: what is not named here is told in ron's words"
+)]
 fn explain(error: &Error, text: &str, span: Range<usize>) -> (Said, Range<usize>) {
     let at = span.start + (text[span.start..].len() - text[span.start..].trim_start().len());
     let at = at.min(text.len());
@@ -357,6 +361,10 @@ fn enclosing(text: &str, at: usize) -> Range<usize> {
 }
 
 /// Errors of form: another type than expected, or no RON at all.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "ron's enum, not ours: what is not named here is told in ron's words"
+)]
 fn shape(error: &Error, text: &str, at: usize, word: &str) -> (Said, Range<usize>) {
     let here = at..(at + word.len().max(1)).min(text.len().max(at));
     if let Some(bare) = bare_quantity(text, at) {
