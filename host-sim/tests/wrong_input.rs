@@ -422,7 +422,7 @@ fn no_cut_of_a_good_file_and_no_flipped_byte_panics_or_is_silently_something_els
     let path = folder.path().join("a.ron");
     for cut in (0..good.len()).step_by(7) {
         fs::write(&path, &good[..cut]).expect("a file");
-        let faults = select::select(&[path.clone()], 1).err().unwrap_or_default();
+        let faults = select::select(std::slice::from_ref(&path), 1).err().unwrap_or_default();
         assert!(!faults.is_empty() || good[cut..].trim().is_empty(), "cut at {cut}");
     }
     let mut dice = 88_u64;
@@ -432,7 +432,7 @@ fn no_cut_of_a_good_file_and_no_flipped_byte_panics_or_is_silently_something_els
         let at = usize::try_from(dice >> 33).expect("31 bits") % bytes.len();
         bytes[at] ^= u8::try_from((dice >> 20) & 0x7f).expect("7 bits") | 1;
         fs::write(&path, &bytes).expect("a file");
-        for fault in select::select(&[path.clone()], 1).err().unwrap_or_default() {
+        for fault in select::select(std::slice::from_ref(&path), 1).err().unwrap_or_default() {
             render(&fault, Look { color: true, unicode: false, plain: false });
         }
     }

@@ -29,16 +29,11 @@ pub fn terminal_cut(text: &str, chars_max: usize) -> String {
     out
 }
 
-/// As [`terminal`], but keeps line feeds and tabs: for source text in an error's picture.
+/// For source text in an error's picture: keeps line feeds and tabs, and shows each character that
+/// [`is_active`] as one `?`, so that columns stay what they are.
 pub fn block(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            _ => push_escaped(&mut out, c),
-        }
-    }
-    out
+    let inert = |c: char| if is_active(c) && c != '\n' && c != '\t' { '?' } else { c };
+    text.chars().map(inert).collect()
 }
 
 /// Bytes for one line of a terminal: as [`terminal`], and what is not UTF-8 as `\xff`.
@@ -82,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_block_keeps_its_lines_and_nothing_else() {
-        assert_eq!(block("a\n\tb\x1b"), "a\n\tb\\x1b");
+        assert_eq!(block("a\n\tb\x1b\u{202e}c"), "a\n\tb??c");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use super::codes::Code;
 use crate::output::escape;
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, ReportHandler,
-    SourceCode,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
+    MietteSpanContents, ReportHandler, SourceCode, SourceSpan, SpanContents,
 };
 use std::fmt;
 use std::ops::Range;
@@ -100,11 +100,39 @@ pub struct Look {
     pub plain: bool,
 }
 
+/// Source text whose columns count characters, as [`Fault::position`] does (miette counts bytes).
+#[derive(Debug)]
+struct Picture {
+    name: String,
+    text: String,
+}
+
+impl SourceCode for Picture {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let inner = self.text.read_span(span, lines_before, lines_after)?;
+        let before = self.text.get(..inner.span().offset()).unwrap_or("");
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            inner.data(),
+            *inner.span(),
+            inner.line(),
+            before[line_start..].chars().count(),
+            inner.line_count(),
+        )))
+    }
+}
+
 /// A fault as miette wants it: owned, escaped text with a span moved accordingly.
 #[derive(Debug)]
 struct Shown<'a> {
     fault: &'a Fault,
-    source: Option<NamedSource<String>>,
+    source: Option<Picture>,
     span: Range<usize>,
 }
 
@@ -115,8 +143,8 @@ impl<'a> Shown<'a> {
         };
         let moved = |at: usize| escape::block(source.text.get(..at).unwrap_or("")).len();
         let span = moved(fault.span.start)..moved(fault.span.end);
-        let named = NamedSource::new(escape::terminal(&source.path), escape::block(&source.text));
-        Self { fault, source: Some(named), span }
+        let (name, text) = (escape::terminal(&source.path), escape::block(&source.text));
+        Self { fault, source: Some(Picture { name, text }), span }
     }
 }
 
@@ -222,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_fault_shows_file_line_column_and_help_and_nothing_a_terminal_obeys() {
-        let fault = fault_in("line one\n  \u{1b}é bad\n", 14..17);
+        let fault = fault_in("line one\n  \u{1b}é bad\n", 15..18);
         assert_eq!(fault.position(), Some((2, 6)));
         for (color, unicode, plain) in
             [(false, true, false), (false, false, false), (false, false, true)]
