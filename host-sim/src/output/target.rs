@@ -13,6 +13,7 @@ pub struct Target {
     path: PathBuf,
     temporary: PathBuf,
     out: Option<BufWriter<File>>,
+    moved: bool,
 }
 
 fn fault(path: &Path, why: &str) -> Fault {
@@ -40,7 +41,7 @@ impl Target {
             match OpenOptions::new().write(true).create_new(true).open(&temporary) {
                 Ok(file) => {
                     let out = Some(BufWriter::new(file));
-                    return Ok(Self { path: path.to_owned(), temporary, out });
+                    return Ok(Self { path: path.to_owned(), temporary, out, moved: false });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
                 Err(error) => return Err(fault(path, &reason(&error))),
@@ -70,13 +71,37 @@ impl Target {
             .map_err(io::IntoInnerError::into_error)
             .and_then(|file| file.sync_all())
             .and_then(|()| fs::rename(&self.temporary, &self.path));
+        self.moved = written.is_ok();
         written.map_err(|error| self.failed(&error))
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // After `finish` it has another name; then, as after any failure here, nothing is lost.
-        fs::remove_file(&self.temporary).ok();
+        // Once moved, that name may be another uvsim's.
+        if !self.moved {
+            fs::remove_file(&self.temporary).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_there_whole_or_not_at_all() {
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        let path = folder.path().join("result.json");
+        let names = || fs::read_dir(folder.path()).expect("it is there").count();
+        let mut dropped = Target::open(&path).expect("a new file");
+        dropped.writer().write_all(b"half").expect("written");
+        assert_eq!((names(), path.exists()), (1, false));
+        drop(dropped);
+        assert_eq!(names(), 0);
+        let mut whole = Target::open(&path).expect("a new file");
+        whole.writer().write_all(b"whole").expect("written");
+        whole.finish().expect("moved");
+        assert_eq!((names(), fs::read(&path).expect("the report")), (1, b"whole".to_vec()));
     }
 }
