@@ -35,7 +35,8 @@ fn main() {
     let root = path("CARGO_MANIFEST_DIR").parent().expect("the crate has a parent").to_owned();
     let out = path("OUT_DIR");
     for input in INPUTS {
-        println!("cargo::rerun-if-changed={}", root.join(input).display());
+        // Relative: two checkouts may share one target folder.
+        println!("cargo::rerun-if-changed=../{input}");
     }
     let prebuilt = IMAGES.map(|(_, variable)| {
         println!("cargo::rerun-if-env-changed={variable}");

@@ -38,8 +38,8 @@ impl Addresses {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Path {
-    /// Raw guest-physical addresses, rings in ordinary memory.
-    Direct = 0,
+    /// No DMA API: raw guest-physical addresses, rings in ordinary pages.
+    Bypass = 0,
     /// Every buffer bounces, rings in shared memory.
     Bounce = 1,
     /// Buffers below [`DATA_BYTES_MIN`] bounce, larger ones go direct, rings in shared memory.
@@ -48,6 +48,8 @@ pub enum Path {
     SharedRings = 3,
     /// No path leads there: the device is refused by name.
     Refuse = 4,
+    /// The DMA API's direct ops: the same addresses, but asked for.
+    Direct = 5,
 }
 
 /// From how many bytes on a buffer counts as data and no longer as a header or a status byte
@@ -60,7 +62,7 @@ pub const fn decide(choice: GuestDma, life: Life, addresses: Addresses) -> Path 
     use {Addresses::*, GuestDma::*, Life::*};
     match (choice, life, addresses) {
         // Linux of 2018: without bit 33 there is no DMA API, whoever the guest is.
-        (LegacyBypass, Normal | Secure, Raw) => Path::Direct,
+        (LegacyBypass, Normal | Secure, Raw) => Path::Bypass,
 
         // The host reads all of a normal guest's memory: there is nothing to bounce for.
         (PlatformHook | DataDirect | PayloadDirect, Normal, Raw) => Path::Direct,
@@ -81,17 +83,24 @@ pub const fn decide(choice: GuestDma, life: Life, addresses: Addresses) -> Path 
 
 impl Path {
     /// Every path.
-    pub const ALL: [Self; 5] =
-        [Self::Direct, Self::Bounce, Self::BounceSmall, Self::SharedRings, Self::Refuse];
+    pub const ALL: [Self; 6] = [
+        Self::Bypass,
+        Self::Bounce,
+        Self::BounceSmall,
+        Self::SharedRings,
+        Self::Refuse,
+        Self::Direct,
+    ];
 
     /// The path with this number, if there is one.
     pub const fn from_number(number: u64) -> Option<Self> {
         match number {
-            0 => Some(Self::Direct),
+            0 => Some(Self::Bypass),
             1 => Some(Self::Bounce),
             2 => Some(Self::BounceSmall),
             3 => Some(Self::SharedRings),
             4 => Some(Self::Refuse),
+            5 => Some(Self::Direct),
             _ => None,
         }
     }
@@ -101,7 +110,15 @@ impl Path {
         match self {
             Self::Bounce => true,
             Self::BounceSmall => bytes < DATA_BYTES_MIN,
-            Self::Direct | Self::SharedRings | Self::Refuse => false,
+            Self::Bypass | Self::Direct | Self::SharedRings | Self::Refuse => false,
+        }
+    }
+
+    /// Whether buffers and rings go through the DMA API at all.
+    pub const fn uses_dma_api(self) -> bool {
+        match self {
+            Self::Direct | Self::Bounce | Self::BounceSmall | Self::SharedRings => true,
+            Self::Bypass | Self::Refuse => false,
         }
     }
 
@@ -109,7 +126,7 @@ impl Path {
     pub const fn shares_rings(self) -> bool {
         match self {
             Self::Bounce | Self::BounceSmall | Self::SharedRings => true,
-            Self::Direct | Self::Refuse => false,
+            Self::Bypass | Self::Direct | Self::Refuse => false,
         }
     }
 }
@@ -164,9 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn in_a_normal_guest_all_choices_are_one() {
+    fn in_a_normal_guest_the_choices_differ_only_in_who_is_asked_for_the_address() {
         for choice in CHOICES {
-            assert_eq!(decide(choice, Life::Normal, Addresses::Raw), Path::Direct);
+            let path = decide(choice, Life::Normal, Addresses::Raw);
+            assert!(!path.bounces(1) && !path.bounces(1 << 20) && !path.shares_rings());
+            assert_eq!(path.uses_dma_api(), choice != LegacyBypass, "{choice:?}");
         }
     }
 
@@ -181,6 +200,6 @@ mod tests {
         for path in Path::ALL {
             assert_eq!(Path::from_number(path as u64), Some(path));
         }
-        assert_eq!(Path::from_number(5), None);
+        assert_eq!(Path::from_number(6), None);
     }
 }

@@ -126,6 +126,11 @@ pub extern "C" fn dma_unmap(address: u64, bytes: u64, direction: u64, device: u6
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn dma_alloc(bytes: u64, direction: u64, device: u64) -> u64 {
+    ring_pages(bytes, direction, device)
+}
+
+/// The same without the DMA API: what [`dma_alloc`] does, for a path that bypasses it.
+pub fn ring_pages(bytes: u64, direction: u64, device: u64) -> u64 {
     let (device, direction) = (device as usize, Direction::from_number(direction));
     let taken = DMA.with(|dma| match &mut dma.shared {
         Some(shared) if dma.devices[device].path.is_some_and(Path::shares_rings) => {
@@ -144,6 +149,11 @@ pub extern "C" fn dma_alloc(bytes: u64, direction: u64, device: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn dma_free(address: u64, bytes: u64) {
+    give_ring_back(address, bytes);
+}
+
+/// The same without the DMA API.
+pub fn give_ring_back(address: u64, bytes: u64) {
     DMA.with(|dma| {
         dma.own.give_back(address);
         if let Some(shared) = &mut dma.shared {
@@ -243,6 +253,11 @@ pub fn decide_at(moment: Moment, device: usize) -> Option<Path> {
         DMA.with(|dma| dma.devices[device].path = path);
     }
     DMA.with(|dma| dma.devices[device].path)
+}
+
+/// Whether the buffers and rings of `device` go through the DMA API.
+pub fn uses_dma_api(device: usize) -> bool {
+    DMA.with(|dma| dma.path(device).uses_dma_api())
 }
 
 /// Most bytes that one mapping of `device` may have; larger requests are split.

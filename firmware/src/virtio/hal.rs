@@ -5,7 +5,9 @@
 #![expect(unsafe_code, reason = "the trait is a promise about addresses")]
 
 use crate::dma::Direction;
-use crate::dma::probes::{dma_alloc, dma_free, dma_map, dma_unmap};
+use crate::dma::probes::{
+    dma_alloc, dma_free, dma_map, dma_unmap, give_ring_back, ring_pages, uses_dma_api,
+};
 use core::ptr::{self, NonNull};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
@@ -30,14 +32,24 @@ fn address(buffer: NonNull<[u8]>) -> u64 {
 unsafe impl<const DEVICE: usize> Hal for DeviceHal<DEVICE> {
     fn dma_alloc(pages: usize, direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         let bytes = (pages * PAGE_SIZE) as u64;
-        let start = dma_alloc(bytes, number(direction), DEVICE as u64);
+        let (direction, device) = (number(direction), DEVICE as u64);
+        let start = if uses_dma_api(DEVICE) {
+            dma_alloc(bytes, direction, device)
+        } else {
+            ring_pages(bytes, direction, device)
+        };
         let pointer = NonNull::new(ptr::with_exposed_provenance_mut(start as usize));
         // Address 0 means that there is none; the driver then looks at the pointer no further.
         (start, pointer.unwrap_or(NonNull::dangling()))
     }
 
     unsafe fn dma_dealloc(start: PhysAddr, _pointer: NonNull<u8>, pages: usize) -> i32 {
-        dma_free(start, (pages * PAGE_SIZE) as u64);
+        let bytes = (pages * PAGE_SIZE) as u64;
+        if uses_dma_api(DEVICE) {
+            dma_free(start, bytes)
+        } else {
+            give_ring_back(start, bytes)
+        }
         0
     }
 
@@ -48,10 +60,17 @@ unsafe impl<const DEVICE: usize> Hal for DeviceHal<DEVICE> {
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, direction: BufferDirection) -> PhysAddr {
-        dma_map(address(buffer), buffer.len() as u64, number(direction), DEVICE as u64)
+        let address = address(buffer);
+        if uses_dma_api(DEVICE) {
+            dma_map(address, buffer.len() as u64, number(direction), DEVICE as u64)
+        } else {
+            address
+        }
     }
 
     unsafe fn unshare(start: PhysAddr, buffer: NonNull<[u8]>, direction: BufferDirection) {
-        dma_unmap(start, buffer.len() as u64, number(direction), DEVICE as u64);
+        if uses_dma_api(DEVICE) {
+            dma_unmap(start, buffer.len() as u64, number(direction), DEVICE as u64);
+        }
     }
 }

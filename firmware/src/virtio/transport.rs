@@ -92,7 +92,10 @@ impl<const DEVICE: usize> Guarded<DEVICE> {
                 self.inner.set_status(DeviceStatus::FAILED);
                 Self::KIND.troubles().no_iommu.give_up();
             }
-            Some(Path::Direct | Path::Bounce | Path::BounceSmall | Path::SharedRings) | None => (),
+            Some(
+                Path::Bypass | Path::Direct | Path::Bounce | Path::BounceSmall | Path::SharedRings,
+            )
+            | None => (),
         }
     }
 }
