@@ -8,27 +8,29 @@
 //! [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); in a guest,
 //! the machine's edge (`calls`, `start`, `heap`, `device_tree`, `secure`); the DMA paths
 //! ([`dma`]); the seam to `virtio-drivers` and bounded drivers (`virtio`); and the work itself
-//! (below `workload`).
+//! (`tasks`).
 #![cfg_attr(uv_guest, no_std)]
 
 extern crate alloc;
 
+pub mod workload;
+pub mod pattern;
 pub mod bootargs;
+pub mod elf;
 #[cfg(uv_guest)]
 pub mod calls;
 #[cfg(uv_guest)]
-pub mod device_tree;
-pub mod dma;
-pub mod elf;
+pub mod single;
 #[cfg(uv_guest)]
 pub mod heap;
-pub mod pattern;
 #[cfg(uv_guest)]
-pub mod secure;
-#[cfg(uv_guest)]
-pub mod single;
+pub mod device_tree;
 #[cfg(uv_guest)]
 pub mod start;
 #[cfg(uv_guest)]
+pub mod secure;
+pub mod dma;
+#[cfg(uv_guest)]
 pub mod virtio;
-pub mod workload;
+#[cfg(uv_guest)]
+pub mod tasks;

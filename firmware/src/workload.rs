@@ -1,14 +1,5 @@
 //! What a guest is asked to do, in the form in which it travels through `/chosen/bootargs`, and
-//! where on the disk it does it. The work itself is in the files below, one per kind of device.
-
-#[cfg(uv_guest)]
-pub mod block;
-#[cfg(uv_guest)]
-pub mod console;
-#[cfg(uv_guest)]
-pub mod entropy;
-#[cfg(uv_guest)]
-pub mod net;
+//! where on the disk it does it. The work itself is in `tasks/`.
 
 /// Bytes of a disk sector (virtio 1.2, section 5.2.4: always 512).
 pub const SECTOR_BYTES: u64 = 512;

@@ -85,7 +85,8 @@ fn window_reads(c: &mut Criterion) {
 fn swiotlb(requests: u32) -> Plan {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/basics"));
     let selection = select::select(&[folder], 1).unwrap_or_else(|_| panic!("basics are right"));
-    let wanted = |plan: &Plan| plan.scenario == "basics/secure-swiotlb" && plan.machine.unit == UNIT;
+    let wanted =
+        |plan: &Plan| plan.scenario == "basics/secure-swiotlb" && plan.machine.unit == UNIT;
     let planned = selection.runs.into_iter().find(|planned| wanted(&planned.plan));
     let mut plan = planned.expect("it is shipped").plan;
     for work in &mut plan.work {
@@ -104,8 +105,7 @@ fn block_requests(c: &mut Criterion) {
     group.sample_size(20);
     for requests in [100, 1100] {
         let mut plan = swiotlb(requests);
-        if let host_sim::scenario::plan::DeviceKind::Blk { sectors, .. } =
-            &mut plan.devices[1].kind
+        if let host_sim::scenario::plan::DeviceKind::Blk { sectors, .. } = &mut plan.devices[1].kind
         {
             *sectors = 16384;
         }

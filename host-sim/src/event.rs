@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use ultravisor::{Effect, Life, PageOp, PageState};
 use ultravisor_abi::ucall::Caller;
-use ultravisor_abi::{Hcall, HStatus, ReportKind, UStatus, Ucall};
+use ultravisor_abi::{HStatus, Hcall, ReportKind, UStatus, Ucall};
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

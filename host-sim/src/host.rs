@@ -2,7 +2,10 @@
 //!
 //! It holds the hypervisor, the ultravisor and a handle to normal memory. A device reaches it
 //! through `window.rs` only.
-#![expect(unsafe_code, reason = "hands out pieces of normal memory and promises how long they live")]
+#![expect(
+    unsafe_code,
+    reason = "hands out pieces of normal memory and promises how long they live"
+)]
 
 use crate::event::{Cause, DeviceIndex, Direction, Event, LeakPlace, QueueIndex, Seen};
 use crate::hypervisor::{Hypervisor, Tag};

@@ -90,12 +90,7 @@ impl Hypervisor {
     ///
     /// # Errors
     /// The ultravisor's refusal.
-    pub fn page_out(
-        &mut self,
-        uv: &mut Ultravisor,
-        gfn: Gfn,
-        cause: Cause,
-    ) -> Result<(), UStatus> {
+    pub fn page_out(&mut self, uv: &mut Ultravisor, gfn: Gfn, cause: Cause) -> Result<(), UStatus> {
         if self.tag(gfn) != Tag::SecureIn {
             return Ok(());
         }

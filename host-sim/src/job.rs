@@ -1,12 +1,14 @@
 //! `uvsim run`: plans through the suite into lines, reports and an exit code.
 
-use crate::cli::{Out, ReportKind, RunArgs, Style, Talk, exit, nothing_selected, repeat};
+use crate::arguments::{ReportKind, RunArgs};
+use crate::escape;
 use crate::output::human::{self, Paint};
 use crate::output::target::Target;
-use crate::output::{escape, events, explain, json, words};
+use crate::output::{events, explain, json, words};
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::plan::Plan;
 use crate::scenario::select::{Planned, Selection};
+use crate::streams::{Out, Style, Talk, exit, nothing_selected, repeat};
 use crate::suite::{self, Done, Runner};
 use crate::verdict::{Judged, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

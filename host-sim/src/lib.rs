@@ -1,30 +1,37 @@
 //! The host around a secure guest: hypervisor, QEMU-like devices, the machine, scenarios, outputs.
+//!
+//! Data runs one way: scenario → plan → machine → events → counters → verdict → outputs. Modules
+//! stand in an order in which each imports only what stands above it, and a test keeps that.
 
-pub mod call_chain;
-pub mod cli;
-pub mod cost;
-pub mod counters;
-pub mod device;
 pub mod event;
-pub mod fdt;
-pub mod guest_bus;
-pub mod host;
-pub mod hypervisor;
-pub mod image;
-pub mod job;
-pub mod judge;
-pub mod loader;
-pub mod log;
-pub mod machine;
+pub mod escape;
 pub mod outcome;
-pub mod output;
-pub mod probe;
-pub mod qemu;
-pub mod recorder;
-pub mod run;
+pub mod counters;
+pub mod image;
 pub mod scenario;
+pub mod cost;
+pub mod recorder;
+pub mod log;
+pub mod fdt;
+pub mod loader;
+pub mod hypervisor;
 pub mod secrets;
-pub mod suite;
 pub mod touch;
-pub mod verdict;
+pub mod host;
 pub mod window;
+pub mod device;
+pub mod qemu;
+pub mod guest_bus;
+pub mod call_chain;
+pub mod probe;
+pub mod machine;
+pub mod judge;
+pub mod run;
+pub mod findings;
+pub mod verdict;
+pub mod output;
+pub mod suite;
+pub mod arguments;
+pub mod streams;
+pub mod job;
+pub mod cli;

@@ -99,7 +99,11 @@ fn write(memory: &mut Memory, gpa: Gpa, bytes: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     if !memory.is_ram(gpa, bytes.len() as u64) || !memory.normal().write(gpa, bytes) {
-        return Err(format!("{} bytes at {:#x} do not fit into the guest's RAM", bytes.len(), gpa.0));
+        return Err(format!(
+            "{} bytes at {:#x} do not fit into the guest's RAM",
+            bytes.len(),
+            gpa.0
+        ));
     }
     let unit = memory.unit();
     let last = Gpa(gpa.0 + bytes.len() as u64 - 1);

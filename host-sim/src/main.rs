@@ -31,7 +31,7 @@ fn main() -> ExitCode {
                 std::env::args().map(|word| host_sim::output::human::shell_word(&word)).collect();
             let text = format!(
                 "bug in uvsim: {why}\n  repeat: {}\n",
-                host_sim::output::escape::terminal(&arguments.join(" "))
+                host_sim::escape::terminal(&arguments.join(" "))
             );
             err.write_all(text.as_bytes()).ok();
             ExitCode::from(cli::exit::BUG)

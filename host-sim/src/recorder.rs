@@ -42,7 +42,8 @@ impl Recorder {
 
     /// The guest worked so many units.
     pub fn worked(&mut self, units: u64) {
-        self.clock_ps = self.clock_ps.saturating_add(units.saturating_mul(self.costs.guest_unit.ps));
+        self.clock_ps =
+            self.clock_ps.saturating_add(units.saturating_mul(self.costs.guest_unit.ps));
     }
 
     /// How many units the guest can work until `at_ns`; at least 1.

@@ -87,9 +87,10 @@ impl Secrets {
         // Equal chunks are one pattern to a searcher; any of them may continue.
         let (which, place) = self.chunks[pattern];
         let wanted = &self.secrets[which][place..place + CHUNK];
-        let same = self.chunks.iter().filter(|(which, place)| {
-            &self.secrets[*which][*place..place + CHUNK] == wanted
-        });
+        let same = self
+            .chunks
+            .iter()
+            .filter(|(which, place)| &self.secrets[*which][*place..place + CHUNK] == wanted);
         let runs = same.map(|(which, place)| {
             let secret = &self.secrets[*which];
             let before = secret[..*place].iter().rev().zip(bytes[..at].iter().rev());

@@ -2,8 +2,9 @@
 
 use crate::counters::{Counter, Counters, PhaseClock, TouchKey};
 use crate::event::{Ended, Event, Record};
+use crate::findings;
 use crate::log::RunLog;
-use crate::outcome::{self, Outcome};
+use crate::outcome::Outcome;
 use crate::scenario::expect::{Claim, EndedWord, Expectation, Incident, Span, TouchFilter};
 use crate::scenario::plan::Plan;
 use serde::Serialize;
@@ -58,7 +59,7 @@ pub struct Judged {
 /// Judges a run.
 pub fn judge(plan: &Plan, log: &RunLog) -> Judged {
     let counters = Counters::of(&log.records, plan.guest.marks);
-    let findings = outcome::findings(plan, log, &counters);
+    let findings = findings::findings(plan, log, &counters);
     let outcome = findings.first().copied().unwrap_or(Outcome::Crashed);
     let expected = plan.expect.as_deref().unwrap_or_default();
     let bench = Bench { plan, log, counters: &counters, findings: &findings };
@@ -191,7 +192,7 @@ impl Bench<'_> {
             text.push_str(&format!(" of {}", part.name()));
         }
         if let Some(direction) = filter.direction {
-            text.push_str(crate::output::words::direction(direction));
+            text.push_str(&format!(" {}", direction.doing()));
         }
         if let Some(state) = filter.state {
             text.push_str(&format!(" of {} units", state.name()));

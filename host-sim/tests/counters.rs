@@ -5,8 +5,9 @@ use host_sim::counters::{Counter, Counters, Phase};
 use host_sim::event::{
     Cause, DeviceIndex, Direction, Ended, Event, Mark, Part, QueueIndex, Record, Seen,
 };
+use host_sim::findings;
 use host_sim::log::{BY_TAMPERING, RunLog};
-use host_sim::outcome::{self, Outcome};
+use host_sim::outcome::Outcome;
 use host_sim::scenario::design::Designs;
 use host_sim::scenario::diagnostics::SourceText;
 use host_sim::scenario::draft::Surroundings;
@@ -89,7 +90,7 @@ fn run(events: Vec<Event>, ended: Ended) -> RunLog {
 
 fn findings(events: Vec<Event>, ended: Ended) -> Vec<Outcome> {
     let log = run(events, ended);
-    outcome::findings(&plan(None), &log, &Counters::of(&log.records, true))
+    findings::findings(&plan(None), &log, &Counters::of(&log.records, true))
 }
 
 /// A small generator: the same numbers on every machine.

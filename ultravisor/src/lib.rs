@@ -10,9 +10,9 @@
 pub mod page_state;
 pub mod view;
 pub mod svm;
+pub mod frames;
 pub mod platform;
 pub mod event;
-pub mod frames;
 pub mod unit_map;
 pub mod seal;
 pub mod memory;

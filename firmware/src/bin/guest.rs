@@ -17,14 +17,15 @@ mod kernel {
     use firmware::heap;
     use firmware::secure;
     use firmware::start::image_end;
+    use firmware::tasks::block::BlockWork;
+    use firmware::tasks::{block, console, entropy, net};
     use firmware::virtio::Kind;
     use firmware::virtio::blk::Disk;
     use firmware::virtio::console::Console;
     use firmware::virtio::entropy::Source;
     use firmware::virtio::net::Card;
     use firmware::virtio::wait::Device;
-    use firmware::workload::block::BlockWork;
-    use firmware::workload::{Work, block, console, entropy, net};
+    use firmware::workload::Work;
 
     firmware::entry!(start);
 

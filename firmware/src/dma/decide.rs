@@ -93,16 +93,8 @@ impl Path {
     ];
 
     /// The path with this number, if there is one.
-    pub const fn from_number(number: u64) -> Option<Self> {
-        match number {
-            0 => Some(Self::Bypass),
-            1 => Some(Self::Bounce),
-            2 => Some(Self::BounceSmall),
-            3 => Some(Self::SharedRings),
-            4 => Some(Self::Refuse),
-            5 => Some(Self::Direct),
-            _ => None,
-        }
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|path| *path as u64 == number)
     }
 
     /// Whether a buffer of `bytes` bytes bounces.

@@ -16,10 +16,9 @@ macro_rules! by_name {
             pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$ty, D::Error> {
                 let name: fn(&$ty) -> &'static str = $name;
                 let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-                $all.iter()
-                    .copied()
-                    .find(|value| name(value) == text)
-                    .ok_or_else(|| D::Error::custom(format!("no such {}: {text}", stringify!($module))))
+                $all.iter().copied().find(|value| name(value) == text).ok_or_else(|| {
+                    D::Error::custom(format!("no such {}: {text}", stringify!($module)))
+                })
             }
         }
     };

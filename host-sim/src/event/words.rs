@@ -73,6 +73,16 @@ pub enum Direction {
     Write,
 }
 
+impl Direction {
+    /// What the host side was doing.
+    pub const fn doing(self) -> &'static str {
+        match self {
+            Self::Read => "reading",
+            Self::Write => "writing",
+        }
+    }
+}
+
 /// What a touch saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

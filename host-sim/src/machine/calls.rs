@@ -5,9 +5,7 @@ use crate::event::{Ended, Event, ExitReason, Mark, WaitBy};
 use crate::secrets::SECRET_BYTES_MAX;
 use ultravisor::{Life, reflect};
 use ultravisor_abi::ours::mark;
-use ultravisor_abi::{
-    CallRegs, Gpa, HStatus, Hcall, OurCall, ReportKind, UStatus, Ucall,
-};
+use ultravisor_abi::{CallRegs, Gpa, HStatus, Hcall, OurCall, ReportKind, UStatus, Ucall};
 use ultravisor_cpu::Reg;
 
 /// The argument registers, in order.

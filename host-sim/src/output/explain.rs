@@ -1,7 +1,8 @@
 //! Which events explain a result, and who is guilty of it.
 
-use super::{escape, words};
+use super::words;
 use crate::counters::{Phase, PhaseClock};
+use crate::escape;
 use crate::event::{Chain, DeviceIndex, Event, Part, QueueIndex, Record, Seen};
 use crate::log::RunLog;
 use crate::scenario::plan::Plan;
@@ -116,9 +117,9 @@ fn line(plan: &Plan, record: &Record) -> String {
 fn sentence(plan: &Plan, event: &Event) -> String {
     match event {
         Event::Touch { device, queue, part, direction, gpa, bytes, state, seen, .. } => format!(
-            "{},{} {bytes} bytes of {} at {gpa:#x} ({} unit): {}",
+            "{}, {} {bytes} bytes of {} at {gpa:#x} ({} unit): {}",
             words::toucher(plan, *device, *queue),
-            words::direction(*direction),
+            direction.doing(),
             part.name(),
             state.name(),
             seen_words(*seen),

@@ -2,8 +2,9 @@
 //! is. At most 100 columns wide, but for commands to copy.
 
 use super::explain::Explanation;
-use super::{escape, words};
+use super::words;
 use crate::counters::{Counter, Phase};
+use crate::escape;
 use crate::log::RunLog;
 use crate::scenario::plan::Plan;
 use crate::verdict::{Judged, Verdict};

@@ -1,7 +1,7 @@
 //! `--report json=FILE`: one object, schema `uvsim.result/1`. Changes only add to it.
 
-use super::escape;
 use crate::counters::{Counter, Counters, Phase, Tally, TouchKey};
+use crate::escape;
 use crate::log::RunLog;
 use crate::outcome::Outcome;
 use crate::scenario::plan::Plan;

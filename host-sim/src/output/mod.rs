@@ -1,6 +1,5 @@
 //! What a user gets: lines for people, JSON for programs, events for later reports.
 
-pub mod escape;
 pub mod events;
 pub mod explain;
 pub mod human;

@@ -1,6 +1,6 @@
 //! How numbers and things are said to people.
 
-use crate::event::{Cause, DeviceIndex, Direction, QueueIndex};
+use crate::event::{Cause, DeviceIndex, QueueIndex};
 use crate::scenario::plan::Plan;
 
 /// No line for people is longer, but for commands to copy.
@@ -42,14 +42,6 @@ pub fn cause(plan: &Plan, cause: Cause) -> String {
             format!("{} touched {}", toucher(plan, device, queue), part.name())
         }
         Cause::Asked => "the hypervisor asked for it".to_owned(),
-    }
-}
-
-/// ` reading` or ` writing`.
-pub fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Read => " reading",
-        Direction::Write => " writing",
     }
 }
 

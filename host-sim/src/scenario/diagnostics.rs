@@ -1,7 +1,7 @@
 //! What is wrong with an input: where, what was allowed, what was probably meant.
 
 use super::codes::Code;
-use crate::output::escape;
+use crate::escape;
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
     MietteSpanContents, ReportHandler, SourceCode, SourceSpan, SpanContents,

@@ -22,7 +22,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
 }
 
 fn scaled(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> {
-    let shown = crate::output::escape::terminal_cut(text, 40);
+    let shown = crate::escape::terminal_cut(text, 40);
     let (number, unit) = split(text)
         .ok_or_else(|| format!("`{shown}` is no whole number with a unit: write {form}"))?;
     let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {

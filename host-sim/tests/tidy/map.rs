@@ -43,7 +43,8 @@ pub fn print(sources: &[Source]) -> String {
 /// Crates in the order of their arrows; in a folder `lib.rs` or `mod.rs` first, then files, then
 /// folders.
 fn key(path: &str) -> (usize, String) {
-    let crates = ["ultravisor/abi/", "ultravisor/src/", "ultravisor/cpu/", "firmware/", "host-sim/"];
+    let crates =
+        ["ultravisor/abi/", "ultravisor/src/", "ultravisor/cpu/", "firmware/", "host-sim/"];
     let krate = crates.iter().position(|krate| path.starts_with(krate)).unwrap_or(crates.len());
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
     let first = matches!(file, "lib.rs" | "mod.rs");

@@ -1,0 +1,134 @@
+//! The command's arguments, as clap reads them.
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  uvsim run scenarios                        run every scenario below a folder
+  uvsim run scenarios/basics --design d5     only the runs of one design
+  uvsim list scenarios --id '*unit=4KiB*'    the ids of some runs
+  uvsim check my.ron                         read and check everything, run nothing
+  uvsim run my.ron --report json=result.json --report events=events.ndjson
+
+EXIT CODES
+  0 all as expected   1 something is not   2 usage   3 wrong input, nothing judged
+  4 nothing selected  5 a run has no verdict  6 a report could not be written  70 a bug of uvsim";
+
+/// Shows, page by page, what a host's devices do to a secure guest.
+#[derive(Debug, Parser)]
+#[command(name = "uvsim", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Command {
+    /// When to use colour (NO_COLOR and CLICOLOR_FORCE are respected).
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "UVSIM_COLOR")]
+    pub color: When,
+    /// Plain lines: no pictures, no colour, no progress bar.
+    #[arg(long, global = true, env = "UVSIM_PLAIN", value_parser = FalseyValueParser::new())]
+    pub plain: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// When to do something that depends on the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// If it is a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run scenarios and judge them.
+    Run(RunArgs),
+    /// Print the id of each run, one a line.
+    List(Chosen),
+    /// Read and check scenarios, designs and images; run nothing.
+    Check(Chosen),
+}
+
+/// Which runs.
+#[derive(Debug, Args)]
+pub struct Chosen {
+    /// Scenario and design files, and folders of them [default: scenarios]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Only runs of this design: its name, or the part before the first dash.
+    #[arg(long, value_name = "DESIGN", env = "UVSIM_DESIGN")]
+    pub design: Option<String>,
+    /// Only runs whose id matches; `*` also matches `/`.
+    #[arg(long, value_name = "GLOB", env = "UVSIM_ID")]
+    pub id: Option<Glob>,
+    /// The seed of patterns, orders, keys and secrets.
+    #[arg(long, value_name = "S", default_value_t = 1, env = "UVSIM_SEED")]
+    pub seed: u64,
+}
+
+/// `run`'s arguments.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub chosen: Chosen,
+    /// Threads [default: number of cores]
+    #[arg(short, long, value_name = "N", env = "UVSIM_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Write a report: `json=FILE` or `events=FILE`; may be given several times.
+    #[arg(long = "report", value_name = "KIND=FILE")]
+    pub reports: Vec<ReportArg>,
+}
+
+/// A pattern over run ids.
+#[derive(Clone, Debug)]
+pub struct Glob(pub(crate) globset::GlobMatcher);
+
+impl FromStr for Glob {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let glob = globset::GlobBuilder::new(text).literal_separator(false).build();
+        glob.map(|glob| Self(glob.compile_matcher())).map_err(|error| error.kind().to_string())
+    }
+}
+
+/// Which kinds of report there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportKind {
+    /// The result, one JSON object.
+    Json,
+    /// The log, NDJSON.
+    Events,
+}
+
+/// `KIND=FILE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportArg {
+    /// Which kind.
+    pub kind: ReportKind,
+    /// Where to.
+    pub path: PathBuf,
+}
+
+impl FromStr for ReportArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, path) = text.split_once('=').ok_or("write KIND=FILE, e.g. json=result.json")?;
+        let kind = match kind {
+            "json" => ReportKind::Json,
+            "events" => ReportKind::Events,
+            _ => return Err("the kinds of report are `json` and `events`".to_owned()),
+        };
+        if path.is_empty() {
+            return Err("the file's name is missing".to_owned());
+        }
+        Ok(Self { kind, path: PathBuf::from(path) })
+    }
+}

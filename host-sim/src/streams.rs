@@ -1,0 +1,159 @@
+//! What the command meets of the world: exit codes, terminals, streams.
+
+use crate::arguments::When;
+use crate::output::human::shell_word;
+use crate::scenario::diagnostics::{self, Fault, Look};
+use std::io::{self, Write};
+
+/// Exit codes. When several hold, the first of 70, 3, 5, 6, 1 wins.
+pub mod exit {
+    /// All judged and as expected.
+    pub const OK: u8 = 0;
+    /// Judged, and something is not as expected.
+    pub const UNEXPECTED: u8 = 1;
+    /// The command line is wrong.
+    pub const USAGE: u8 = 2;
+    /// A scenario, design, policy or image is wrong: nothing was judged.
+    pub const INPUT: u8 = 3;
+    /// Nothing was selected.
+    pub const NOTHING: u8 = 4;
+    /// A run has no verdict.
+    pub const NO_VERDICT: u8 = 5;
+    /// A report could not be written.
+    pub const OUTPUT: u8 = 6;
+    /// A bug of ours.
+    pub const BUG: u8 = 70;
+}
+
+/// What the terminals can do, and what the environment says about them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terminal {
+    /// stdout is a terminal.
+    pub out_is_tty: bool,
+    /// stderr is a terminal.
+    pub err_is_tty: bool,
+    /// The locale is UTF-8.
+    pub unicode: bool,
+    /// NO_COLOR is set, or TERM is `dumb`.
+    pub no_color: bool,
+    /// CLICOLOR_FORCE is set.
+    pub force_color: bool,
+    /// CI is set.
+    pub ci: bool,
+}
+
+impl Terminal {
+    /// What this process's terminals and environment say.
+    pub fn of_process() -> Self {
+        use std::io::IsTerminal;
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text).unwrap_or_default();
+        let locale = locale.to_lowercase();
+        Self {
+            out_is_tty: io::stdout().is_terminal(),
+            err_is_tty: io::stderr().is_terminal(),
+            unicode: locale.contains("utf-8") || locale.contains("utf8"),
+            no_color: set("NO_COLOR") || text("TERM").is_some_and(|term| term == "dumb"),
+            force_color: text("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+            ci: set("CI"),
+        }
+    }
+}
+
+/// The one switch for the looks of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Colour on stdout.
+    pub out_color: bool,
+    /// How faults look on stderr.
+    pub faults: Look,
+    /// Whether a progress bar may be drawn on stderr.
+    pub progress: bool,
+}
+
+impl Style {
+    /// How it all looks: as asked for, else as the terminals and the environment say.
+    pub fn new(color: When, plain: bool, terminal: Terminal) -> Self {
+        let wanted = |is_tty: bool| match color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => !terminal.no_color && (is_tty || terminal.force_color),
+        };
+        let color = |is_tty: bool| wanted(is_tty) && !plain;
+        let faults = Look { color: color(terminal.err_is_tty), unicode: terminal.unicode, plain };
+        let progress = terminal.err_is_tty && !terminal.ci && !plain;
+        Self { out_color: color(terminal.out_is_tty), faults, progress }
+    }
+}
+
+/// stdout: a reader that went away is no error, and nothing more is written to it.
+pub struct Out<'a> {
+    out: &'a mut dyn Write,
+    closed: bool,
+    failed: Option<io::Error>,
+}
+
+impl<'a> Out<'a> {
+    /// Writes to `out`.
+    pub fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, closed: false, failed: None }
+    }
+
+    /// Writes `text`, unless nobody reads any more.
+    pub fn print(&mut self, text: &str) {
+        if self.closed || self.failed.is_some() {
+            return;
+        }
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            Ok(()) => (),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// Whether everything that somebody still reads was written.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failed.as_ref()
+    }
+
+    /// Whether the reader went away.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+/// stderr: talk that nobody hears is no error.
+pub struct Talk<'a>(pub(crate) &'a mut dyn Write);
+
+impl Talk<'_> {
+    /// Writes `text`.
+    pub fn say(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).and_then(|()| self.0.flush()).ok();
+    }
+
+    /// Shows faults.
+    pub fn faults(&mut self, faults: &[Fault], look: Look) {
+        // More than these help nobody.
+        const SHOWN_MAX: usize = 100;
+        for fault in faults.iter().take(SHOWN_MAX) {
+            self.say(&diagnostics::render(fault, look));
+        }
+        if faults.len() > SHOWN_MAX {
+            self.say(&format!("... and {} more\n", faults.len() - SHOWN_MAX));
+        }
+    }
+}
+
+/// Why nothing was selected.
+pub fn nothing_selected(talk: &mut Talk<'_>) -> u8 {
+    talk.say("exit 4: no run was selected\n");
+    exit::NOTHING
+}
+
+/// The command that repeats one run.
+pub fn repeat(file: &str, id: &str, seed: u64) -> String {
+    let seed = if seed == 1 { String::new() } else { format!(" --seed {seed}") };
+    // The id has no characters that a glob would read otherwise.
+    format!("uvsim run {} --id {}{seed}", shell_word(file), shell_word(id))
+}
