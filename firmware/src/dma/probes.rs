@@ -15,6 +15,7 @@ use crate::dma::swiotlb::{POOL_GRANULE_BYTES, Swiotlb};
 use crate::heap::{UNIT_BYTES, own_units_untouched};
 use crate::secure::share;
 use crate::single::Single;
+use core::hint::black_box;
 use core::ptr;
 use ultravisor_abi::{Gpa, UnitSize};
 
@@ -90,7 +91,10 @@ pub extern "C" fn dma_decide(choice: u64, life: u64, addresses: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn dma_map(address: u64, bytes: u64, direction: u64, device: u64) -> u64 {
-    let _ = direction; // Copied out whatever it is: bytes that the device leaves alone survive.
+    // Copied out whatever the direction is: bytes that the device leaves alone survive. The
+    // machine reads all arguments, so callers must pass them: an argument that nobody looks at,
+    // link-time optimisation would leave out.
+    let [address, bytes, _, device] = black_box([address, bytes, direction, device]);
     let slot = DMA.with(|dma| {
         let bounces = dma.path(device as usize).bounces(bytes as usize);
         bounces.then(|| dma.pool.as_mut().and_then(|pool| pool.map(address, bytes as usize).ok()))
@@ -109,7 +113,8 @@ pub extern "C" fn dma_map(address: u64, bytes: u64, direction: u64, device: u64)
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn dma_unmap(address: u64, bytes: u64, direction: u64, device: u64) {
-    let _ = (bytes, device); // The slot knows both.
+    // The slot knows size and device; see `dma_map` for why they are looked at.
+    let [address, _, direction, _] = black_box([address, bytes, direction, device]);
     let mapping = DMA.with(|dma| dma.pool.as_ref().and_then(|pool| pool.mapping(address)));
     let Some(mapping) = mapping else { return };
     if Direction::from_number(direction).device_writes() {
@@ -126,6 +131,7 @@ pub extern "C" fn dma_unmap(address: u64, bytes: u64, direction: u64, device: u6
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn dma_alloc(bytes: u64, direction: u64, device: u64) -> u64 {
+    let [bytes, direction, device] = black_box([bytes, direction, device]);
     ring_pages(bytes, direction, device)
 }
 
@@ -149,6 +155,7 @@ pub fn ring_pages(bytes: u64, direction: u64, device: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn dma_free(address: u64, bytes: u64) {
+    let [address, bytes] = black_box([address, bytes]);
     give_ring_back(address, bytes);
 }
 
@@ -166,6 +173,7 @@ pub fn give_ring_back(address: u64, bytes: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn swiotlb_bounce(slot: u64, original: u64, bytes: u64, back: u64) {
+    let [slot, original, bytes, back] = black_box([slot, original, bytes, back]);
     let (from, to) = if back == 0 { (original, slot) } else { (slot, original) };
     let from = ptr::with_exposed_provenance::<u8>(from as usize);
     let to = ptr::with_exposed_provenance_mut::<u8>(to as usize);

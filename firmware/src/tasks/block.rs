@@ -62,6 +62,7 @@ impl Buffer {
 /// # Errors
 /// The disk's troubles; `blk-too-small` if the steps do not fit on it, `blk-placement` if the
 /// buffer does not fit beside its neighbour; mismatches `blk-read` and `blk-readback`.
+#[inline(never)] // a frame of its own in call chains
 pub fn run(work: &BlockWork, disk: &mut Disk) -> Result<(), Trouble> {
     let regions = block_regions(&work.ops);
     let largest = regions.iter().flatten().map(|region| region.bytes).max().unwrap_or(0);
@@ -90,6 +91,7 @@ impl BlockWork {
         (0..requests).map(move |number| place(seed, order, op, number, requests))
     }
 
+    #[inline(never)] // a frame of its own in call chains
     fn write(
         &self,
         disk: &mut Disk,
@@ -112,6 +114,7 @@ impl BlockWork {
         Ok(())
     }
 
+    #[inline(never)] // a frame of its own in call chains
     fn read(
         &self,
         disk: &mut Disk,
@@ -131,6 +134,7 @@ impl BlockWork {
     }
 
     /// What the write steps before step `until` wrote, in the order in which they wrote it.
+    #[inline(never)] // a frame of its own in call chains
     fn read_back(
         &self,
         disk: &mut Disk,

@@ -9,6 +9,7 @@ use crate::virtio::console::Console;
 ///
 /// # Errors
 /// The console's troubles.
+#[inline(never)] // a frame of its own in call chains
 pub fn run(lines: u32, seed: u64, console: &mut Console) -> Result<(), Trouble> {
     let buffer = own_units(CONSOLE_LINE_BYTES);
     for number in 0..lines {

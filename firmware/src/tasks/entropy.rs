@@ -12,6 +12,7 @@ const SURE_BYTES: usize = 16;
 /// # Errors
 /// The source's troubles; `rng-empty` if an answer has no bytes; mismatch `rng-zeros` if it says
 /// that there are bytes where none arrived.
+#[inline(never)] // a frame of its own in call chains
 pub fn run(requests: u32, bytes: u32, source: &mut Source) -> Result<(), Trouble> {
     let buffer = own_units(bytes as usize);
     for _ in 0..requests {

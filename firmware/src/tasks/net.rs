@@ -9,6 +9,7 @@ use crate::workload::NetOp;
 ///
 /// # Errors
 /// The card's troubles; mismatch `net-echo` if another frame came back than was sent.
+#[inline(never)] // a frame of its own in call chains
 pub fn run(ops: &[Option<NetOp>], seed: u64, card: &mut Card) -> Result<(), Trouble> {
     let mut number = 0;
     for op in ops.iter().flatten() {

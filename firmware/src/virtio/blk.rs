@@ -68,6 +68,7 @@ impl Disk {
     ///
     /// # Errors
     /// By name; nothing is known about `data` then.
+    #[inline(never)] // a frame of its own in call chains
     pub fn read(&mut self, sector: u64, data: &mut [u8]) -> Result<(), Trouble> {
         let piece_bytes = mapping_bytes_max(INDEX);
         let mut at = sector;
@@ -92,6 +93,7 @@ impl Disk {
     ///
     /// # Errors
     /// By name.
+    #[inline(never)] // a frame of its own in call chains
     pub fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), Trouble> {
         let piece_bytes = mapping_bytes_max(INDEX);
         let mut at = sector;

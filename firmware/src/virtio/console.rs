@@ -30,6 +30,7 @@ impl Console {
     ///
     /// # Errors
     /// By name.
+    #[inline(never)] // a frame of its own in call chains
     pub fn write(&mut self, text: &[u8]) -> Result<(), Trouble> {
         self.queue.send(text)
     }

@@ -30,6 +30,7 @@ impl Source {
     ///
     /// # Errors
     /// By name; `rng-ioerr` also if the device claims more than was asked for.
+    #[inline(never)] // a frame of its own in call chains
     pub fn fill<'a>(&mut self, buffer: &'a mut [u8]) -> Result<&'a [u8], Trouble> {
         let bytes = self.queue.receive(buffer)?;
         buffer.get(..bytes).ok_or(Kind::Entropy.troubles().io_error)

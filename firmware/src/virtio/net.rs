@@ -53,6 +53,7 @@ impl Card {
     ///
     /// # Errors
     /// By name.
+    #[inline(never)] // a frame of its own in call chains
     pub fn send(&mut self, bytes: usize, write: impl FnOnce(&mut [u8])) -> Result<(), Trouble> {
         let troubles = Kind::Net.troubles();
         let header = self.driver.fill_buffer_header(self.transmit);
@@ -76,6 +77,7 @@ impl Card {
     ///
     /// # Errors
     /// By name.
+    #[inline(never)] // a frame of its own in call chains
     pub fn post_receive(&mut self) -> Result<Posted, Trouble> {
         self.receive.fill(0);
         reserve(INDEX, [RECEIVE_BYTES])?;
@@ -89,6 +91,7 @@ impl Card {
     ///
     /// # Errors
     /// By name; `net-ioerr` also if the device claims more than the buffer holds.
+    #[inline(never)] // a frame of its own in call chains
     pub fn received(&mut self, posted: Posted) -> Result<&[u8], Trouble> {
         self.patience.until(|| self.driver.poll_receive().is_some())?;
         // SAFETY: the buffer that was posted.
