@@ -8,6 +8,9 @@ mod map;
 mod rules;
 mod sources;
 
+use host_sim::run;
+use host_sim::scenario::select;
+use host_sim::verdict::{self, Verdict};
 use sources::Source;
 
 /// Fails with every complaint.
@@ -70,6 +73,25 @@ fn shows(name: &str, printed: &str) {
 fn the_readme_shows_what_the_code_says() {
     shows("map", &map::print(&sources::all()));
     shows("page-states", &map::page_states());
+}
+
+#[test]
+fn the_readme_scenario_runs_as_it_expects() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("mine.ron");
+    std::fs::write(&file, map::block(&sources::readme(), "mine.ron")).expect("it can be written");
+    let selection = select::select(&[file], 1);
+    let selection = selection.unwrap_or_else(|faults| panic!("{}", faults[0].message));
+    assert_eq!(selection.runs.len(), 4);
+    for planned in selection.runs {
+        let log = run::run(&planned.plan).expect("it can start");
+        assert_eq!(
+            verdict::judge(&planned.plan, &log).verdict,
+            Verdict::Pass,
+            "{}",
+            planned.plan.id
+        );
+    }
 }
 
 #[test]
