@@ -5,6 +5,9 @@
 //! a guest starts ([`boot`]). The guest images are built against this crate alone.
 #![no_std]
 
+#[macro_use]
+mod numbered;
+
 pub mod addr;
 pub mod boot;
 pub mod hcall;

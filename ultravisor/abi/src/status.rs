@@ -4,47 +4,9 @@
 //! `asm/ultravisor-api.h`); a firmware header gives it the number of U_FUNCTION, so nothing here
 //! returns it. H_* from the firmware's `include/hvcall.h`.
 
-macro_rules! statuses {
-    ($(#[$outer:meta])* $ty:ident { $($(#[$doc:meta])* $name:ident = $value:literal, $field:literal;)* }) => {
-        $(#[$outer])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        #[repr(i64)]
-        pub enum $ty {
-            $($(#[$doc])* $name = $value,)*
-        }
-
-        impl $ty {
-            /// Every status.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            /// The signed number that `rax` returns.
-            pub const fn code(self) -> i64 {
-                match self {
-                    $(Self::$name => $value,)*
-                }
-            }
-
-            /// The status with this number, if there is one.
-            pub const fn from_code(code: i64) -> Option<Self> {
-                match code {
-                    $($value => Some(Self::$name),)*
-                    _ => None,
-                }
-            }
-
-            /// The field's name for it, e.g. `U_P2`.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => $field,)*
-                }
-            }
-        }
-    };
-}
-
-statuses! {
+numbered! {
     /// The status of an ultracall.
-    UStatus {
+    UStatus(i64), code, from_code {
         /// Done.
         Success = 0, "U_SUCCESS";
         /// Busy; try again.
@@ -70,9 +32,9 @@ statuses! {
     }
 }
 
-statuses! {
+numbered! {
     /// The status of a hypercall.
-    HStatus {
+    HStatus(i64), code, from_code {
         /// Done.
         Success = 0, "H_SUCCESS";
         /// Busy; try again.
@@ -95,5 +57,12 @@ statuses! {
         Unsupported = -67, "H_UNSUPPORTED";
         /// The VM's state does not allow it.
         State = -75, "H_STATE";
+    }
+}
+
+impl HStatus {
+    /// `Err` with the status, unless it is success.
+    pub const fn ok(self) -> Result<(), Self> {
+        if self.code() == 0 { Ok(()) } else { Err(self) }
     }
 }

@@ -154,19 +154,8 @@ impl Ultravisor {
 
     /// Has the hypervisor let go of a unit that is being unshared.
     fn let_go(&mut self, hv: &mut dyn Hypervisor, gfn: Gfn) -> Result<(), UStatus> {
-        match self.ask(hv, gfn, 0) {
-            HStatus::Success => self.step(gfn, PageOp::UnshareGranted),
-            HStatus::Busy
-            | HStatus::Function
-            | HStatus::Parameter
-            | HStatus::Authority
-            | HStatus::Permission
-            | HStatus::P2
-            | HStatus::P3
-            | HStatus::P4
-            | HStatus::Unsupported
-            | HStatus::State => Err(UStatus::P2),
-        }
+        self.ask(hv, gfn, 0).ok().map_err(|_| UStatus::P2)?;
+        self.step(gfn, PageOp::UnshareGranted)
     }
 
     fn ask(&mut self, hv: &mut dyn Hypervisor, gfn: Gfn, flags: u64) -> HStatus {
