@@ -84,7 +84,7 @@ pub fn page_states() -> String {
                 Ok(step) if step.to == from && step.effect.name() == "keep" => "=".into(),
                 Ok(step) if step.effect.name() == "keep" => step.to.name().into(),
                 Ok(step) => format!("{} *{}*", step.to.name(), step.effect.name()),
-                Err(status) => status.name().trim_start_matches("U_").to_lowercase(),
+                Err(_) => "·".into(),
             })
             .collect();
         table += &format!("| **{}** | {} |\n", from.name(), cells.join(" | "));
