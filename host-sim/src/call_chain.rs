@@ -14,8 +14,9 @@ use ultravisor_cpu::{Cpu, Reg};
 /// Most frames of a chain.
 pub const FRAMES_MAX: usize = 16;
 
-/// Most chains that are remembered; then they are made anew.
-const REMEMBERED_MAX: usize = 4096;
+/// Most different chains. Further ones are told as their program counter alone: the log keeps
+/// every chain, so a guest that never kicks from the same stack twice would fill the host's memory.
+const DIFFERENT_MAX: usize = 1 << 15;
 
 /// Makes chains. A guest kicks from few places: each chain is made once and shared after.
 pub struct Chains<'s> {
@@ -36,15 +37,16 @@ impl<'s> Chains<'s> {
         if let Some(chain) = self.made.get(&counters) {
             return Arc::clone(chain);
         }
-        if self.made.len() >= REMEMBERED_MAX {
-            self.made.clear();
-        }
+        let full = self.made.len() >= DIFFERENT_MAX;
+        let shown = if full { &counters[..1] } else { &counters[..] };
         let frame = |pc: &u64| CallFrame {
             pc: *pc,
             function: self.symbols.iter().find_map(|all| all.describe(*pc)).unwrap_or_default(),
         };
-        let chain: Chain = counters.iter().map(frame).collect();
-        self.made.insert(counters, Arc::clone(&chain));
+        let chain: Chain = shown.iter().map(frame).collect();
+        if !full {
+            self.made.insert(counters, Arc::clone(&chain));
+        }
         chain
     }
 }

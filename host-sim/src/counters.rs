@@ -95,7 +95,7 @@ counters! {
     BalloonDeflated = "balloon.deflated", "4 KiB pages taken back from the balloon.";
     BalloonReclaimed = "balloon.reclaimed_bytes", "Bytes that the host got back.";
     GuestInstructions = "guest.instructions", "Instructions retired (a whole REP is one).";
-    GuestWaitUnits = "guest.wait_units", "PAUSE, HLT, H_CEDE and refaults that waited.";
+    GuestWaitUnits = "guest.wait_units", "Work units (a nanosecond each) that the guest waited instead.";
     TimeNs = "time.ns", "Virtual time in nanoseconds.";
 }
 
@@ -298,7 +298,7 @@ impl Counters {
             Event::Touch { .. } => self.count_touch(&record.event),
             Event::Kick { .. } => self.add(C::Kicks, 1),
             Event::Completed { data, .. } => self.add(C::Requests, u64::from(*data)),
-            Event::Wait { .. } => self.add(C::GuestWaitUnits, 1),
+            Event::Wait { ns, .. } => self.add(C::GuestWaitUnits, *ns),
             Event::Mark { .. } => self.clock.follow(&record.event),
             Event::Retired { instructions, .. } => self.add(C::GuestInstructions, *instructions),
             Event::Decision { instructions, .. } => {

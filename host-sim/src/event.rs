@@ -274,7 +274,7 @@ pub enum Event {
     Decision {
         /// What it returned.
         path: u64,
-        /// Instructions inside.
+        /// Instructions inside, those of probed calls inside it left out: they are told with those.
         instructions: u64,
     },
     /// `dma_map` returned.
@@ -288,7 +288,7 @@ pub enum Event {
         direction: u64,
         /// The address for the device.
         dma: u64,
-        /// Instructions inside.
+        /// Instructions inside, those of probed calls inside it left out: they are told with those.
         instructions: u64,
     },
     /// `dma_unmap` returned.
@@ -300,7 +300,7 @@ pub enum Event {
         bytes: u64,
         /// 0 to-device, 1 from-device, 2 both.
         direction: u64,
-        /// Instructions inside.
+        /// Instructions inside, those of probed calls inside it left out: they are told with those.
         instructions: u64,
     },
     /// `dma_alloc` returned.

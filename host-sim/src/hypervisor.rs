@@ -42,6 +42,10 @@ pub struct Hypervisor {
     writers: BTreeMap<u64, Cause>,
     /// Units whose backing changed and that the CPU must forget.
     changed: Changed,
+    /// Whether a page-in has failed verification.
+    tampered: bool,
+    /// What its console shows. As much as fits into the log.
+    terminal: Vec<u8>,
 }
 
 /// Which units the CPU must forget.
@@ -67,7 +71,19 @@ impl Hypervisor {
             cause: None,
             writers: BTreeMap::new(),
             changed: Changed::default(),
+            tampered: false,
+            terminal: Vec::new(),
         }
+    }
+
+    /// What the console of H_PUT_TERM_CHAR shows.
+    pub fn terminal(&self) -> &[u8] {
+        &self.terminal
+    }
+
+    /// Whether a page-in has failed verification so far.
+    pub fn tampered(&self) -> bool {
+        self.tampered
     }
 
     /// What is known of a unit.
@@ -115,7 +131,8 @@ impl Hypervisor {
             match &event {
                 UvEvent::Page { gfn, .. } => self.changed.units.push(*gfn),
                 UvEvent::Life { .. } => self.changed.all = true,
-                UvEvent::Call { .. } | UvEvent::Tampered { .. } | UvEvent::Measured { .. } => {}
+                UvEvent::Tampered { .. } => self.tampered = true,
+                UvEvent::Call { .. } | UvEvent::Measured { .. } => {}
             }
             let event = self.told(event);
             self.recorder.push(event);
@@ -156,8 +173,11 @@ impl Hypervisor {
             Hcall::SvmPageIn => self.svm_page_in(uv, args),
             Hcall::SvmPageOut => self.svm_page_out(uv, args),
             Hcall::PutTermChar => self.put_term_char(args),
-            // The machine serves these itself: they are the clock's and the devices'.
-            Hcall::Cede | Hcall::LogicalCiLoad | Hcall::LogicalCiStore => HStatus::Success,
+            // The machine waits.
+            Hcall::Cede => HStatus::Success,
+            // Only the ultravisor makes these, of a load or store: a guest accesses its devices
+            // itself, and to claim success for an access that nobody did would be a lie.
+            Hcall::LogicalCiLoad | Hcall::LogicalCiStore => HStatus::Function,
             // No device of this machine sits behind a TCE IOMMU yet.
             Hcall::PutTce | Hcall::PutTceIndirect | Hcall::StuffTce => HStatus::Function,
         }
@@ -272,7 +292,9 @@ impl Hypervisor {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&low.to_le_bytes());
         bytes[8..].copy_from_slice(&high.to_le_bytes());
-        self.recorder.push(Event::Console { device: None, bytes: bytes[..length].to_vec() });
+        let bytes = &bytes[..length];
+        self.terminal.extend_from_slice(bytes);
+        self.recorder.push(Event::Console { device: None, bytes: bytes.to_vec() });
         HStatus::Success
     }
 

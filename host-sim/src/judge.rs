@@ -169,6 +169,9 @@ fn leaks(devices: &[Device], host: &HostSide) -> Vec<Event> {
             found.push(Event::Leak { place: LeakPlace::Memory, at });
         }
     }
+    if let Some(at) = host.secrets.find(host.hv.terminal()) {
+        found.push(Event::Leak { place: LeakPlace::Console, at: at as u64 });
+    }
     for device in devices {
         let blocks = device.disk().into_iter().flat_map(|disk| disk.written());
         for (start, block) in blocks {

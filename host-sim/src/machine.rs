@@ -16,7 +16,7 @@ use crate::image::Symbols;
 use crate::loader::Start;
 use crate::log::BY_TAMPERING;
 use crate::probe::Probes;
-use crate::scenario::plan::Plan;
+use crate::scenario::plan::{OnTamper, Plan};
 use ultravisor::{Fault, Life};
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Cpu, Exit, Reg};
@@ -161,7 +161,10 @@ impl<'p> Machine<'p> {
             Exit::MmioRead { gpa, bytes } => self.mmio_read(gpa, bytes),
             Exit::MmioWrite { gpa, bytes, value } => self.mmio_write(gpa, bytes, value),
             Exit::Memory { gpa, .. } => self.page_fault(gpa),
-            Exit::Halt => self.wait(WaitBy::Halt),
+            Exit::Halt => {
+                self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Idle });
+                self.wait(WaitBy::Halt)
+            }
             Exit::Pause => self.wait(WaitBy::Pause),
             Exit::TimeStamp => {
                 self.cpu.supply(self.host.hv.recorder.now_ns());
@@ -189,7 +192,7 @@ impl<'p> Machine<'p> {
         self.host.hv.absorb(&mut self.host.uv);
         match fault {
             Fault::Resumed => None,
-            Fault::Terminated => Some(Ended::SvmTerminated(BY_TAMPERING)),
+            Fault::Terminated => self.terminated(),
             // The guest faults on it again and again; whether that ends is up to the others.
             Fault::Tampered | Fault::Refused(_) => match self.next_due_ns() {
                 Some(_) => self.wait(WaitBy::Refault),
@@ -247,8 +250,11 @@ impl<'p> Machine<'p> {
         Ended::Unsupported { rip: self.cpu.regs.rip, bytes: Vec::new(), what }
     }
 
-    /// Whether the ultravisor has given the VM up.
+    /// Whether the ultravisor has given the VM up, and why. Under `on_tamper: Terminate` the first
+    /// page-in that does not verify is the end, whether a touch or a call asked for it.
     fn terminated(&self) -> Option<Ended> {
-        (self.host.uv.life() == Life::Terminated).then_some(Ended::SvmTerminated("aborted"))
+        let terminates = self.plan.machine.on_tamper == OnTamper::Terminate;
+        let why = if terminates && self.host.hv.tampered() { BY_TAMPERING } else { "aborted" };
+        (self.host.uv.life() == Life::Terminated).then_some(Ended::SvmTerminated(why))
     }
 }

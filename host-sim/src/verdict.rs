@@ -98,6 +98,10 @@ impl Bench<'_> {
     fn expected(&self, claim: &Claim) -> String {
         match claim {
             Claim::Outcome(wanted) => format!("outcome {}", wanted.name()),
+            Claim::OutcomeIn(wanted) => {
+                let names: Vec<&str> = wanted.iter().map(|outcome| outcome.name()).collect();
+                format!("outcome {}", names.join(" or "))
+            }
             Claim::Finding(wanted) => format!("{} among the findings", wanted.name()),
             Claim::Ended(wanted) => format!("ended {}", ended_word(*wanted)),
             Claim::Count { counter, span, must } => {
@@ -119,13 +123,8 @@ impl Bench<'_> {
 
     fn found(&self, claim: &Claim) -> (String, bool) {
         match claim {
-            Claim::Outcome(wanted) => {
-                let outcome = self.findings.first().copied();
-                (
-                    format!("outcome {}", outcome.map_or("none", Outcome::name)),
-                    outcome == Some(*wanted),
-                )
-            }
+            Claim::Outcome(wanted) => self.outcome(&[*wanted]),
+            Claim::OutcomeIn(wanted) => self.outcome(wanted),
             Claim::Finding(wanted) => {
                 let names: Vec<&str> = self.findings.iter().map(|found| found.name()).collect();
                 (names.join(", "), self.findings.contains(wanted))
@@ -152,6 +151,12 @@ impl Bench<'_> {
                 (format!("{count} of them"), count == 0)
             }
         }
+    }
+
+    fn outcome(&self, wanted: &[Outcome]) -> (String, bool) {
+        let outcome = self.findings.first();
+        let found = format!("outcome {}", outcome.map_or("none", |outcome| outcome.name()));
+        (found, outcome.is_some_and(|outcome| wanted.contains(outcome)))
     }
 
     /// A count; and per request too where that is what a reader wants next.

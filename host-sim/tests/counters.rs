@@ -314,6 +314,9 @@ fn each_claim_holds_where_it_should_and_fails_where_it_should_not() {
     let cases = [
         (Claim::Outcome(Outcome::Failed), true),
         (Claim::Outcome(Outcome::Clean), false),
+        (Claim::OutcomeIn(vec![Outcome::Tampered, Outcome::Failed]), true),
+        (Claim::OutcomeIn(vec![Outcome::Tampered, Outcome::Clean]), false),
+        (Claim::OutcomeIn(vec![]), false),
         (Claim::Finding(Outcome::Failed), true),
         (Claim::Finding(Outcome::Leaked), false),
         (Claim::Says("hello".into()), true),

@@ -1,6 +1,10 @@
 //! Network work: frames sent, and frames that must come back as they were sent.
+//!
+//! A peer that echoes also sends back the frames of [`NetOp::Transmit`], for which nobody waits:
+//! they arrive at the next [`NetOp::Echo`], before its own, and are skipped.
 
 use crate::calls::Trouble;
+use core::ops::Range;
 use crate::pattern::{frame, is_frame};
 use crate::virtio::net::Card;
 use crate::workload::NetOp;
@@ -12,6 +16,8 @@ use crate::workload::NetOp;
 #[inline(never)] // a frame of its own in call chains
 pub fn run(ops: &[Option<NetOp>], seed: u64, card: &mut Card) -> Result<(), Trouble> {
     let mut number = 0;
+    // The first frame that may still come back.
+    let mut awaited = 0;
     for op in ops.iter().flatten() {
         let (frames, bytes, echo) = match *op {
             NetOp::Transmit { frames, bytes } => (frames, bytes as usize, false),
@@ -19,7 +25,8 @@ pub fn run(ops: &[Option<NetOp>], seed: u64, card: &mut Card) -> Result<(), Trou
         };
         for _ in 0..frames {
             if echo {
-                one_echo(card, seed, number, bytes)?;
+                one_echo(card, seed, awaited..number, bytes)?;
+                awaited = number + 1;
             } else {
                 card.send(bytes, |out| frame(seed, number, out))?;
             }
@@ -29,13 +36,24 @@ pub fn run(ops: &[Option<NetOp>], seed: u64, card: &mut Card) -> Result<(), Trou
     Ok(())
 }
 
-fn one_echo(card: &mut Card, seed: u64, number: u64, bytes: usize) -> Result<(), Trouble> {
-    let posted = card.post_receive()?;
+/// Sends the frame behind those numbered `earlier`, and waits until it comes back. Earlier ones may
+/// come first, in order; some may have been lost.
+fn one_echo(
+    card: &mut Card,
+    seed: u64,
+    mut earlier: Range<u64>,
+    bytes: usize,
+) -> Result<(), Trouble> {
+    let number = earlier.end;
+    let mut posted = card.post_receive()?;
     card.send(bytes, |out| frame(seed, number, out))?;
-    let back = card.received(posted)?;
-    if back.len() == bytes && is_frame(seed, number, back) {
-        Ok(())
-    } else {
-        Err(Trouble::mismatch("net-echo"))
+    loop {
+        let back = card.received(posted)?;
+        if back.len() == bytes && is_frame(seed, number, back) {
+            return Ok(());
+        }
+        // `find` also takes what lies before it out of the range.
+        earlier.find(|sent| is_frame(seed, *sent, back)).ok_or(Trouble::mismatch("net-echo"))?;
+        posted = card.post_receive()?;
     }
 }

@@ -138,7 +138,7 @@ pub enum ExitReason {
     Hypercall,
     /// A page fault that the hypervisor must solve.
     PageFault,
-    /// HLT, PAUSE or H_CEDE.
+    /// HLT. (H_CEDE is a hypercall; PAUSE stays in the guest, the host only lets time pass.)
     Idle,
 }
 

@@ -14,8 +14,8 @@ impl Machine<'_> {
         let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
             return Some(self.machine_check(gpa));
         };
-        self.reflect(reflect::mmio_load(gpa, bytes));
         self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Mmio });
+        self.reflect(reflect::mmio_load(gpa, bytes));
         let value = self.devices[usize::from(index.0)].read(offset, bytes);
         self.register(index, offset, false, bytes, value);
         self.cpu.supply(value);
@@ -27,7 +27,6 @@ impl Machine<'_> {
         let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
             return Some(self.machine_check(gpa));
         };
-        self.reflect(reflect::mmio_store(gpa, bytes, value));
         let device = &mut self.devices[usize::from(index.0)];
         let in_kernel = device.options().ioeventfd;
         let effect = device.write(offset, bytes, value);
@@ -38,6 +37,7 @@ impl Machine<'_> {
             }
         };
         self.host.hv.recorder.push(Event::Exit { reason });
+        self.reflect(reflect::mmio_store(gpa, bytes, value));
         self.register(index, offset, true, bytes, value);
         match effect {
             Effect::Nothing => None,

@@ -58,6 +58,7 @@ fn one<'a>(
     let mut named = None;
     let (id, claim, when) = match file {
         ExpectFile::Outcome { id, is, when } => (id, Some(Claim::Outcome(is)), when),
+        ExpectFile::OutcomeIn { id, is, when } => (id, Some(Claim::OutcomeIn(is)), when),
         ExpectFile::Finding { id, has, when } => (id, Some(Claim::Finding(has)), when),
         ExpectFile::Ended { id, is, when } => (id, Some(Claim::Ended(is)), when),
         ExpectFile::Count { id, counter, phase: span, must, when } => {

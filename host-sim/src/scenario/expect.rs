@@ -143,6 +143,13 @@ pub enum ExpectFile<'a> {
         #[serde(borrow, default)]
         when: Vec<Located<'a, AxisFile<'a>>>,
     },
+    OutcomeIn {
+        #[serde(borrow)]
+        id: Located<'a, String>,
+        is: Vec<Outcome>,
+        #[serde(borrow, default)]
+        when: Vec<Located<'a, AxisFile<'a>>>,
+    },
     Finding {
         #[serde(borrow)]
         id: Located<'a, String>,
@@ -238,6 +245,8 @@ pub struct TouchFilter {
 pub enum Claim {
     /// The outcome is this one.
     Outcome(Outcome),
+    /// The outcome is one of these: which one is chance, the seed's.
+    OutcomeIn(Vec<Outcome>),
     /// This is among all that holds.
     Finding(Outcome),
     /// The run ends like this.
@@ -286,6 +295,7 @@ impl Claim {
                 *span == Span::Steady
             }
             Self::Outcome(_)
+            | Self::OutcomeIn(_)
             | Self::Finding(_)
             | Self::Ended(_)
             | Self::Reports { .. }
