@@ -4,6 +4,7 @@
 //! so it is never larger than 256 KiB. The search starts where the last one ended and goes round
 //! once. There is one area: the guest has one CPU.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// Bytes of one slot.
@@ -24,11 +25,18 @@ pub enum NoSlots {
     Full,
 }
 
+/// The slots of one set, one bit each, the first the lowest.
+type Set = u128;
+
+/// Slots whose address is a multiple of [`PAGE_BYTES`].
+const PAGE_STARTS: Set = Set::MAX / 3;
+
 /// The slots of one pool.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    /// Per slot: how many free slots follow in its set, itself included; 0 if it is taken.
-    free_run: Vec<u8>,
+    /// Which slots are free. A run of free slots that ends with its set needs no book-keeping of
+    /// its own: bits behind a set's last one read as taken.
+    free: Vec<Set>,
     /// Where the next search starts.
     next: usize,
     used: usize,
@@ -38,16 +46,31 @@ const fn slots_of(bytes: usize) -> usize {
     bytes.div_ceil(SLOT_BYTES)
 }
 
+/// `count` slots (1 to [`SET_SLOTS`]) from slot `first` of a set on.
+const fn run(first: usize, count: usize) -> Set {
+    (Set::MAX >> (SET_SLOTS - count)) << first
+}
+
+/// Where in a set a run of `wanted` free slots may begin.
+fn beginnings(free: Set, wanted: usize) -> Set {
+    let (mut begins, mut length) = (free, 1);
+    while length < wanted {
+        let more = length.min(wanted - length);
+        begins &= begins >> more;
+        length += more;
+    }
+    begins
+}
+
 impl Slots {
     /// `sets` sets, all free.
     pub fn new(sets: usize) -> Self {
-        let free_run = (0..sets * SET_SLOTS).map(|slot| (SET_SLOTS - slot % SET_SLOTS) as u8);
-        Self { free_run: free_run.collect(), next: 0, used: 0 }
+        Self { free: vec![Set::MAX; sets], next: 0, used: 0 }
     }
 
     /// How many slots there are.
     pub fn total(&self) -> usize {
-        self.free_run.len()
+        self.free.len() * SET_SLOTS
     }
 
     /// How many are taken.
@@ -67,43 +90,33 @@ impl Slots {
         if wanted > self.total() - self.used {
             return Err(NoSlots::Full);
         }
-        let stride = if bytes >= PAGE_BYTES { PAGE_BYTES / SLOT_BYTES } else { 1 };
-        let start = self.next.next_multiple_of(stride);
-        let first = (0..self.total())
-            .step_by(stride)
-            .map(|step| (start + step) % self.total())
-            .find(|slot| usize::from(self.free_run[*slot]) >= wanted)
-            .ok_or(NoSlots::Full)?;
-        self.mark_taken(first, wanted);
+        let allowed = if bytes >= PAGE_BYTES { PAGE_STARTS } else { Set::MAX };
+        let first = self.search(wanted, allowed).ok_or(NoSlots::Full)?;
+        self.free[first / SET_SLOTS] &= !run(first % SET_SLOTS, wanted);
+        self.next = (first + wanted) % self.total();
+        self.used += wanted;
         Ok(first)
     }
 
-    fn mark_taken(&mut self, first: usize, count: usize) {
-        self.free_run[first..first + count].fill(0);
-        // The free slots before it in the set now end here.
-        let set_start = first - first % SET_SLOTS;
-        let before = self.free_run[set_start..first].iter_mut().rev();
-        for (distance, run) in (1..).zip(before.take_while(|run| **run != 0)) {
-            *run = distance;
+    /// The first run of `wanted` free slots that begins at an `allowed` one, from `next` on and
+    /// round to it again: the set that the search starts in comes twice.
+    fn search(&self, wanted: usize, allowed: Set) -> Option<usize> {
+        let start = self.next / SET_SLOTS;
+        let mut ahead = Set::MAX << (self.next % SET_SLOTS);
+        for set in (start..self.free.len()).chain(0..=start) {
+            let begins = beginnings(self.free[set], wanted) & allowed & ahead;
+            if begins != 0 {
+                return Some(set * SET_SLOTS + begins.trailing_zeros() as usize);
+            }
+            ahead = Set::MAX;
         }
-        self.next = (first + count) % self.total();
-        self.used += count;
+        None
     }
 
     /// Gives back what [`Slots::take`] returned for `bytes` bytes.
     pub fn give_back(&mut self, first: usize, bytes: usize) {
         let count = slots_of(bytes.max(1));
-        let set_start = first - first % SET_SLOTS;
-        let after = first + count;
-        let mut run = if after < set_start + SET_SLOTS { self.free_run[after] } else { 0 };
-        for slot in self.free_run[first..after].iter_mut().rev() {
-            run += 1;
-            *slot = run;
-        }
-        for slot in self.free_run[set_start..first].iter_mut().rev().take_while(|run| **run != 0) {
-            run += 1;
-            *slot = run;
-        }
+        self.free[first / SET_SLOTS] |= run(first % SET_SLOTS, count);
         self.used -= count;
     }
 }
@@ -156,19 +169,19 @@ mod tests {
         assert_eq!(Slots::new(0).take(1), Err(NoSlots::Full));
     }
 
-    /// The free runs as they follow from which slots are taken.
-    fn runs_from(taken: &[bool]) -> Vec<u8> {
-        let mut runs = vec![0; taken.len()];
-        for slot in (0..taken.len()).rev() {
-            let ends_set = slot % SET_SLOTS == SET_SLOTS - 1;
-            let following = if ends_set { 0 } else { runs[slot + 1] };
-            runs[slot] = if taken[slot] { 0 } else { following + 1 };
-        }
-        runs
+    /// Where the kernel's way of going through the slots one by one finds room.
+    fn one_by_one(taken: &[bool], next: usize, bytes: usize) -> Option<usize> {
+        let stride = if bytes >= PAGE_BYTES { PAGE_BYTES / SLOT_BYTES } else { 1 };
+        let start = next.next_multiple_of(stride);
+        let places = (0..taken.len()).step_by(stride).map(|step| (start + step) % taken.len());
+        places.into_iter().find(|first| {
+            let end = first + slots_of(bytes);
+            first / SET_SLOTS == (end - 1) / SET_SLOTS && !taken[*first..end].contains(&true)
+        })
     }
 
     #[test]
-    fn no_slot_is_ever_given_twice_and_the_runs_stay_true() {
+    fn the_slots_given_are_those_that_a_search_one_by_one_finds() {
         let mut slots = Slots::new(3);
         let mut taken = vec![false; slots.total()];
         let mut held: Vec<(usize, usize)> = Vec::new();
@@ -176,11 +189,10 @@ mod tests {
             let drawn = mix(step);
             if drawn.is_multiple_of(2) || held.is_empty() {
                 let bytes = 1 + (mix(drawn) % (40 * SLOT_BYTES as u64)) as usize;
-                if let Ok(first) = slots.take(bytes) {
-                    let end = first + slots_of(bytes);
-                    assert!(taken[first..end].iter().all(|slot| !slot), "slot given twice");
-                    assert_eq!(first / SET_SLOTS, (end - 1) / SET_SLOTS, "crosses a set");
-                    taken[first..end].fill(true);
+                let expected = one_by_one(&taken, slots.next, bytes);
+                assert_eq!(slots.take(bytes).ok(), expected, "step {step}");
+                if let Some(first) = expected {
+                    taken[first..first + slots_of(bytes)].fill(true);
                     held.push((first, bytes));
                 }
             } else {
@@ -188,7 +200,6 @@ mod tests {
                 slots.give_back(first, bytes);
                 taken[first..first + slots_of(bytes)].fill(false);
             }
-            assert_eq!(slots.free_run, runs_from(&taken), "step {step}");
             assert_eq!(slots.used(), taken.iter().filter(|slot| **slot).count());
         }
     }
