@@ -190,15 +190,22 @@ impl Cpu {
         self.supplied = Some(value);
     }
 
-    /// The bytes from `start` on are backed by something else now, or somebody other than this
-    /// CPU has written them: drops what the CPU remembers of them.
+    /// The bytes from `start` on are backed by something else now: drops what the CPU remembers
+    /// of them.
     pub fn forget(&mut self, start: Gpa, bytes: u64) {
-        let Some(more) = bytes.checked_sub(1) else {
-            return;
-        };
-        let (first, last) = (start.0 / PAGE, start.0.saturating_add(more) / PAGE);
-        self.tlb.forget(first, last);
-        self.blocks.forget(first, last, &mut self.code);
+        if let Some((first, last)) = pages(start, bytes) {
+            self.tlb.forget(first, last);
+            self.blocks.forget(first, last, &mut self.code);
+        }
+    }
+
+    /// Somebody other than this CPU has written the bytes from `start` on, where they always were:
+    /// drops what was decoded of them. Translations stay, as those of a processor do whose tables
+    /// another one writes (SDM volume 3, 4.10.4).
+    pub fn forget_code(&mut self, start: Gpa, bytes: u64) {
+        if let Some((first, last)) = pages(start, bytes) {
+            self.blocks.forget(first, last, &mut self.code);
+        }
     }
 
     /// Stops with [`Exit::Breakpoint`] whenever the instruction at guest-virtual `va` is next.
@@ -327,4 +334,10 @@ impl Cpu {
             Stop::Unsupported => Some(Exit::Unsupported { bytes: [0; 15], length: 0 }),
         }
     }
+}
+
+/// The first and the last guest-physical page of a range, unless it is empty.
+fn pages(start: Gpa, bytes: u64) -> Option<(u64, u64)> {
+    let last = start.0.saturating_add(bytes.checked_sub(1)?);
+    Some((start.0 / PAGE, last / PAGE))
 }

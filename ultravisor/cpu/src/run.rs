@@ -29,14 +29,19 @@ impl Cpu {
             if remaining == 0 {
                 return Exit::Budget;
             }
-            let done = if self.alone() {
+            let done = if self.supplied.is_some() {
                 self.step_one(bus, remaining)
-            } else if self.breakpoints.contains(&self.regs.rip) {
+            } else if self.passing != Some(self.regs.rip)
+                && self.breakpoints.contains(&self.regs.rip)
+            {
                 self.passing = Some(self.regs.rip);
                 return Exit::Breakpoint;
             } else {
                 self.run_chain(blocks, bus, remaining)
             };
+            if done.instructions > 0 {
+                self.passing = None;
+            }
             remaining -= done.units.min(remaining);
             for (frame, _) in core::mem::take(&mut self.code_hit) {
                 blocks.forget(frame, frame, &mut self.code);
@@ -52,15 +57,6 @@ impl Cpu {
 
     fn in_64_bit_mode(&self) -> bool {
         self.regs.efer & control::LMA != 0 && self.regs.cr0 & control::PG != 0
-    }
-
-    /// Whether the next instruction is to be executed by itself: it has an answer waiting, or
-    /// its breakpoint has been reported.
-    fn alone(&mut self) -> bool {
-        if self.passing.is_some_and(|va| va != self.regs.rip) {
-            self.passing = None;
-        }
-        self.supplied.is_some() || self.passing.is_some()
     }
 
     /// Executes block after block until the budget does not cover the next one whole, or
@@ -149,7 +145,7 @@ impl Cpu {
         if let Some(id) = blocks.find(frame, va) {
             match blocks.block(id).and_then(|block| block.second) {
                 None => {
-                    blocks.remember(va, id);
+                    self.remember(blocks, va, id);
                     return Ok(id);
                 }
                 Some(second) => {
@@ -169,9 +165,17 @@ impl Cpu {
         self.tlb.forget_writes(frame);
         match second {
             Some(second) => self.tlb.forget_writes(second),
-            None => blocks.remember(va, id),
+            None => self.remember(blocks, va, id),
         }
         Ok(id)
+    }
+
+    /// Makes a shortcut to block `id`. Never to one at a breakpoint: each way there leads past the
+    /// question whether to stop.
+    fn remember(&self, blocks: &mut Blocks, va: u64, id: BlockId) {
+        if !self.breakpoints.contains(&va) {
+            blocks.remember(va, id);
+        }
     }
 
     /// Executes as much of `block` as `units` cover: a prefix that ends where the flags are
@@ -205,7 +209,6 @@ impl Cpu {
         let progress = self.execute(bus, &block.uops, 1, units);
         if progress.instructions > 0 {
             self.supplied = None;
-            self.passing = None;
         }
         progress
     }

@@ -230,6 +230,30 @@ fn a_breakpoint_stops_once_per_arrival() {
 }
 
 #[test]
+fn a_breakpoint_where_a_call_returns_stops_at_every_return() {
+    let code = assemble(|a| {
+        let (mut again, mut function) = (a.create_label(), a.create_label());
+        a.mov(ecx, 3)?;
+        a.set_label(&mut again)?;
+        a.call(function)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.hlt()?;
+        a.set_label(&mut function)?;
+        a.ret()
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    cpu.break_at(CODE + 10);
+    for left in [3, 2, 1] {
+        assert_eq!(cpu.run(&mut ram, 100), Exit::Breakpoint);
+        assert_eq!(cpu.regs.rip, CODE + 10);
+        assert_eq!(cpu.regs.get(Reg::Rcx), left);
+    }
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.units(), 1 + 3 * 4 + 1);
+}
+
+#[test]
 fn a_breakpoint_on_an_instruction_that_must_wait_is_told_once() {
     let code = assemble(|a| {
         a.mov(eax, dword_ptr(DATA))?;
@@ -374,7 +398,7 @@ fn data_beside_code_can_be_written_and_code_written_later_is_run() {
 }
 
 #[test]
-fn what_somebody_else_wrote_is_run_after_forget() {
+fn what_somebody_else_wrote_is_run_after_forgetting_the_code_there() {
     let code = assemble(|a| {
         a.mov(eax, 1)?;
         a.hlt()
@@ -382,7 +406,7 @@ fn what_somebody_else_wrote_is_run_after_forget() {
     let (mut cpu, mut ram) = machine(&code);
     assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
     ram.write(CODE + 1, &[9]);
-    cpu.forget(Gpa(CODE + 1), 1);
+    cpu.forget_code(Gpa(CODE + 1), 1);
     cpu.regs.rip = CODE;
     assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
     assert_eq!(cpu.regs.get(Reg::Rax), 9);
