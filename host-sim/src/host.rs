@@ -9,7 +9,7 @@
 
 use crate::event::{Cause, DeviceIndex, Direction, Event, LeakPlace, QueueIndex, Seen};
 use crate::hypervisor::{Hypervisor, Tag};
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, WINDOW};
 use crate::touch::{Host, Piece, Pieces, Touch, TouchFault};
 use std::collections::{BTreeMap, BTreeSet};
 use ultravisor::frames::NormalMemory;
@@ -36,6 +36,8 @@ pub struct HostSide {
     pub secrets: Secrets,
     normal: NormalMemory,
     leaks: BTreeSet<u64>,
+    /// What the read under way is about to return.
+    read: Vec<u8>,
     written: Vec<Written>,
     mapped: Mapped,
     epoch: u64,
@@ -61,6 +63,7 @@ impl HostSide {
             secrets: Secrets::default(),
             normal,
             leaks: BTreeSet::new(),
+            read: Vec::new(),
             written: Vec::new(),
             mapped: Mapped::default(),
             epoch: 0,
@@ -118,6 +121,7 @@ impl HostSide {
         if faults && self.hv.page_out(&mut self.uv, gfn, cause).is_err() {
             return Seen::Fault;
         }
+        self.uv.memory_mut().note_read(Gpa(gpa));
         if touch.direction == Direction::Write {
             self.uv.memory_mut().note_write(gfn);
             if self.uv.memory().state(gfn) == PageState::PagedOut {
@@ -142,14 +146,17 @@ impl HostSide {
         }
     }
 
-    /// Whether what a read is about to return shows a secret.
+    /// Whether what a read is about to return shows a secret; too short a one cannot.
     fn look_for_leak(&mut self, gpa: Gpa, bytes: u64) {
         let Ok(length) = usize::try_from(bytes) else { return };
-        let mut read = vec![0; length];
-        if !self.normal.read(gpa, &mut read) {
+        if length < WINDOW {
             return;
         }
-        if let Some(offset) = self.secrets.find(&read) {
+        self.read.resize(length, 0);
+        if !self.normal.read(gpa, &mut self.read) {
+            return;
+        }
+        if let Some(offset) = self.secrets.find(&self.read) {
             let at = gpa.0 + offset as u64;
             if self.leaks.insert(at) {
                 self.hv.recorder.push(Event::Leak { place: LeakPlace::Read, at });

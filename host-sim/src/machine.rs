@@ -107,13 +107,17 @@ impl<'p> Machine<'p> {
         if self.host.hv.recorder.full() {
             return Some(Ended::Budget("log"));
         }
-        self.forget_what_changed();
-        if let Some(due) = self.take_due() {
-            return self.serve(due);
+        if self.host.uv.memory().exhausted() {
+            return Some(Ended::Budget("memory"));
         }
-        let left = self.plan.guest.units_max.saturating_sub(self.cpu.units());
+        self.forget_what_changed();
+        let used = self.cpu.units().saturating_add(self.host.hv.recorder.host_units());
+        let left = self.plan.guest.units_max.saturating_sub(used);
         if left == 0 {
             return Some(Ended::Budget("work-units"));
+        }
+        if let Some(due) = self.take_due() {
+            return self.serve(due);
         }
         let units = match self.next_due_ns() {
             Some(at_ns) => left.min(self.host.hv.recorder.units_until(at_ns)),
@@ -138,7 +142,7 @@ impl<'p> Machine<'p> {
             }
         }
         for written in self.host.take_written() {
-            self.cpu.forget(written.gpa, written.bytes);
+            self.cpu.forget_code(written.gpa, written.bytes);
         }
     }
 

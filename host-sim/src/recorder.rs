@@ -9,6 +9,12 @@ use ultravisor_abi::UnitSize;
 /// Most records of one run. The run ends as `budget(log)` when they are used up.
 pub const RECORDS_MAX: usize = 4_000_000;
 
+/// Bytes that a device copies for one work unit of the run's budget, and bytes that a conversion
+/// goes over (encrypting them is quicker than many small copies). The budget bounds real time, so it
+/// counts the host side's work too; virtual time is the cost table's.
+const COPIED_BYTES_PER_UNIT: u64 = 64;
+const CONVERTED_BYTES_PER_UNIT: u64 = 256;
+
 /// Records are hashed in batches of about this many bytes.
 const BATCH: usize = 64 * 1024;
 
@@ -16,6 +22,8 @@ const BATCH: usize = 64 * 1024;
 pub struct Recorder {
     records: Vec<Record>,
     clock_ps: u64,
+    /// Work units of the host side so far.
+    host_units: u64,
     costs: CostTable,
     unit: UnitSize,
     hash: blake3::Hasher,
@@ -28,6 +36,7 @@ impl Recorder {
         Self {
             records: Vec::with_capacity(4096),
             clock_ps: 0,
+            host_units: 0,
             costs,
             unit,
             hash: blake3::Hasher::new(),
@@ -52,6 +61,16 @@ impl Recorder {
         (ps / self.costs.guest_unit.ps).max(1)
     }
 
+    /// How much of the run's budget the host side has used, in work units.
+    pub fn host_units(&self) -> u64 {
+        self.host_units
+    }
+
+    /// The host side works so many units: what is not told by an event.
+    pub fn host_works(&mut self, units: u64) {
+        self.host_units = self.host_units.saturating_add(units);
+    }
+
     /// Whether the log is full.
     pub fn full(&self) -> bool {
         self.records.len() >= RECORDS_MAX
@@ -60,6 +79,12 @@ impl Recorder {
     /// Writes one event down. When the log is full it is dropped: the run ends before its next
     /// step.
     pub fn push(&mut self, event: Event) {
+        if let Event::Touch { bytes, .. } = event {
+            self.host_works(bytes / COPIED_BYTES_PER_UNIT);
+        }
+        if let Event::Page { bytes, .. } = event {
+            self.host_works(bytes / CONVERTED_BYTES_PER_UNIT);
+        }
         if self.full() {
             return;
         }

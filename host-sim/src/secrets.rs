@@ -1,11 +1,14 @@
 //! Declared secrets, and whether one shows where it must not.
 
 use aho_corasick::{AhoCorasick, packed};
+use std::cell::OnceCell;
 
 /// A secret shows when this many of its bytes in a row do.
 pub const WINDOW: usize = 16;
 /// Bytes of all secrets together; what is declared beyond is refused.
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// How many secrets there may be; what is declared beyond is refused.
+pub const SECRETS_MAX: usize = 256;
 /// Any [`WINDOW`] bytes of a secret hold one whole chunk of this many bytes, counted from the
 /// secret's start. So it is enough to search for chunks, and few patterns search fast.
 const CHUNK: usize = WINDOW / 2;
@@ -18,7 +21,8 @@ pub struct Secrets {
     secrets: Vec<Vec<u8>>,
     /// Each chunk of each secret: (which secret, where in it).
     chunks: Vec<(usize, usize)>,
-    finder: Option<Finder>,
+    /// Made anew by the first search after a secret was added: a guest may add many in a row.
+    finder: OnceCell<Option<Finder>>,
 }
 
 enum Finder {
@@ -31,18 +35,26 @@ impl Secrets {
     ///
     /// *Returns* whether there was room for it.
     pub fn add(&mut self, secret: &[u8]) -> bool {
-        let held: usize = self.secrets.iter().map(Vec::len).sum();
-        if held + secret.len() > SECRET_BYTES_MAX {
+        if !self.has_room(secret.len()) {
             return false;
         }
         let whole = secret.len() / CHUNK;
         self.chunks.extend((0..whole).map(|chunk| (self.secrets.len(), chunk * CHUNK)));
         self.secrets.push(secret.to_vec());
-        self.finder = self.search();
+        self.finder.take();
         true
     }
 
+    /// Whether a secret of `bytes` bytes can be added.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let held: usize = self.secrets.iter().map(Vec::len).sum();
+        self.secrets.len() < SECRETS_MAX && bytes <= SECRET_BYTES_MAX - held
+    }
+
     fn search(&self) -> Option<Finder> {
+        if !self.any() {
+            return None;
+        }
         let patterns =
             || self.chunks.iter().map(|(which, at)| &self.secrets[*which][*at..at + CHUNK]);
         if self.chunks.len() <= FEW
@@ -55,12 +67,12 @@ impl Secrets {
 
     /// Whether any was declared.
     pub fn any(&self) -> bool {
-        self.finder.is_some()
+        !self.chunks.is_empty()
     }
 
     /// Where in `bytes` a secret shows first.
     pub fn find(&self, bytes: &[u8]) -> Option<usize> {
-        let finder = self.finder.as_ref()?;
+        let finder = self.finder.get_or_init(|| self.search()).as_ref()?;
         let mut from = 0;
         while from < bytes.len() {
             let (pattern, at) = match finder {
@@ -145,5 +157,9 @@ mod tests {
         assert_eq!(secrets.find(&[0; 64]), None);
         assert!(!secrets.add(&vec![1; SECRET_BYTES_MAX + 1]));
         assert!(!secrets.any());
+        for _ in 0..SECRETS_MAX {
+            assert!(secrets.add(&[]));
+        }
+        assert!(!secrets.add(&[]), "there may be {SECRETS_MAX} secrets");
     }
 }

@@ -16,6 +16,14 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use ultravisor_abi::{Gfn, Gpa, UStatus, UnitSize};
 
+/// Most guest memory that may be backed by real memory, in bytes of units ever written or converted.
+/// A partition may be as large as it likes; what it uses is bounded.
+pub const BACKED_BYTES_MAX: u64 = 1 << 30;
+/// Reading what nobody wrote costs page tables of the simulator's own, one for so many bytes.
+const READ_BLOCK_BYTES: u64 = 2 << 20;
+/// Most such blocks that are read.
+const READ_BLOCKS_MAX: u64 = 1 << 15;
+
 /// What the guest's CPU finds at a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestPage {
@@ -64,7 +72,37 @@ pub struct Memory {
     seals: bool,
     unit: UnitSize,
     ram: Vec<RamRange>,
+    backed: Backed,
     pub(crate) events: Vec<UvEvent>,
+}
+
+/// How much real memory guest memory has taken.
+#[derive(Default)]
+struct Backed {
+    /// Units with an entry.
+    units: u64,
+    /// A bit for each block that was read.
+    read: Vec<u64>,
+    /// How many those are.
+    blocks: u64,
+    /// Whether somebody asked for more than there may be.
+    exhausted: bool,
+}
+
+impl Backed {
+    /// Notes a read at `at`, which is RAM.
+    fn read(&mut self, at: Gpa) {
+        let block = at.0 / READ_BLOCK_BYTES;
+        let (word, bit) = ((block / 64) as usize, 1 << (block % 64));
+        if word >= self.read.len() {
+            self.read.resize(word + 1, 0);
+        }
+        if self.read[word] & bit == 0 {
+            self.read[word] |= bit;
+            self.blocks += 1;
+            self.exhausted |= self.blocks > READ_BLOCKS_MAX;
+        }
+    }
 }
 
 impl Memory {
@@ -86,6 +124,7 @@ impl Memory {
             seals: config.platform.seals(),
             unit: config.unit,
             ram: config.ram.clone(),
+            backed: Backed::default(),
             events: Vec::new(),
         })
     }
@@ -144,8 +183,44 @@ impl Memory {
         {
             return;
         }
+        self.note_backed(gfn);
         if let Some(unit) = self.units.entry(gfn, Unit::new(self.untouched)) {
             unit.written = true;
+        }
+    }
+
+    /// Notes that somebody reads at `at`. What is not RAM costs nothing.
+    pub fn note_read(&mut self, at: Gpa) {
+        if self.is_ram(at, 1) {
+            self.backed.read(at);
+        }
+    }
+
+    /// Whether more memory was asked for than may be backed ([`BACKED_BYTES_MAX`]): the run ends.
+    pub fn exhausted(&self) -> bool {
+        self.backed.exhausted
+    }
+
+    /// How many units were ever written or converted.
+    pub fn backed_units(&self) -> u64 {
+        self.backed.units
+    }
+
+    /// Whether `units` units more may be backed; if not, memory counts as exhausted.
+    pub(crate) fn has_room_for(&mut self, units: u64) -> bool {
+        let fits = self.backed.units.saturating_add(units) <= self.backed_units_max();
+        self.backed.exhausted |= !fits;
+        fits
+    }
+
+    fn backed_units_max(&self) -> u64 {
+        BACKED_BYTES_MAX / self.unit.bytes()
+    }
+
+    fn note_backed(&mut self, gfn: Gfn) {
+        if self.units.get(gfn).is_none() {
+            self.backed.units += 1;
+            self.backed.exhausted |= self.backed.units > self.backed_units_max();
         }
     }
 
@@ -163,6 +238,11 @@ impl Memory {
         }
         if write {
             self.note_write(gfn);
+        } else {
+            self.backed.read(page);
+        }
+        if self.backed.exhausted {
+            return GuestPage::Away(state);
         }
         let bytes = match state {
             PageState::Normal | PageState::Shared => self.frames.normal().at(page, 4096),
@@ -342,6 +422,7 @@ impl Memory {
     }
 
     fn unit_mut(&mut self, gfn: Gfn) -> &mut Unit {
+        self.note_backed(gfn);
         let fresh = Unit::new(self.untouched);
         self.units.entry(gfn, fresh).expect("callers check units against slots")
     }

@@ -185,6 +185,9 @@ impl Blk {
                 access.scatter(Part::Data, &element.writable, 0, &self.buffer)?;
             }
             Request::Out { sector, bytes } => {
+                if !self.disk.has_room(bytes) {
+                    return complete(step, element, STATUS_IOERR);
+                }
                 self.buffer.resize(bytes as usize, 0);
                 let skip = HEADER_BYTES as u64;
                 access.gather(Part::Data, &element.readable, skip, &mut self.buffer)?;

@@ -10,6 +10,10 @@ pub(super) const SECTOR_BYTES: u64 = 512;
 /// Bytes of the blocks in which what was written is kept.
 pub const DISK_BLOCK_BYTES: u64 = 4096;
 
+/// Most blocks of one disk that may be written (256 MiB): a write beyond is an I/O error, as it is
+/// when the file behind a disk of QEMU's finds no space left.
+const BLOCKS_MAX: usize = 1 << 16;
+
 /// What a disk held at the start.
 #[derive(Clone, Debug)]
 enum Start {
@@ -64,6 +68,12 @@ impl Disk {
     pub fn holds(&self, sector: u64, bytes: u64) -> bool {
         let count = bytes.div_ceil(SECTOR_BYTES);
         self.sectors.checked_sub(sector).is_some_and(|left| count <= left)
+    }
+
+    /// Whether `bytes` bytes more can be stored, wherever they go.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let most = (bytes / DISK_BLOCK_BYTES).saturating_add(2);
+        most <= (BLOCKS_MAX - self.written.len()) as u64
     }
 
     /// What byte `offset` and those after it hold now.

@@ -2,7 +2,6 @@
 
 use super::Machine;
 use crate::event::{Ended, Event, ExitReason, Mark, WaitBy};
-use crate::secrets::SECRET_BYTES_MAX;
 use ultravisor::{Life, reflect};
 use ultravisor_abi::ours::mark;
 use ultravisor_abi::{CallRegs, Gpa, HStatus, Hcall, OurCall, ReportKind, UStatus, Ucall};
@@ -10,6 +9,9 @@ use ultravisor_cpu::Reg;
 
 /// The argument registers, in order.
 const ARGS: [Reg; 6] = [Reg::Rdi, Reg::Rsi, Reg::Rdx, Reg::R10, Reg::R8, Reg::R9];
+
+/// Untouched units that a walk over the partition passes at once (`ultravisor::unit_map`).
+const UNITS_PER_BLOCK: u64 = 512;
 
 impl Machine<'_> {
     /// Serves the call that the guest's registers hold.
@@ -24,7 +26,8 @@ impl Machine<'_> {
         if let Some(call) = Hcall::from_number(regs.number) {
             return self.hypercall(call, regs);
         }
-        if Ucall::from_number(regs.number).is_some() {
+        if let Some(call) = Ucall::from_number(regs.number) {
+            self.host.hv.recorder.host_works(self.effort(call, regs.args));
             let status = self.host.uv.guest_call(&mut self.host.hv, regs);
             self.host.hv.absorb(&mut self.host.uv);
             self.answer(status.code());
@@ -32,6 +35,27 @@ impl Machine<'_> {
         }
         self.answer(UStatus::Function.code());
         None
+    }
+
+    /// How many work units a call takes of the run's budget: one for each unit that it looks at, and
+    /// for each block of units that it finds untouched.
+    fn effort(&self, call: Ucall, args: [u64; 6]) -> u64 {
+        let memory = self.host.uv.memory();
+        let all = self.plan.machine.memory_bytes / memory.unit().bytes();
+        let touched = memory.backed_units().saturating_add(all / UNITS_PER_BLOCK);
+        match call {
+            Ucall::SharePage => args[1].min(all),
+            Ucall::UnsharePage => args[1].min(touched),
+            Ucall::UnshareAllPages | Ucall::Esm => touched,
+            Ucall::WritePate
+            | Ucall::Return
+            | Ucall::RegisterMemSlot
+            | Ucall::UnregisterMemSlot
+            | Ucall::PageIn
+            | Ucall::PageOut
+            | Ucall::PageInval
+            | Ucall::SvmTerminate => 1,
+        }
     }
 
     /// A secure guest's hypercall goes to the ultravisor, which reflects it; a normal guest's
@@ -94,7 +118,7 @@ impl Machine<'_> {
     }
 
     fn declare_secret(&mut self, at: Gpa, bytes: u64) {
-        let length = usize::try_from(bytes).ok().filter(|length| *length <= SECRET_BYTES_MAX);
+        let length = usize::try_from(bytes).ok().filter(|length| self.host.secrets.has_room(*length));
         let mut secret = vec![0; length.unwrap_or(0)];
         let known = length.is_some() && self.host.uv.memory().peek(at, &mut secret);
         if known && self.host.secrets.add(&secret) {

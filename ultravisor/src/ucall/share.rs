@@ -25,6 +25,11 @@ impl Ultravisor {
         if self.memory.touched_in(range.clone()).any(|(_, state)| state.in_transit()) {
             return UStatus::P2;
         }
+        // Sharing backs each unit: more than may be backed ends the run, whatever is said here.
+        let known = self.memory.touched_in(range.clone()).count() as u64;
+        if !self.memory.has_room_for(range.end - range.start - known) {
+            return UStatus::P2;
+        }
         for gfn in range.clone() {
             if let Err(status) = self.begin_share(hv, Gfn(gfn)) {
                 return self.revert_share(hv, range.start..gfn + 1, status);

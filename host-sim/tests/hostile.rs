@@ -1,0 +1,473 @@
+//! Hostile guests: whatever a guest does, its run ends in a named way, within its budgets, twice
+//! the same, and the simulator lives.
+
+use host_sim::event::{Ended, Event};
+use host_sim::log::RunLog;
+use host_sim::run;
+use host_sim::scenario::select;
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+use std::fs;
+use tempfile::TempDir;
+use ultravisor_abi::{Gpa, OurCall, UStatus, Ucall};
+
+type Assembled = Result<(), IcedError>;
+
+/// Where the guests' code begins.
+const CODE: u64 = 0x10_0000;
+/// The first device's registers.
+const DEVICE: u64 = 0xd000_0000;
+/// A place in RAM where a guest builds what it likes.
+const SCRATCH: u64 = 0x100_0000;
+
+/// An ELF image of `code`, as small as they come.
+fn image(code: &[u8]) -> Vec<u8> {
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(16, 0);
+    for half in [2_u16, 62] {
+        elf.extend(half.to_le_bytes()); // ET_EXEC, x86-64
+    }
+    elf.extend(1_u32.to_le_bytes());
+    for word in [CODE, 64, 0] {
+        elf.extend(word.to_le_bytes()); // entry, program headers, no sections
+    }
+    elf.extend(0_u32.to_le_bytes());
+    for half in [64_u16, 56, 1, 64, 0, 0] {
+        elf.extend(half.to_le_bytes());
+    }
+    for word in [1_u32, 5] {
+        elf.extend(word.to_le_bytes()); // PT_LOAD, read and execute
+    }
+    let length = code.len() as u64;
+    for word in [120, CODE, CODE, length, length, 1] {
+        elf.extend(word.to_le_bytes());
+    }
+    elf.extend(code);
+    elf
+}
+
+/// Runs a guest twice in a machine as `body` says, and has both logs be the same.
+fn run_in(body: &str, guest: impl FnOnce(&mut CodeAssembler) -> Assembled) -> RunLog {
+    let mut code = CodeAssembler::new(64).expect("64 bits");
+    guest(&mut code).expect("the guest assembles");
+    let code = code.assemble(CODE).expect("the guest assembles");
+    let folder = TempDir::new().expect("a temporary folder");
+    fs::write(folder.path().join("g.elf"), image(&code)).expect("an image");
+    let text = format!(
+        "Scenario(format: 1, name: \"hostile\", about: \"A hostile guest.\", {body}, expect: [])"
+    );
+    fs::write(folder.path().join("a.ron"), text.replace("IMAGE", "image: File(\"g.elf\")"))
+        .expect("a scenario");
+    let selection = select::select(&[folder.path().join("a.ron")], 1)
+        .unwrap_or_else(|faults| panic!("{faults:?}"));
+    let plan = &selection.runs.first().expect("one run").plan;
+    let log = run::run(plan).expect("it starts");
+    let again = run::run(plan).expect("it starts");
+    assert_eq!((log.hash, &log.ended), (again.hash, &again.ended), "twice the same");
+    log
+}
+
+fn run_guest(guest: impl FnOnce(&mut CodeAssembler) -> Assembled) -> RunLog {
+    run_in("guest: (IMAGE), devices: [Blk(id: \"disk\", sectors: 4096)]", guest)
+}
+
+fn call(a: &mut CodeAssembler, number: u64, args: &[u64]) -> Assembled {
+    for (reg, value) in [rdi, rsi, rdx, r10, r8, r9].into_iter().zip(args) {
+        a.mov(reg, *value)?;
+    }
+    a.mov(rax, number)?;
+    a.vmcall()
+}
+
+fn exit(a: &mut CodeAssembler, code: u64) -> Assembled {
+    call(a, OurCall::Exit.number(), &[code])
+}
+
+/// Makes the guest secure.
+fn esm(a: &mut CodeAssembler) -> Assembled {
+    call(a, Ucall::Esm.number(), &[CODE, 0x10000])
+}
+
+/// The next of a sequence of numbers into `reg`, by way of `r15` (Knuth's MMIX constants).
+fn random(a: &mut CodeAssembler, reg: AsmRegister64) -> Assembled {
+    a.mov(r14, 6_364_136_223_846_793_005_u64)?;
+    a.imul_2(r15, r14)?;
+    a.mov(r14, 1_442_695_040_888_963_407_u64)?;
+    a.add(r15, r14)?;
+    a.mov(reg, r15)?;
+    a.shr(reg, 7)
+}
+
+#[test]
+fn guests_that_go_nowhere_end_by_name() {
+    let ended = |guest: &dyn Fn(&mut CodeAssembler) -> Assembled| {
+        run_guest(|a: &mut CodeAssembler| guest(a)).ended.to_string()
+    };
+    let endless = |a: &mut CodeAssembler, one: &dyn Fn(&mut CodeAssembler) -> Assembled| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        one(a)?;
+        a.jmp(again)
+    };
+    assert_eq!(ended(&|a| endless(a, &|_| Ok(()))), "budget(work-units)");
+    assert_eq!(ended(&|a| endless(a, &|a| a.rdtsc())), "budget(work-units)");
+    assert_eq!(ended(&|a| endless(a, &|a| a.pause())), "idle");
+    assert_eq!(ended(&|a| endless(a, &|a| a.hlt())), "idle");
+    assert!(ended(&|a| a.int3()).starts_with("fault(3, "));
+    assert!(
+        ended(&|a| {
+            a.xor(ecx, ecx)?;
+            a.div(ecx)
+        })
+        .starts_with("fault(0, ")
+    );
+    assert!(
+        ended(&|a| {
+            a.mov(rax, 0x1234_5678_0000_u64)?;
+            a.mov(qword_ptr(rax), rax)
+        })
+        .starts_with("fault(14, ")
+    );
+    for odd in [
+        (|a| a.in_(al, dx)) as fn(&mut CodeAssembler) -> Assembled,
+        |a| a.out(dx, eax),
+        |a| a.sysenter(),
+        |a| a.retf(),
+        |a| {
+            a.mov(rax, 0xc800_0000_u64)?;
+            a.jmp(rax)
+        },
+        |a| {
+            a.mov(rbx, DEVICE)?;
+            a.lock().cmpxchg(dword_ptr(rbx), ecx)
+        },
+        |a| {
+            a.mov(rdi, DEVICE)?;
+            a.mov(ecx, 16)?;
+            a.rep().stosb()
+        },
+        |a| {
+            a.mov(rbx, DEVICE + 0xf_0000)?;
+            a.mov(eax, dword_ptr(rbx))
+        },
+    ] {
+        let ended = ended(&|a| odd(a));
+        assert!(ended.starts_with("unsupported(") || ended.starts_with("fault("), "{ended}");
+    }
+}
+
+#[test]
+fn guests_that_pull_the_ground_from_under_their_feet_end() {
+    let tables = run_guest(|a| {
+        a.mov(rbx, 0x1000_u64)?;
+        a.xor(eax, eax)?;
+        a.mov(ecx, 0x1000)?;
+        a.mov(rdi, 0x1000_u64)?;
+        a.rep().stosb()?;
+        a.mov(rax, cr3)?;
+        a.mov(cr3, rax)?;
+        exit(a, 0)
+    });
+    assert!(matches!(tables.ended, Ended::Fault { .. }), "{}", tables.ended);
+    // The store changes the instruction after it to HLT.
+    let itself = run_guest(|a| {
+        let mut next = a.create_label();
+        a.lea(rbx, ptr(next))?;
+        a.mov(byte_ptr(rbx), 0xf4)?;
+        a.set_label(&mut next)?;
+        a.nop()?;
+        a.hlt()?;
+        exit(a, 0)
+    });
+    assert_eq!(itself.ended, Ended::Idle);
+    // The stack grows down over everything, the code included.
+    let stack = run_guest(|a| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.push(rax)?;
+        a.jmp(again)
+    });
+    assert!(!matches!(stack.ended, Ended::Exit(_)), "{}", stack.ended);
+}
+
+#[test]
+fn memory_beyond_what_may_be_backed_ends_the_run() {
+    for unit in ["4KiB", "64KiB", "2MiB"] {
+        for secure in [false, true] {
+            let body = format!("machine: (memory: \"16TiB\", unit: \"{unit}\"), guest: (IMAGE)");
+            let log = run_in(&body, |a| {
+                if secure {
+                    esm(a)?;
+                }
+                let mut again = a.create_label();
+                a.mov(rbx, SCRATCH)?;
+                a.set_label(&mut again)?;
+                a.mov(byte_ptr(rbx), 1)?;
+                a.add(rbx, 0x1000)?;
+                a.jmp(again)
+            });
+            assert_eq!(log.ended, Ended::Budget("memory"), "{unit} {secure}");
+        }
+    }
+}
+
+#[test]
+fn sharing_what_is_not_there_is_refused_and_sharing_too_much_ends_the_run() {
+    let claims = [
+        [0, 1 << 40],
+        [u64::MAX, 1],
+        [1, u64::MAX],
+        [u64::MAX, u64::MAX],
+        [0xc000, 1],
+        [0, 0],
+        [0, 1 << 16],
+    ];
+    let log = run_in("guest: (IMAGE)", |a| {
+        esm(a)?;
+        for claim in claims {
+            call(a, Ucall::SharePage.number(), &claim)?;
+            call(a, Ucall::UnsharePage.number(), &claim)?;
+        }
+        exit(a, 0)
+    });
+    assert_eq!(log.ended, Ended::Exit(0));
+    let refused = |event: &Event| {
+        matches!(
+            event,
+            Event::UvCall { call: Ucall::SharePage | Ucall::UnsharePage, status: UStatus::P2, .. }
+        )
+    };
+    let count = log.records.iter().filter(|record| refused(&record.event)).count();
+    assert_eq!(count, 2 * claims.len());
+    for unit in ["4KiB", "64KiB"] {
+        let body = format!("machine: (memory: \"16TiB\", unit: \"{unit}\"), guest: (IMAGE)");
+        let log = run_in(&body, |a| {
+            esm(a)?;
+            call(a, Ucall::SharePage.number(), &[0x10_0000, 0xff_0000])?;
+            exit(a, 0)
+        });
+        assert_eq!(log.ended, Ended::Budget("memory"), "{unit}");
+    }
+}
+
+#[test]
+fn sharing_and_taking_back_for_ever_uses_the_budget_up() {
+    for which in [Ucall::SharePage, Ucall::UnshareAllPages] {
+        let log = run_in("guest: (IMAGE)", |a| {
+            esm(a)?;
+            let mut again = a.create_label();
+            a.set_label(&mut again)?;
+            call(a, which.number(), &[0x200, 0x200])?;
+            a.jmp(again)
+        });
+        assert!(matches!(log.ended, Ended::Budget(_)), "{which:?}: {}", log.ended);
+    }
+}
+
+#[test]
+fn every_call_number_with_any_arguments_ends_by_name() {
+    for platform in ["Plain", "Pef", "PefUnsealed"] {
+        for secure in [false, true] {
+            let body = format!("machine: (platform: {platform}), guest: (IMAGE)");
+            let log = run_in(&body, |a| {
+                if secure {
+                    esm(a)?;
+                    call(a, Ucall::Esm.number(), &[0, 0])?;
+                    esm(a)?;
+                }
+                let (mut again, mut skip) = (a.create_label(), a.create_label());
+                a.xor(ebx, ebx)?;
+                a.set_label(&mut again)?;
+                // H_CEDE waits for ever and exit ends.
+                for number in [0xe0, OurCall::Exit.number() as i32] {
+                    a.cmp(ebx, number)?;
+                    a.je(skip)?;
+                }
+                for reg in [rdi, rsi, rdx, r10, r8, r9] {
+                    random(a, reg)?;
+                }
+                a.mov(rax, rbx)?;
+                a.vmcall()?;
+                a.set_label(&mut skip)?;
+                a.inc(ebx)?;
+                a.cmp(ebx, 0x1_0000)?;
+                a.jb(again)?;
+                exit(a, 7)
+            });
+            assert_eq!(log.ended, Ended::Exit(7), "{platform} {secure}");
+        }
+    }
+}
+
+#[test]
+fn secrets_without_end_are_refused() {
+    let log = run_guest(|a| {
+        call(a, OurCall::Secret.number(), &[CODE, 1 << 60])?;
+        call(a, OurCall::Secret.number(), &[u64::MAX - 8, 16])?;
+        let mut again = a.create_label();
+        a.mov(ebx, 1_000_000)?;
+        a.set_label(&mut again)?;
+        call(a, OurCall::Secret.number(), &[CODE, 0])?;
+        a.dec(ebx)?;
+        a.jnz(again)?;
+        exit(a, 0)
+    });
+    assert_eq!(log.ended, Ended::Exit(0));
+    let told = log.records.iter().filter(|record| matches!(record.event, Event::Secret { .. }));
+    assert_eq!(told.count(), 256);
+}
+
+#[test]
+fn a_million_reports_with_escapes_are_kept_and_are_plain_text() {
+    let escape = u64::from_le_bytes(*b"\x1b]0;x\x07\xff\r");
+    let log = run_guest(|a| {
+        let mut again = a.create_label();
+        a.mov(ebx, 1_000_000)?;
+        a.set_label(&mut again)?;
+        call(a, OurCall::Report.number(), &[0, escape, escape])?;
+        a.dec(ebx)?;
+        a.jnz(again)?;
+        exit(a, 0)
+    });
+    assert_eq!(log.ended, Ended::Exit(0));
+    let names = log.records.iter().filter_map(|record| {
+        if let Event::Report { name, .. } = &record.event { Some(name) } else { None }
+    });
+    let plain = |name: &&String| name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    assert_eq!(names.filter(plain).count(), 1_000_000);
+}
+
+#[test]
+fn every_register_at_every_width_answers() {
+    let devices =
+        "Blk(id: \"a\", sectors: 8), Net(id: \"b\"), Console(id: \"c\"), Entropy(id: \"d\")";
+    for legacy in [false, true] {
+        let body = format!("guest: (IMAGE), devices: [{devices}], matrix: [Legacy([{legacy}])]");
+        let log = run_in(&body, |a| {
+            for device in 0..4 {
+                let first = DEVICE + device * 0x1000;
+                let mut again = a.create_label();
+                a.mov(rbx, first)?;
+                a.set_label(&mut again)?;
+                a.mov(al, byte_ptr(rbx))?;
+                a.mov(ax, word_ptr(rbx))?;
+                a.mov(eax, dword_ptr(rbx))?;
+                a.mov(rax, qword_ptr(rbx))?;
+                random(a, rax)?;
+                a.mov(byte_ptr(rbx), al)?;
+                a.mov(word_ptr(rbx), ax)?;
+                a.mov(dword_ptr(rbx), eax)?;
+                a.mov(qword_ptr(rbx), rax)?;
+                a.inc(rbx)?;
+                // The last eight bytes of a page: beyond, an access crosses into the next one.
+                a.mov(rax, first + 0xff9)?;
+                a.cmp(rbx, rax)?;
+                a.jb(again)?;
+            }
+            exit(a, 0)
+        });
+        assert_eq!(log.ended, Ended::Exit(0), "{legacy}");
+    }
+}
+
+/// Sets the device's queue 0 up with these addresses and kicks it.
+fn kick(a: &mut CodeAssembler, rings: [u64; 3], size: i32) -> Assembled {
+    a.mov(rbx, DEVICE)?;
+    let store =
+        |a: &mut CodeAssembler, offset: i32, value: i32| a.mov(dword_ptr(rbx + offset), value);
+    store(a, 0x70, 0)?;
+    for status in [1, 3] {
+        store(a, 0x70, status)?;
+    }
+    store(a, 0x24, 1)?; // VERSION_1
+    store(a, 0x20, 1)?;
+    store(a, 0x70, 11)?;
+    store(a, 0x30, 0)?;
+    store(a, 0x38, size)?;
+    for (offset, ring) in [0x80, 0x90, 0xa0].into_iter().zip(rings) {
+        store(a, offset, ring as i32)?;
+        store(a, offset + 4, (ring >> 32) as i32)?;
+    }
+    store(a, 0x44, 1)?;
+    store(a, 0x70, 15)?;
+    store(a, 0x50, 0)
+}
+
+#[test]
+fn rings_anywhere_and_full_of_anything_end_by_name() {
+    let end = 64 << 20;
+    let places = [
+        0,
+        0x1000,
+        0x1_0000,
+        0x8_0000,
+        CODE,
+        SCRATCH,
+        SCRATCH + 0xfff0,
+        end - 16,
+        end,
+        0xc000_0000,
+        DEVICE,
+        1 << 44,
+        u64::MAX & !15,
+        1 << 63,
+    ];
+    for secure in [false, true] {
+        for kind in
+            ["Blk(id: \"x\", sectors: 4096)", "Net(id: \"x\", peer: Echo)", "Entropy(id: \"x\")"]
+        {
+            let body = format!("guest: (IMAGE), devices: [{kind}]");
+            let log = run_in(&body, |a| {
+                // Rings of random words, and an available index that says that they are full.
+                let mut again = a.create_label();
+                a.mov(rdi, SCRATCH)?;
+                a.set_label(&mut again)?;
+                random(a, rax)?;
+                a.stosq()?;
+                a.cmp(rdi, SCRATCH as i32 + 0x2_0000)?;
+                a.jb(again)?;
+                for (turn, desc) in places.into_iter().enumerate() {
+                    if secure && turn == 5 {
+                        esm(a)?;
+                    }
+                    for (avail, used) in [(SCRATCH + 0x8000, SCRATCH + 0x9000), (desc, desc)] {
+                        kick(a, [desc, avail, used], 64)?;
+                        for _ in 0..4000 / 16 {
+                            a.nop()?;
+                        }
+                        a.rdtsc()?;
+                    }
+                    call(a, Ucall::UnshareAllPages.number(), &[])?;
+                }
+                exit(a, 3)
+            });
+            let ended = log.ended.to_string();
+            assert!(!ended.starts_with("unsupported"), "{kind} {secure}: {ended}");
+        }
+    }
+}
+
+#[test]
+fn a_million_kicks_of_a_ring_that_makes_no_sense_end_by_the_log() {
+    let log = run_guest(|a| {
+        kick(a, [0xc000_0000, 1 << 40, 7], 64)?;
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.mov(dword_ptr(rbx + 0x50), 0)?;
+        a.jmp(again)
+    });
+    assert!(matches!(log.ended, Ended::Budget(_)), "{}", log.ended);
+}
+
+#[test]
+fn a_partition_of_any_size_runs() {
+    for memory in ["16MiB", "3GiB", "5GiB", "16TiB"] {
+        let body = format!("machine: (memory: \"{memory}\"), guest: (IMAGE)");
+        let log = run_in(&body, |a| {
+            esm(a)?;
+            call(a, Ucall::UnshareAllPages.number(), &[])?;
+            exit(a, Gpa(5).0)
+        });
+        assert_eq!(log.ended, Ended::Exit(5), "{memory}");
+    }
+}
