@@ -300,7 +300,7 @@ fn the_events_report_is_self_contained_for_each_run() {
 fn lines_for_people_are_at_most_100_columns_but_for_commands() {
     let long = format!(
         "matrix: [Design([\"d5-platform-hook\"]), Placement([OwnUnit, Neighbour]), Order([Sequential]), \
-         OnTamper([Terminate]), Interleave([Touch])], devices: [Blk(id: \"disk\", sectors: 64)], \
+         OnTamper([Terminate]), Interleave([Service])], devices: [Blk(id: \"disk\", sectors: 64)], \
          workload: Block(ops: [Write(requests: 1, bytes: \"4KiB\")]), {UNEXPECTED}"
     );
     let about =

@@ -204,6 +204,14 @@ fn choices_that_exclude_each_other_are_refused() {
                 "there is none",
             ),
             (
+                "devices: [Blk(id: \"d\", sectors: 8, contents: Zero)], workload: Block(ops: [Read(requests: 1, bytes: \"4KiB\")])",
+                317,
+                (3, 64),
+                "say `contents: Pattern`",
+            ),
+            ("machine: (interleave: Touch)", 340, (3, 23), "not supported by this version"),
+            ("matrix: [Interleave([Service, Touch])]", 340, (3, 31), "say `interleave: Service`"),
+            (
                 "devices: [Net(id: \"n\")], workload: Net(ops: [Echo(frames: 1, bytes: \"60B\")])",
                 317,
                 (3, 36),

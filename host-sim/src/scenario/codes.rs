@@ -37,6 +37,7 @@ codes! {
     FORMAT = 318, "The format number is not one that this version reads.";
     HEAD_WORD = 319, "The file is none of the kinds that this version reads.";
     IMAGE = 320, "A guest image is wrong; E321 to E339 name the rule.";
+    NOT_YET = 340, "A choice is not supported by this version.";
     MATRIX = 411, "A matrix has more combinations than one scenario may have.";
     PARTITION = 412, "A partition is larger than 16 TiB.";
     FILE_LIMIT = 413, "A file that a scenario names is larger than its limit.";

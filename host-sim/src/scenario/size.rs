@@ -3,7 +3,7 @@
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 
-/// A size in bytes, written `"512B"`, `"4KiB"`, `"64MiB"` or `"1GiB"`.
+/// A size in bytes, written `"512B"`, `"4KiB"`, `"64MiB"`, `"1GiB"` or `"16TiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -11,7 +11,8 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub u64);
 
-const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+const SIZES: [(&str, u64); 5] =
+    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 const TIMES: [(&str, u64); 4] = [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
 
 /// Splits `text` into its whole number and its unit.
@@ -32,6 +33,7 @@ fn scaled(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> 
             }
             "MB" | "M" | "m" | "mb" | "mib" => format!(": did you mean `{number}MiB`?"),
             "GB" | "G" | "g" | "gb" | "gib" => format!(": did you mean `{number}GiB`?"),
+            "TB" | "T" | "t" | "tb" | "tib" => format!(": did you mean `{number}TiB`?"),
             _ => String::new(),
         };
         return Err(format!("`{shown}` has no known unit: write {form}{meant}"));
@@ -53,7 +55,7 @@ impl Visitor<'_> for Quantity {
     }
 }
 
-const SIZE_FORM: &str = "a size like \"64KiB\" (B, KiB, MiB or GiB)";
+const SIZE_FORM: &str = "a size like \"64KiB\" (B, KiB, MiB, GiB or TiB)";
 const TIME_FORM: &str = "a time like \"3us\" (ns, us, ms or s)";
 
 impl<'de> Deserialize<'de> for Size {

@@ -3,7 +3,7 @@
 use super::codes::Code;
 use super::draft::{DeviceDraft, Draft};
 use super::file::{BlockOpFile, NetOpFile, WorkloadFile};
-use super::plan::{DeviceKind, Peer};
+use super::plan::{Contents, DeviceKind, Peer};
 use super::reading::{At, Located, Reader};
 use super::size::Size;
 use firmware::workload::{BlockOp, NetOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
@@ -205,10 +205,17 @@ fn check_block(
 ) {
     let disk = first(devices, |kind| matches!(kind, DeviceKind::Blk { .. }));
     let form = "Blk(id: \"disk\", sectors: 4096)";
-    let Some(DeviceKind::Blk { sectors, .. }) = demand(reader, disk, form, span).map(|d| &d.kind)
+    let Some(DeviceKind::Blk { sectors, contents }) =
+        demand(reader, disk, form, span).map(|d| &d.kind)
     else {
         return;
     };
+    let reads = ops.iter().flatten().any(|op| matches!(op, BlockOp::Read { .. }));
+    if reads && *contents != Contents::Pattern {
+        let message = "`Read` compares what it reads with the pattern, and the disk does not hold it";
+        let help = Some("say `contents: Pattern`, the default".to_owned());
+        reader.fault(Code::CONTRADICTION, span, message.to_owned(), help);
+    }
     let disk_bytes = sectors.saturating_mul(512);
     let mut written = 0_u64;
     for op in ops.iter().flatten() {
