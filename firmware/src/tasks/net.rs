@@ -4,10 +4,10 @@
 //! they arrive at the next [`NetOp::Echo`], before its own, and are skipped.
 
 use crate::calls::Trouble;
-use core::ops::Range;
 use crate::pattern::{frame, is_frame};
 use crate::virtio::net::Card;
 use crate::workload::NetOp;
+use core::ops::Range;
 
 /// Does the steps `ops` on `card`. Frames are numbered over all steps.
 ///
