@@ -422,7 +422,7 @@ fn garbage_at(a: &mut CodeAssembler, place: u64, secure: bool) -> Assembled {
 fn rings_anywhere_and_full_of_anything_end_by_name() {
     let end = 64 << 20;
     let low = [0, 0x1000, 0x1_0000, 0x8_0000, CODE, SCRATCH, SCRATCH + 0xfff0, end - 16];
-    let outside = [end, 0xc000_0000, DEVICE, 1 << 44, u64::MAX & !15, 1 << 63];
+    let outside = [end, 0xc000_0000, DEVICE, 1 << 44, !15, 1 << 63];
     let mut broken = 0;
     for kind in
         ["Blk(id: \"x\", sectors: 4096)", "Net(id: \"x\", peer: Echo)", "Entropy(id: \"x\")"]

@@ -111,6 +111,9 @@ fn shown(path: &Path) -> String {
 
 /// An I/O error without paths.
 pub fn reason(error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return "not found".to_owned();
+    }
     error.kind().to_string()
 }
 

@@ -212,7 +212,8 @@ fn check_block(
     };
     let reads = ops.iter().flatten().any(|op| matches!(op, BlockOp::Read { .. }));
     if reads && *contents != Contents::Pattern {
-        let message = "`Read` compares what it reads with the pattern, and the disk does not hold it";
+        let message =
+            "`Read` compares what it reads with the pattern, and the disk does not hold it";
         let help = Some("say `contents: Pattern`, the default".to_owned());
         reader.fault(Code::CONTRADICTION, span, message.to_owned(), help);
     }
