@@ -319,18 +319,6 @@ impl ultravisor::Hypervisor for Hypervisor {
 
     fn page_fault(&mut self, uv: &mut Ultravisor, at: Gpa) -> Result<(), HStatus> {
         self.absorb(uv);
-        match self.give(uv, self.unit.gfn(at), Tag::Shared) {
-            HStatus::Success => Ok(()),
-            HStatus::Busy
-            | HStatus::Function
-            | HStatus::Parameter
-            | HStatus::Authority
-            | HStatus::Permission
-            | HStatus::P2
-            | HStatus::P3
-            | HStatus::P4
-            | HStatus::Unsupported
-            | HStatus::State => Err(HStatus::Parameter),
-        }
+        self.give(uv, self.unit.gfn(at), Tag::Shared).ok()
     }
 }
