@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// `Scenario(...)`.
 #[derive(Debug, Deserialize)]
 #[serde(rename = "Scenario", deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the README's reference of the format")]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
 pub struct ScenarioFile<'a> {
     #[serde(borrow)]
     pub format: Located<'a, u32>,
@@ -39,7 +39,7 @@ pub struct ScenarioFile<'a> {
 /// `machine: (...)`.
 #[derive(Debug, Deserialize)]
 #[serde(rename = "machine", deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the README's reference of the format")]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
 pub struct MachineFile<'a> {
     #[serde(borrow)]
     pub platform: Option<Located<'a, Platform>>,
@@ -71,7 +71,7 @@ pub enum Interleave {
 /// `guest: (...)`.
 #[derive(Debug, Deserialize)]
 #[serde(rename = "guest", deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the README's reference of the format")]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
 pub struct GuestFile<'a> {
     #[serde(borrow)]
     pub image: Option<Located<'a, ImageFile<'a>>>,
@@ -116,7 +116,7 @@ pub struct QemuFile<'a> {
 /// One of `devices: [...]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the README's reference of the format")]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
 pub enum DeviceFile<'a> {
     Blk {
         #[serde(borrow)]
@@ -165,7 +165,7 @@ pub enum ContentsFile<'a> {
 /// `workload: ...`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the README's reference of the format")]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
 pub enum WorkloadFile<'a> {
     None,
     Block {
@@ -195,7 +195,7 @@ pub enum WorkloadFile<'a> {
 /// One step of a block workload.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the README's reference of the format")]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
 pub enum BlockOpFile<'a> {
     Write {
         #[serde(borrow)]
@@ -215,7 +215,7 @@ pub enum BlockOpFile<'a> {
 /// One step of a network workload.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the README's reference of the format")]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
 pub enum NetOpFile<'a> {
     Transmit {
         #[serde(borrow)]
