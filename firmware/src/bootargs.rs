@@ -5,32 +5,19 @@
 //! `uvsim.` are somebody else's and skipped, as a kernel does:
 //!
 //! ```text
-//! uvsim.secure=1 uvsim.boot=slof uvsim.seed=1 uvsim.dma=platform-hook uvsim.swiotlb=8388608
-//! uvsim.rings=together uvsim.wait=100000000 uvsim.work=blk:random,own,refill:w64x4096,b;con:3
+//! uvsim.secure=1 uvsim.boot=slof uvsim.seed=1 uvsim.virtio=hooked-ops uvsim.ops=swiotlb
+//! uvsim.bit33=if-offered uvsim.identity=0 uvsim.demands=0 uvsim.quirk=0 uvsim.tce=single
+//! uvsim.bug=none uvsim.switch=before-probe uvsim.kexec=never uvsim.slof=today
+//! uvsim.swiotlb=8388608 uvsim.rings=together uvsim.wait=100000000
+//! uvsim.work=blk:random,own,refill:w64x4096,b;con:3
 //! ```
 
+use crate::kernel::{Bit33, Bug, BugKind, Kernel, Kexec, Ops, Switch, Tce, Virtio};
 use crate::workload::{
     BlockOp, ENTROPY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN, NetOp, OPS_MAX, Order, Placement,
     SECTOR_BYTES, WORK_MAX, Work,
 };
 use core::fmt;
-
-/// The guest's DMA path: the mechanism that a design chooses. What it means for one device is
-/// decided in one `match` of the guest (`dma/decide.rs`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuestDma {
-    /// Linux of 2018: the DMA API only if the device negotiated ACCESS_PLATFORM (bit 33), else
-    /// raw guest-physical addresses; computed at queue creation (D0).
-    LegacyBypass,
-    /// Ops are chosen at initialisation by one platform hook: swiotlb ops when the FDT has the
-    /// ultravisor node and the guest went secure, direct ops otherwise (D4 + D5).
-    PlatformHook,
-    /// Rings and small buffers (headers, status bytes) bounce, data goes direct: a broken design
-    /// for study.
-    DataDirect,
-    /// Rings come from shared memory, every streaming buffer goes direct: another.
-    PayloadDirect,
-}
 
 /// Where ring memory lies when it is not taken from swiotlb's shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +37,18 @@ pub struct BootArgs {
     pub boot_disk: bool,
     /// The run's seed: patterns, orders, the guest's secret.
     pub seed: u64,
-    /// The DMA path.
-    pub dma: GuestDma,
+    /// What the kernel was built to do about DMA.
+    pub kernel: Kernel,
+    /// How it maps many pages at once.
+    pub tce: Tce,
+    /// What its block driver does wrong, if anything.
+    pub bug: Option<Bug>,
+    /// When it becomes secure.
+    pub switch: Switch,
+    /// Whether a new kernel takes over.
+    pub kexec: Kexec,
+    /// Whether boot firmware knows the TCE IOMMU.
+    pub slof_tce: bool,
     /// Size of the swiotlb pool in bytes, a multiple of 256 KiB.
     pub swiotlb_bytes: u64,
     /// Where rings lie under direct DMA.
@@ -72,24 +69,75 @@ pub struct BadBootArgs {
 const SECURE: &str = "uvsim.secure";
 const BOOT: &str = "uvsim.boot";
 const SEED: &str = "uvsim.seed";
-const DMA: &str = "uvsim.dma";
+const VIRTIO: &str = "uvsim.virtio";
+const OPS: &str = "uvsim.ops";
+const BIT_33: &str = "uvsim.bit33";
+const IDENTITY: &str = "uvsim.identity";
+const DEMANDS: &str = "uvsim.demands";
+const QUIRK: &str = "uvsim.quirk";
+const TCE: &str = "uvsim.tce";
+const BUG: &str = "uvsim.bug";
+const SWITCH: &str = "uvsim.switch";
+const KEXEC: &str = "uvsim.kexec";
+const SLOF: &str = "uvsim.slof";
 const SWIOTLB: &str = "uvsim.swiotlb";
 const RINGS: &str = "uvsim.rings";
 const WAIT: &str = "uvsim.wait";
 const WORK: &str = "uvsim.work";
-const KEYS: [&str; 8] = [SECURE, BOOT, SEED, DMA, SWIOTLB, RINGS, WAIT, WORK];
+const KEYS: [&str; 18] = [
+    SECURE, BOOT, SEED, VIRTIO, OPS, BIT_33, IDENTITY, DEMANDS, QUIRK, TCE, BUG, SWITCH, KEXEC,
+    SLOF, SWIOTLB, RINGS, WAIT, WORK,
+];
 
 /// Words and what they stand for: read from left to right to parse, from right to left to print.
 type Words<T> = &'static [(&'static str, T)];
 
 const SWITCHES: Words<bool> = &[("0", false), ("1", true)];
 const BOOTS: Words<bool> = &[("direct", false), ("slof", true)];
-const DMAS: Words<GuestDma> = &[
-    ("legacy-bypass", GuestDma::LegacyBypass),
-    ("platform-hook", GuestDma::PlatformHook),
-    ("data-direct", GuestDma::DataDirect),
-    ("payload-direct", GuestDma::PayloadDirect),
+const VIRTIOS: Words<Virtio> = &[
+    ("per-buffer-xen", Virtio::PerBufferXen),
+    ("per-queue", Virtio::PerQueue),
+    ("per-buffer-arch", Virtio::PerBufferArch),
+    ("per-buffer-platform", Virtio::PerBufferPlatform),
+    ("per-buffer-flag", Virtio::PerBufferFlag),
+    ("per-mapping-quirk", Virtio::PerMappingQuirk),
+    ("own-ops", Virtio::OwnOps),
+    ("hooked-ops", Virtio::HookedOps),
+    ("identity-or-fail", Virtio::IdentityOrFail),
 ];
+const OPSES: Words<Ops> = &[
+    ("iommu", Ops::Iommu),
+    ("swiotlb", Ops::Swiotlb),
+    ("swiotlb-mapped", Ops::SwiotlbMapped),
+    ("swiotlb-over-iommu", Ops::SwiotlbOverIommu),
+    ("limited-range", Ops::LimitedRange),
+    ("restricted-pool", Ops::RestrictedPool),
+    ("share-in-place", Ops::ShareInPlace),
+    ("data-direct", Ops::DataDirect),
+    ("payload-direct", Ops::PayloadDirect),
+];
+const BITS_33: Words<Bit33> =
+    &[("never", Bit33::Never), ("if-offered", Bit33::IfOffered), ("if-secure", Bit33::IfSecure)];
+const TCES: Words<Tce> = &[
+    ("single", Tce::Single),
+    ("indirect", Tce::Indirect),
+    ("indirect-unshared", Tce::IndirectUnshared),
+];
+const BUGS: Words<BugKind> = &[
+    ("raw-secure", BugKind::RawSecure),
+    ("raw-shared", BugKind::RawShared),
+    ("raw-outside", BugKind::RawOutside),
+    ("never-unmap", BugKind::NeverUnmap),
+    ("read-back", BugKind::ReadBack),
+];
+const SWITCH_MOMENTS: Words<Switch> = &[
+    ("before-probe", Switch::BeforeProbe),
+    ("after-probe", Switch::AfterProbe),
+    ("forgetful", Switch::Forgetful),
+];
+const KEXECS: Words<Kexec> =
+    &[("never", Kexec::Never), ("reset", Kexec::Reset), ("live", Kexec::Live)];
+const SLOFS: Words<bool> = &[("today", false), ("tce", true)];
 const RING_PLACES: Words<Rings> = &[("together", Rings::Together), ("apart", Rings::Apart)];
 const ORDERS: Words<Order> = &[("seq", Order::Sequential), ("random", Order::Random)];
 const PLACEMENTS: Words<Placement> =
@@ -112,7 +160,14 @@ impl fmt::Display for BootArgs {
             word(SWITCHES, self.secure),
             word(BOOTS, self.boot_disk)
         )?;
-        write!(f, " {SEED}={} {DMA}={}", self.seed, word(DMAS, self.dma))?;
+        write!(f, " {SEED}={} {}", self.seed, self.kernel)?;
+        write!(f, " {TCE}={} {BUG}=", self.tce)?;
+        match self.bug {
+            Some(Bug { kind, every }) => write!(f, "{kind}x{every}")?,
+            None => write!(f, "none")?,
+        }
+        write!(f, " {SWITCH}={} {KEXEC}={}", self.switch, self.kexec)?;
+        write!(f, " {SLOF}={}", word(SLOFS, self.slof_tce))?;
         write!(f, " {SWIOTLB}={} {RINGS}={}", self.swiotlb_bytes, word(RING_PLACES, self.rings))?;
         write!(f, " {WAIT}={} {WORK}=", self.wait_ns)?;
         for (index, work) in self.work.iter().flatten().enumerate() {
@@ -120,6 +175,28 @@ impl fmt::Display for BootArgs {
             write!(f, "{separator}{work}")?;
         }
         Ok(())
+    }
+}
+
+macro_rules! displayed {
+    ($($choice:ty: $words:ident),*) => {$(
+        impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(word($words, *self))
+            }
+        }
+    )*};
+}
+
+displayed! { Tce: TCES, BugKind: BUGS, Switch: SWITCH_MOMENTS, Kexec: KEXECS }
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{VIRTIO}={} {OPS}={}", word(VIRTIOS, self.virtio), word(OPSES, self.ops))?;
+        write!(f, " {BIT_33}={}", word(BITS_33, self.bit_33))?;
+        write!(f, " {IDENTITY}={}", word(SWITCHES, self.identity_bit))?;
+        write!(f, " {DEMANDS}={}", word(SWITCHES, self.demands_bits))?;
+        write!(f, " {QUIRK}={}", word(SWITCHES, self.pokes_quirk))
     }
 }
 
@@ -137,6 +214,7 @@ impl fmt::Display for Work {
             }
             Self::Console { lines } => write!(f, "con:{lines}"),
             Self::Entropy { requests, bytes } => write!(f, "rng:{requests}x{bytes}"),
+            Self::Balloon { pages } => write!(f, "bal:{pages}"),
         }
     }
 }
@@ -183,12 +261,25 @@ impl BootArgs {
                 return Err(BadBootArgs { key: KEYS[index] });
             }
         }
-        let [secure, boot, seed, dma, swiotlb, rings, wait, work] = values;
+        let [secure, boot, seed, virtio, ops, bit_33, identity, demands, quirk, ..] = values;
+        let [.., tce, bug, switch, kexec, slof, swiotlb, rings, wait, work] = values;
         Ok(Self {
             secure: take(SECURE, secure, |v| meaning(SWITCHES, v))?,
             boot_disk: take(BOOT, boot, |v| meaning(BOOTS, v))?,
             seed: take(SEED, seed, |v| v.parse().ok())?,
-            dma: take(DMA, dma, |v| meaning(DMAS, v))?,
+            kernel: Kernel {
+                virtio: take(VIRTIO, virtio, |v| meaning(VIRTIOS, v))?,
+                ops: take(OPS, ops, |v| meaning(OPSES, v))?,
+                bit_33: take(BIT_33, bit_33, |v| meaning(BITS_33, v))?,
+                identity_bit: take(IDENTITY, identity, |v| meaning(SWITCHES, v))?,
+                demands_bits: take(DEMANDS, demands, |v| meaning(SWITCHES, v))?,
+                pokes_quirk: take(QUIRK, quirk, |v| meaning(SWITCHES, v))?,
+            },
+            tce: take(TCE, tce, |v| meaning(TCES, v))?,
+            bug: take(BUG, bug, parse_bug)?,
+            switch: take(SWITCH, switch, |v| meaning(SWITCH_MOMENTS, v))?,
+            kexec: take(KEXEC, kexec, |v| meaning(KEXECS, v))?,
+            slof_tce: take(SLOF, slof, |v| meaning(SLOFS, v))?,
             swiotlb_bytes: take(SWIOTLB, swiotlb, |v| v.parse().ok())?,
             rings: take(RINGS, rings, |v| meaning(RING_PLACES, v))?,
             wait_ns: take(WAIT, wait, |v| v.parse().ok())?,
@@ -203,6 +294,16 @@ fn take<T>(
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, BadBootArgs> {
     value.and_then(parse).ok_or(BadBootArgs { key })
+}
+
+/// `none`, or the kind and how often.
+fn parse_bug(text: &str) -> Option<Option<Bug>> {
+    if text == "none" {
+        return Some(None);
+    }
+    let (kind, every) = text.split_once('x')?;
+    let every = every.parse().ok().filter(|every| *every > 0)?;
+    Some(Some(Bug { kind: meaning(BUGS, kind)?, every }))
 }
 
 /// At most `N` items, each read by `parse`; an empty text has none.
@@ -238,6 +339,7 @@ fn parse_work(text: &str) -> Option<Work> {
         }
         "net" => Some(Work::Net { ops: items::<_, OPS_MAX>(rest, ',', parse_net_op)? }),
         "con" => Some(Work::Console { lines: rest.parse().ok()? }),
+        "bal" => Some(Work::Balloon { pages: rest.parse().ok()? }),
         "rng" => {
             let (requests, bytes) = count_by_bytes(rest)?;
             let fits = (1..=ENTROPY_BYTES_MAX).contains(&bytes);

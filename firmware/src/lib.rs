@@ -5,7 +5,7 @@
 //! with `--cfg uv_guest`; without it this crate is an ordinary library and the binaries are empty.
 //!
 //! In import order, a module using only those above it: what is asked ([`workload`],
-//! [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); in a guest,
+//! [`kernel`], [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); in a guest,
 //! the machine's edge (`calls`, `start`, `heap`, `device_tree`, `secure`); the DMA paths
 //! ([`dma`]); the seam to `virtio-drivers` and bounded drivers (`virtio`); and the work itself
 //! (`tasks`).
@@ -15,6 +15,7 @@ extern crate alloc;
 
 pub mod workload;
 pub mod pattern;
+pub mod kernel;
 pub mod bootargs;
 pub mod elf;
 #[cfg(uv_guest)]

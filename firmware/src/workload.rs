@@ -108,10 +108,15 @@ pub enum Work {
         /// Bytes per request, at most 4096.
         bytes: u32,
     },
+    /// virtio-balloon: gives `pages` pages of 4 KiB to the host and takes them back.
+    Balloon {
+        /// How many pages.
+        pages: u32,
+    },
 }
 
 /// Most kinds of work in one workload (`Mixed` lists several, done in this order).
-pub const WORK_MAX: usize = 4;
+pub const WORK_MAX: usize = 5;
 
 /// The stretch of disk that belongs to one write or read step: `requests` places of `bytes`
 /// bytes. Steps never overlap: each region starts where the one before it ends, the first at

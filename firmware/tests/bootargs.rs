@@ -1,6 +1,7 @@
 //! What the host prints, the guest reads: over many values, the longest included.
 
-use firmware::bootargs::{BadBootArgs, BootArgs, GuestDma, Rings};
+use firmware::bootargs::{BadBootArgs, BootArgs, Rings};
+use firmware::kernel::{Bit33, Bug, BugKind, Kernel, Kexec, Ops, Switch, Tce, Virtio};
 use firmware::pattern::mix;
 use firmware::workload::{BlockOp, NetOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
 use ultravisor_abi::boot::BOOTARGS_BYTES;
@@ -43,7 +44,7 @@ impl Draw {
     }
 
     fn work(&mut self) -> Work {
-        match self.below(4) {
+        match self.below(5) {
             0 => Work::Block {
                 ops: self.list::<_, OPS_MAX>(Self::block_op),
                 order: self.of(&[Order::Sequential, Order::Random]),
@@ -52,8 +53,53 @@ impl Draw {
             },
             1 => Work::Net { ops: self.list::<_, OPS_MAX>(Self::net_op) },
             2 => Work::Console { lines: self.number() },
+            3 => Work::Balloon { pages: self.number() },
             _ => Work::Entropy { requests: self.number(), bytes: 1 + self.below(4096) as u32 },
         }
+    }
+
+    fn kernel(&mut self) -> Kernel {
+        Kernel {
+            virtio: self.of(&[
+                Virtio::PerBufferXen,
+                Virtio::PerQueue,
+                Virtio::PerBufferArch,
+                Virtio::PerBufferPlatform,
+                Virtio::PerBufferFlag,
+                Virtio::PerMappingQuirk,
+                Virtio::OwnOps,
+                Virtio::HookedOps,
+                Virtio::IdentityOrFail,
+            ]),
+            ops: self.of(&[
+                Ops::Iommu,
+                Ops::Swiotlb,
+                Ops::SwiotlbMapped,
+                Ops::SwiotlbOverIommu,
+                Ops::LimitedRange,
+                Ops::RestrictedPool,
+                Ops::ShareInPlace,
+                Ops::DataDirect,
+                Ops::PayloadDirect,
+            ]),
+            bit_33: self.of(&[Bit33::Never, Bit33::IfOffered, Bit33::IfSecure]),
+            identity_bit: self.of(&[false, true]),
+            demands_bits: self.of(&[false, true]),
+            pokes_quirk: self.of(&[false, true]),
+        }
+    }
+
+    fn bug(&mut self) -> Option<Bug> {
+        let every = self.number().max(1);
+        let kinds = [
+            BugKind::RawSecure,
+            BugKind::RawShared,
+            BugKind::RawOutside,
+            BugKind::NeverUnmap,
+            BugKind::ReadBack,
+        ];
+        let bug = Bug { kind: self.of(&kinds), every };
+        self.of(&[None, Some(bug)])
     }
 
     fn boot_args(&mut self) -> BootArgs {
@@ -61,12 +107,12 @@ impl Draw {
             secure: self.of(&[false, true]),
             boot_disk: self.of(&[false, true]),
             seed: self.below(u64::MAX),
-            dma: self.of(&[
-                GuestDma::LegacyBypass,
-                GuestDma::PlatformHook,
-                GuestDma::DataDirect,
-                GuestDma::PayloadDirect,
-            ]),
+            kernel: self.kernel(),
+            tce: self.of(&[Tce::Single, Tce::Indirect, Tce::IndirectUnshared]),
+            bug: self.bug(),
+            switch: self.of(&[Switch::BeforeProbe, Switch::AfterProbe, Switch::Forgetful]),
+            kexec: self.of(&[Kexec::Never, Kexec::Reset, Kexec::Live]),
+            slof_tce: self.of(&[false, true]),
             swiotlb_bytes: self.below(1 << 30) * (256 << 10),
             rings: self.of(&[Rings::Together, Rings::Apart]),
             work: self.list::<_, WORK_MAX>(Self::work),
@@ -87,7 +133,12 @@ fn longest() -> BootArgs {
         secure: true,
         boot_disk: false,
         seed: u64::MAX,
-        dma: GuestDma::PayloadDirect,
+        kernel: Kernel { virtio: Virtio::PerBufferPlatform, ..Kernel::LINUX_2018 },
+        tce: Tce::IndirectUnshared,
+        bug: Some(Bug { kind: BugKind::RawOutside, every: u32::MAX }),
+        switch: Switch::BeforeProbe,
+        kexec: Kexec::Never,
+        slof_tce: false,
         swiotlb_bytes: u64::MAX,
         rings: Rings::Together,
         work: [Some(work); WORK_MAX],
@@ -124,7 +175,8 @@ fn a_missing_a_doubled_and_a_wrong_value_are_named() {
     let text = longest().to_string();
     let broken = [
         (text.replace("uvsim.seed=", "other.seed="), "uvsim.seed"),
-        (format!("{text} uvsim.dma=legacy-bypass"), "uvsim.dma"),
+        (format!("{text} uvsim.ops=iommu"), "uvsim.ops"),
+        (text.replace("bug=raw-outside", "bug=none"), "uvsim.bug"),
         (text.replace("rings=together", "rings=nowhere"), "uvsim.rings"),
         (text.replace("blk:", "tape:"), "uvsim.work"),
         (text.replace("w4294967295x4294966784", "w1x513"), "uvsim.work"),

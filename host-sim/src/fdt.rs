@@ -175,19 +175,20 @@ mod tests {
     #[test]
     fn bootargs_are_padded_to_a_fixed_length() {
         let short = built(&spec());
-        let long = built(&FdtSpec { bootargs: "x".repeat(1023), ..spec() });
+        let long = built(&FdtSpec { bootargs: "x".repeat(BOOTARGS_BYTES - 1), ..spec() });
         assert_eq!(short.len(), long.len());
         let tree = parsed(&short);
         let node = tree.find_node("/chosen").expect("it is there");
         let value = node.property("bootargs").expect("it is there").value;
-        assert_eq!(value.len(), 1024);
+        assert_eq!(value.len(), BOOTARGS_BYTES);
         assert!(value.starts_with(b"uvsim.seed=1\0"));
     }
 
     #[test]
     fn bootargs_that_do_not_fit_are_refused() {
-        let too_long = FdtSpec { bootargs: "x".repeat(1024), ..spec() };
-        assert_eq!(build(&too_long), Err(FdtError::BootargsTooLong { bytes: 1024 }));
+        let too_long = FdtSpec { bootargs: "x".repeat(BOOTARGS_BYTES), ..spec() };
+        let bytes = BOOTARGS_BYTES;
+        assert_eq!(build(&too_long), Err(FdtError::BootargsTooLong { bytes }));
         let with_nul = FdtSpec { bootargs: "a\0b".to_owned(), ..spec() };
         assert_eq!(build(&with_nul), Err(FdtError::BootargsNul));
     }

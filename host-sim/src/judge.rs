@@ -61,6 +61,7 @@ fn device_for<'d>(plan: &Plan, work: &Work, devices: &'d [Device]) -> Option<&'d
         Work::Net { .. } => matches!(kind, DeviceKind::Net { .. }),
         Work::Console { .. } => matches!(kind, DeviceKind::Console),
         Work::Entropy { .. } => matches!(kind, DeviceKind::Entropy),
+        Work::Balloon { .. } => matches!(kind, DeviceKind::Balloon),
     };
     let place = plan.devices.iter().skip(skip).position(|device| fits(&device.kind))? + skip;
     devices.get(place)
@@ -74,7 +75,7 @@ fn compare(plan: &Plan, work: &Work, finished: bool, devices: &[Device]) -> Opti
         }
         Work::Net { ops } => (Compared::Wire, wire(plan.seed, ops, device)?),
         Work::Console { lines } => (Compared::Console, console(plan.seed, *lines, device)?),
-        Work::Entropy { .. } => return None,
+        Work::Entropy { .. } | Work::Balloon { .. } => return None,
     };
     let Difference { compared, wrong, first } = found;
     let device = device.index();

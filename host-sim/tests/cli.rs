@@ -323,8 +323,10 @@ fn lines_for_people_are_at_most_100_columns_but_for_commands() {
 fn a_design_beside_the_scenario_wins_over_a_shipped_one_and_the_selection_over_both() {
     let own = |iommu: &str| {
         let shipped = include_str!("../../scenarios/designs/d5-platform-hook.ron");
-        shipped
-            .replace("    changes:", &format!("    qemu: (iommu_platform: {iommu}),\n    changes:"))
+        shipped.replace(
+            "    changes:",
+            &format!("    qemu: (defaults: (iommu_platform: {iommu})),\n    changes:"),
+        )
     };
     let rest = "design: \"d5-platform-hook\", devices: [Entropy(id: \"rng\")], expect: []";
     let one = |iommu_platform: bool| {

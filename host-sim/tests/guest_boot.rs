@@ -3,7 +3,8 @@
 
 mod flat;
 
-use firmware::bootargs::{BootArgs, GuestDma, Rings};
+use firmware::bootargs::{BootArgs, Rings};
+use firmware::kernel::{Kernel, Ops};
 use firmware::pattern::{Pattern, SectorSource, Stream, console_line, is_frame, sector_at_end};
 use firmware::workload::{BlockOp, NetOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
 use flat::device::{Device, Habit, Kind};
@@ -39,7 +40,7 @@ fn block(list: &[BlockOp]) -> [Option<Work>; WORK_MAX] {
         placement: Placement::OwnUnit,
         refill: true,
     };
-    [Some(work), None, None, None]
+    [Some(work), None, None, None, None]
 }
 
 const WRITE: BlockOp = BlockOp::Write { requests: 5, bytes: 4096 };
@@ -59,8 +60,11 @@ fn run(args: &BootArgs, habit: Habit) -> (Flat, End) {
     (flat, end)
 }
 
-fn secure(dma: GuestDma, list: &[BlockOp]) -> BootArgs {
-    BootArgs { secure: true, dma, work: block(list), ..args() }
+const DATA_DIRECT: Kernel = Kernel { ops: Ops::DataDirect, ..Kernel::PLATFORM_HOOK };
+const PAYLOAD_DIRECT: Kernel = Kernel { ops: Ops::PayloadDirect, ..Kernel::PLATFORM_HOOK };
+
+fn secure(kernel: Kernel, list: &[BlockOp]) -> BootArgs {
+    BootArgs { secure: true, kernel, work: block(list), ..args() }
 }
 
 fn assert_disk(disk: &Device, list: &[BlockOp]) {
@@ -94,7 +98,7 @@ fn a_guest_without_work_marks_ready_and_done_and_exits() {
 
 #[test]
 fn a_secure_guest_touches_no_device_before_it_is_secure() {
-    let (flat, end) = run(&secure(GuestDma::PlatformHook, &[WRITE]), Habit::Good);
+    let (flat, end) = run(&secure(Kernel::PLATFORM_HOOK, &[WRITE]), Habit::Good);
     assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
     assert_eq!(flat.did[0], Did::Ucall(Ucall::Esm, 0x10_0000, 0x1_0000));
     assert!(matches!(flat.did[1], Did::Secret(at, 32) if at % 0x1_0000 == 0));
@@ -105,7 +109,7 @@ fn a_secure_guest_touches_no_device_before_it_is_secure() {
 #[test]
 fn a_guest_that_may_not_become_secure_says_so() {
     let mut flat =
-        Flat::new(&guest(), secure(GuestDma::PlatformHook, &[]).to_string(), true, vec![]);
+        Flat::new(&guest(), secure(Kernel::PLATFORM_HOOK, &[]).to_string(), true, vec![]);
     flat.esm_status = -11;
     assert_eq!(flat.run(), End::Exit(1));
     assert_eq!(flat.reported(), Some((Failed, "esm")));
@@ -132,7 +136,7 @@ fn every_placement_does_the_same_work() {
             let list = [WRITE, BlockOp::ReadBack];
             let order = Order::Sequential;
             let work = Work::Block { ops: ops(&list), order, placement, refill };
-            let args = BootArgs { work: [Some(work), None, None, None], ..args() };
+            let args = BootArgs { work: [Some(work), None, None, None, None], ..args() };
             let (flat, end) = run(&args, Habit::Good);
             assert_eq!(end, End::Exit(0), "{placement:?}: {:?}", flat.reported());
         }
@@ -143,7 +147,7 @@ fn every_placement_does_the_same_work() {
 fn a_bouncing_guest_shows_the_device_nothing_but_what_it_shared() {
     let list = [WRITE, READ, BlockOp::ReadBack];
     for habit in [Habit::Good, Habit::Indirect] {
-        let (flat, end) = run(&secure(GuestDma::PlatformHook, &list), habit);
+        let (flat, end) = run(&secure(Kernel::PLATFORM_HOOK, &list), habit);
         assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
         let [shared] = &shared(&flat)[..] else { panic!("one call shares all: {:?}", flat.did) };
         assert!(shared.end - shared.start < (1 << 20) + (512 << 10));
@@ -157,25 +161,25 @@ fn a_bouncing_guest_shows_the_device_nothing_but_what_it_shared() {
 
 #[test]
 fn the_paths_differ_in_which_buffers_go_direct() {
-    let direct_sizes = |dma| {
-        let (flat, end) = run(&secure(dma, &[WRITE]), Habit::Good);
-        assert_eq!(end, End::Exit(0), "{dma:?}: {:?}", flat.reported());
+    let direct_sizes = |kernel| {
+        let (flat, end) = run(&secure(kernel, &[WRITE]), Habit::Good);
+        assert_eq!(end, End::Exit(0), "{kernel:?}: {:?}", flat.reported());
         let shared = shared(&flat);
         let private = |at: u64| !shared.iter().any(|range| range.contains(&at));
         let direct = flat.devices[0].buffers.iter().filter(|(at, ..)| private(*at));
         direct.map(|(_, bytes, _)| *bytes).collect::<std::collections::BTreeSet<_>>()
     };
-    assert_eq!(direct_sizes(GuestDma::PlatformHook), [].into());
-    assert_eq!(direct_sizes(GuestDma::DataDirect), [4096].into());
-    assert_eq!(direct_sizes(GuestDma::PayloadDirect), [1, 16, 4096].into());
-    assert_eq!(direct_sizes(GuestDma::LegacyBypass), [1, 16, 4096].into());
+    assert_eq!(direct_sizes(Kernel::PLATFORM_HOOK), [].into());
+    assert_eq!(direct_sizes(DATA_DIRECT), [4096].into());
+    assert_eq!(direct_sizes(PAYLOAD_DIRECT), [1, 16, 4096].into());
+    assert_eq!(direct_sizes(Kernel::LINUX_2018), [1, 16, 4096].into());
 }
 
 #[test]
 fn each_buffer_costs_one_copy_out_and_one_back_if_the_device_writes_it() {
     let count = |habit, list: &[BlockOp]| {
         let image = guest();
-        let args = secure(GuestDma::PlatformHook, list).to_string();
+        let args = secure(Kernel::PLATFORM_HOOK, list).to_string();
         let mut flat = Flat::new(&image, args, true, vec![patterned(habit)]);
         flat.watch(&image, &["swiotlb_bounce", "dma_map", "dma_unmap", "dma_decide"]);
         assert_eq!(flat.run(), End::Exit(0), "{:?}", flat.reported());
@@ -190,7 +194,7 @@ fn each_buffer_costs_one_copy_out_and_one_back_if_the_device_writes_it() {
 #[test]
 fn a_request_beyond_256_kib_is_split_when_it_bounces() {
     let list = [BlockOp::Write { requests: 1, bytes: 640 << 10 }, BlockOp::ReadBack];
-    let (flat, end) = run(&secure(GuestDma::PlatformHook, &list), Habit::Good);
+    let (flat, end) = run(&secure(Kernel::PLATFORM_HOOK, &list), Habit::Good);
     assert_eq!(end, End::Exit(0), "{:?}", flat.reported());
     assert_eq!(flat.devices[0].requests, 2 * 3);
     assert_disk(&flat.devices[0], &list);
@@ -201,7 +205,7 @@ fn a_request_beyond_256_kib_is_split_when_it_bounces() {
 #[test]
 fn a_request_that_finds_no_slots_never_reaches_the_device() {
     let list = [BlockOp::Write { requests: 2, bytes: 256 << 10 }];
-    let args = BootArgs { swiotlb_bytes: 256 << 10, ..secure(GuestDma::PlatformHook, &list) };
+    let args = BootArgs { swiotlb_bytes: 256 << 10, ..secure(Kernel::PLATFORM_HOOK, &list) };
     let (flat, end) = run(&args, Habit::Good);
     assert_eq!(end, End::Exit(1));
     assert_eq!(flat.reported(), Some((Failed, "swiotlb-full")));
@@ -242,7 +246,10 @@ fn a_guest_that_is_told_nonsense_refuses() {
     let nonsense = [
         (args().to_string().replace("uvsim.seed=7", "uvsim.seed=x"), "bootargs"),
         (BootArgs { work: block(&[WRITE]), boot_disk: true, ..args() }.to_string(), "no-blk"),
-        (BootArgs { work: [Some(Work::Console { lines: 1 }); 4], ..args() }.to_string(), "no-con"),
+        (
+            BootArgs { work: [Some(Work::Console { lines: 1 }); WORK_MAX], ..args() }.to_string(),
+            "no-con",
+        ),
     ];
     for (bootargs, name) in nonsense {
         let mut flat = Flat::new(&guest(), bootargs, false, vec![patterned(Habit::Good)]);
@@ -326,12 +333,13 @@ fn frames_lines_and_entropy_go_through_on_every_path() {
         Some(Work::Console { lines: 4 }),
         Some(Work::Entropy { requests: 3, bytes: 100 }),
         None,
+        None,
     ];
-    for dma in [GuestDma::LegacyBypass, GuestDma::PlatformHook] {
+    for kernel in [Kernel::LINUX_2018, Kernel::PLATFORM_HOOK] {
         for habit in [Habit::Good, Habit::Indirect, Habit::Legacy] {
-            let args = BootArgs { secure: true, dma, work, ..args() };
+            let args = BootArgs { secure: true, kernel, work, ..args() };
             let (flat, end) = mixed(&args, habit);
-            assert_eq!(end, End::Exit(0), "{dma:?} {habit:?}: {:?}", flat.reported());
+            assert_eq!(end, End::Exit(0), "{kernel:?} {habit:?}: {:?}", flat.reported());
             let [net, console, entropy] = &flat.devices[..] else { panic!("three devices") };
             // A legacy network header lacks the count of buffers (virtio 1.2, section 5.1.6.1).
             let header = if habit == Habit::Legacy { 10 } else { 12 };
@@ -348,7 +356,7 @@ fn frames_lines_and_entropy_go_through_on_every_path() {
 
 #[test]
 fn a_frame_that_comes_back_changed_or_never_is_noticed() {
-    let args = BootArgs { work: [Some(net_work()), None, None, None], ..args() };
+    let args = BootArgs { work: [Some(net_work()), None, None, None, None], ..args() };
     let echo = (Some((Mismatch, "net-echo")), End::Exit(3));
     let cases = [
         (Habit::Corrupts, echo.clone()),
@@ -365,7 +373,7 @@ fn a_frame_that_comes_back_changed_or_never_is_noticed() {
 
 #[test]
 fn entropy_that_did_not_arrive_is_noticed() {
-    let work = [Some(Work::Entropy { requests: 1, bytes: 64 }), None, None, None];
+    let work = [Some(Work::Entropy { requests: 1, bytes: 64 }), None, None, None, None];
     let args = BootArgs { work, ..args() };
     let cases = [
         (Habit::Forgets, (Mismatch, "rng-zeros"), 3),

@@ -335,30 +335,35 @@ fn designs_are_read_as_strictly() {
     check_all(
         &[
             (
-                "decides: Inti, guest: (dma: PlatformHook), changes: []",
+                "decides: Inti, guest: (virtio: HookedOps, ops: Swiotlb), changes: []",
                 303,
                 (2, 10),
                 "did you mean `Init`?",
             ),
-            ("decides: Init, guest: (dma: Hook), changes: []", 303, (2, 29), "`PlatformHook`"),
             (
-                "decides: Init, guest: (dma: PlatformHook), changes: [Kernel]",
+                "decides: Init, guest: (virtio: Hook, ops: Swiotlb), changes: []",
                 303,
-                (2, 54),
+                (2, 32),
+                "`HookedOps`",
+            ),
+            (
+                "decides: Init, guest: (virtio: HookedOps, ops: Swiotlb), changes: [Kernel]",
+                303,
+                (2, 68),
                 "`GuestKernel`",
             ),
             (
-                "decides: Init, guest: (dma: PlatformHook), qemu: (legcay: true), changes: []",
+                "decides: Init, guest: (virtio: HookedOps, ops: Swiotlb), qemu: (defaults: (legcay: true)), changes: []",
                 303,
-                (2, 51),
+                (2, 76),
                 "did you mean `legacy`?",
             ),
-            ("decides: Init, guest: (dma: PlatformHook)", 305, (1, 1), "`changes`"),
+            ("decides: Init, guest: (virtio: HookedOps, ops: Swiotlb)", 305, (1, 1), "`changes`"),
         ],
         design,
     );
     let folder = "Design(format: 1, name: \"x/n\", about: \"x\", proposed: (by: \"b\", when: \"w\", source: \"s\"), \
-                  decides: Init, guest: (dma: PlatformHook), changes: [])";
+                  decides: Init, guest: (virtio: HookedOps, ops: Swiotlb), changes: [])";
     assert_eq!(faults_of(folder).first().map(|fault| fault.code.0), Some(313));
 }
 

@@ -120,7 +120,8 @@ mod kernel {
                 Work::Block { .. }
                 | Work::Net { .. }
                 | Work::Console { .. }
-                | Work::Entropy { .. } => (),
+                | Work::Entropy { .. }
+                | Work::Balloon { .. } => (),
             }
             Ok(())
         }
@@ -142,7 +143,8 @@ mod kernel {
                     Work::Block { .. }
                     | Work::Net { .. }
                     | Work::Console { .. }
-                    | Work::Entropy { .. },
+                    | Work::Entropy { .. }
+                    | Work::Balloon { .. },
                     Self { .. },
                 ) => Err(Trouble::failed("no-driver")),
             }

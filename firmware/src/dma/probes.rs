@@ -5,14 +5,15 @@
 //! device gets, unless a path says otherwise.
 #![expect(unsafe_code, reason = "functions with C names that move bytes by address")]
 
-use crate::bootargs::{BootArgs, GuestDma, Rings};
+use crate::bootargs::{BootArgs, Rings};
 use crate::calls::Trouble;
 use crate::dma::Direction;
-use crate::dma::decide::{Addresses, Life, Path, decide};
+use crate::dma::decide::{Addresses, Life, Path, Window, decide};
 use crate::dma::rings::{OwnUnits, SHARED_BYTES, SharedPages};
 use crate::dma::slots::MAPPING_BYTES_MAX;
 use crate::dma::swiotlb::{POOL_GRANULE_BYTES, Swiotlb};
 use crate::heap::{UNIT_BYTES, own_units_untouched};
+use crate::kernel::{Kernel, Ops, Virtio};
 use crate::secure::share;
 use crate::single::Single;
 use core::hint::black_box;
@@ -32,7 +33,7 @@ struct Device {
 
 /// The guest's DMA state.
 struct Dma {
-    choice: GuestDma,
+    kernel: Kernel,
     life: Life,
     rings: Rings,
     pool: Option<Swiotlb>,
@@ -42,7 +43,7 @@ struct Dma {
 }
 
 static DMA: Single<Dma> = Single::new(Dma {
-    choice: GuestDma::LegacyBypass,
+    kernel: Kernel::LINUX_2018,
     life: Life::Normal,
     rings: Rings::Together,
     pool: None,
@@ -58,7 +59,7 @@ static PROBE_POINTS: ProbePoints =
     (dma_decide, dma_map, dma_unmap, dma_alloc, dma_free, swiotlb_bounce);
 
 type ProbePoints = (
-    extern "C" fn(u64, u64, u64) -> u64,
+    extern "C" fn(u64, u64, u64, u64, u64) -> u64,
     extern "C" fn(u64, u64, u64, u64) -> u64,
     extern "C" fn(u64, u64, u64, u64),
     extern "C" fn(u64, u64, u64) -> u64,
@@ -69,20 +70,46 @@ type ProbePoints = (
 /// Which path a device takes: [`decide`] of these numbers. Each run of it is one decision.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn dma_decide(choice: u64, life: u64, addresses: u64) -> u64 {
-    const CHOICES: [GuestDma; 4] = [
-        GuestDma::LegacyBypass,
-        GuestDma::PlatformHook,
-        GuestDma::DataDirect,
-        GuestDma::PayloadDirect,
+pub extern "C" fn dma_decide(virtio: u64, ops: u64, life: u64, addresses: u64, window: u64) -> u64 {
+    const VIRTIOS: [Virtio; 9] = [
+        Virtio::PerBufferXen,
+        Virtio::PerQueue,
+        Virtio::PerBufferArch,
+        Virtio::PerBufferPlatform,
+        Virtio::PerBufferFlag,
+        Virtio::PerMappingQuirk,
+        Virtio::OwnOps,
+        Virtio::HookedOps,
+        Virtio::IdentityOrFail,
+    ];
+    const OPSES: [Ops; 9] = [
+        Ops::Iommu,
+        Ops::Swiotlb,
+        Ops::SwiotlbMapped,
+        Ops::SwiotlbOverIommu,
+        Ops::LimitedRange,
+        Ops::RestrictedPool,
+        Ops::ShareInPlace,
+        Ops::DataDirect,
+        Ops::PayloadDirect,
     ];
     let known = (
-        CHOICES.get(choice as usize),
+        VIRTIOS.get(virtio as usize),
+        OPSES.get(ops as usize),
         Life::ALL.get(life as usize),
         Addresses::ALL.get(addresses as usize),
+        Window::ALL.get(window as usize),
     );
-    let (Some(choice), Some(life), Some(addresses)) = known else { return Path::Refuse as u64 };
-    decide(*choice, *life, *addresses) as u64
+    let (Some(virtio), Some(ops), Some(life), Some(addresses), Some(window)) = known else {
+        return Path::Refuse as u64;
+    };
+    match decide(*virtio, *ops, *life, *addresses, *window) {
+        path if *addresses == Addresses::Platform || path.maps() => {
+            let _ = path;
+            Path::Refuse as u64
+        }
+        path => path as u64,
+    }
 }
 
 /// Lends `bytes` bytes at `address` to `device`; returns what goes into the ring. Slots are
@@ -200,15 +227,13 @@ impl Dma {
 pub fn init(args: &BootArgs, unit: Option<UnitSize>) -> Result<(), Trouble> {
     let secure_unit = unit.filter(|_| args.secure);
     DMA.with(|dma| {
-        dma.choice = args.dma;
+        dma.kernel = args.kernel;
         dma.rings = args.rings;
         dma.life = if secure_unit.is_some() { Life::Secure } else { Life::Normal };
     });
-    match (secure_unit, args.dma) {
-        (Some(unit), GuestDma::PlatformHook | GuestDma::DataDirect | GuestDma::PayloadDirect) => {
-            share_pool(args.swiotlb_bytes, unit)
-        }
-        (Some(_), GuestDma::LegacyBypass) | (None, _) => Ok(()),
+    match (secure_unit, args.kernel.ops) {
+        (Some(_), Ops::Iommu) | (None, _) => Ok(()),
+        (Some(unit), _) => share_pool(args.swiotlb_bytes, unit),
     }
 }
 
@@ -248,17 +273,22 @@ pub enum Moment {
 /// queue's creation under the legacy bypass (kernel `virtio_ring.c`: cached in the queue), once
 /// per device otherwise. Returns what is decided so far.
 pub fn decide_at(moment: Moment, device: usize) -> Option<Path> {
-    let (choice, life, addresses) =
-        DMA.with(|dma| (dma.choice, dma.life, dma.devices[device].addresses));
-    let due = match choice {
-        GuestDma::LegacyBypass => Moment::QueueCreation,
-        GuestDma::PlatformHook | GuestDma::DataDirect | GuestDma::PayloadDirect => {
-            Moment::Initialised
-        }
+    let (kernel, life, addresses) =
+        DMA.with(|dma| (dma.kernel, dma.life, dma.devices[device].addresses));
+    let due = match kernel.virtio {
+        Virtio::PerBufferXen
+        | Virtio::PerQueue
+        | Virtio::PerBufferArch
+        | Virtio::PerBufferPlatform
+        | Virtio::PerBufferFlag
+        | Virtio::PerMappingQuirk => Moment::QueueCreation,
+        Virtio::OwnOps | Virtio::HookedOps | Virtio::IdentityOrFail => Moment::Initialised,
     };
     if moment == due {
-        let path = Path::from_number(dma_decide(choice as u64, life as u64, addresses as u64));
-        DMA.with(|dma| dma.devices[device].path = path);
+        let numbers = (kernel.virtio as u64, kernel.ops as u64, life as u64, addresses as u64);
+        let (virtio, ops, life, addresses) = numbers;
+        let path = dma_decide(virtio, ops, life, addresses, Window::None as u64);
+        DMA.with(|dma| dma.devices[device].path = Path::from_number(path));
     }
     DMA.with(|dma| dma.devices[device].path)
 }

@@ -93,7 +93,14 @@ impl<const DEVICE: usize> Guarded<DEVICE> {
                 Self::KIND.troubles().no_iommu.give_up();
             }
             Some(
-                Path::Bypass | Path::Direct | Path::Bounce | Path::BounceSmall | Path::SharedRings,
+                Path::Bypass
+                | Path::Direct
+                | Path::Bounce
+                | Path::BounceSmall
+                | Path::SharedRings
+                | Path::Iommu
+                | Path::BounceIommu
+                | Path::ShareInPlace,
             )
             | None => (),
         }

@@ -104,7 +104,9 @@ impl Device {
             }
             DeviceKind::Net { peer } => Backend::Net(Box::new(Net::new(index, *peer))),
             DeviceKind::Console => Backend::Console(Console::default()),
-            DeviceKind::Entropy => Backend::Entropy(Entropy::new(index, seed)),
+            DeviceKind::Entropy | DeviceKind::Balloon => {
+                Backend::Entropy(Entropy::new(index, seed))
+            }
         };
         let transport = Transport::new(backend.identity(), backend.config(), &options);
         let queues = backend.identity().queues;

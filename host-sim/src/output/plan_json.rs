@@ -1,7 +1,8 @@
 //! A plan as JSON: what a saved log says about the run that it is of.
 
 use crate::scenario::plan::{Boot, Contents, DeviceKind, DevicePlan, ImagePlan, Plan};
-use firmware::bootargs::{GuestDma, Rings};
+use firmware::bootargs::Rings;
+use firmware::kernel::{Bug, Kernel};
 use firmware::workload::{BlockOp, NetOp, Order, Placement, Work};
 use serde_json::{Value, json};
 
@@ -25,13 +26,22 @@ pub fn plan(plan: &Plan) -> Value {
             "kick_latency_ns": machine.kick_latency_ns,
             "on_tamper": machine.on_tamper,
             "interleave": if machine.interleave_touch { "touch" } else { "service" },
+            "iommu": machine.iommu,
+            "describes": machine.describes,
+            "fdt_nodes": machine.fdt_nodes,
+            "flips_at_esm": machine.flips_at_esm,
         },
         "guest": {
             "image": image(&guest.image),
             "boot": guest.boot,
             "secure": guest.secure,
             "marks": guest.marks,
-            "dma": dma(guest.dma),
+            "kernel": kernel(guest.kernel),
+            "tce": guest.tce.to_string(),
+            "bug": guest.bug.map(bug),
+            "switch": guest.switch.to_string(),
+            "kexec": guest.kexec.to_string(),
+            "slof_knows_tce": guest.slof_tce,
             "rings": rings(guest.rings),
             "wait_ns": guest.wait_ns,
             "units_max": guest.units_max,
@@ -55,13 +65,15 @@ fn file(path: &str, bytes: &[u8]) -> Value {
     json!({ "file": path, "bytes": bytes.len(), "blake3": blake3::hash(bytes).to_hex().as_str() })
 }
 
-fn dma(dma: GuestDma) -> &'static str {
-    match dma {
-        GuestDma::LegacyBypass => "legacy-bypass",
-        GuestDma::PlatformHook => "platform-hook",
-        GuestDma::DataDirect => "data-direct",
-        GuestDma::PayloadDirect => "payload-direct",
-    }
+/// The bootargs words: what the guest itself is told.
+fn kernel(kernel: Kernel) -> Value {
+    let text = kernel.to_string();
+    let words = text.split(' ').filter_map(|word| word.strip_prefix("uvsim.")?.split_once('='));
+    words.map(|(key, value)| (key.to_owned(), json!(value))).collect()
+}
+
+fn bug(bug: Bug) -> Value {
+    json!({ "kind": bug.kind.to_string(), "every": bug.every })
 }
 
 fn rings(rings: Rings) -> &'static str {
@@ -85,8 +97,14 @@ fn device(device: &DevicePlan, is_boot_disk: bool) -> Value {
         DeviceKind::Net { peer } => json!({ "net": { "peer": peer } }),
         DeviceKind::Console => json!("console"),
         DeviceKind::Entropy => json!("entropy"),
+        DeviceKind::Balloon => json!("balloon"),
     };
-    json!({ "id": device.id, "kind": kind, "qemu": device.options })
+    json!({
+        "id": device.id,
+        "kind": kind,
+        "plugged": device.plugged,
+        "qemu": device.options,
+    })
 }
 
 fn work(work: &Work) -> Value {
@@ -108,6 +126,7 @@ fn work(work: &Work) -> Value {
         Work::Entropy { requests, bytes } => {
             json!({ "entropy": { "requests": requests, "bytes": bytes } })
         }
+        Work::Balloon { pages } => json!({ "balloon": { "pages": pages } }),
     }
 }
 

@@ -1,17 +1,17 @@
 //! One cell of a matrix: the settings put into the draft, the whole checked, the plan made.
 
 use super::codes::Code;
-use super::design::{Design, Lookup};
+use super::design::{Design, Lookup, QemuOverrides, Slof};
 use super::draft::{BOOT_DISK, DeviceDraft, Draft};
-use super::file::Interleave;
+use super::file::{BugFile, Interleave};
 use super::images;
 use super::matrix::Setting;
 use super::plan::{
-    Boot, Contents, DeviceKind, DevicePlan, GuestPlan, ImagePlan, MachinePlan, Platform,
-    QemuOptions,
+    Boot, Contents, Describes, DeviceKind, DevicePlan, GuestPlan, ImagePlan, Iommu, MachinePlan,
+    Platform, Plugged, QemuOptions,
 };
 use super::reading::{At, Reader};
-use firmware::bootargs::GuestDma;
+use firmware::kernel::{Bug, BugKind, Kernel};
 use firmware::workload::Work;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ const POOL_BYTES_MAX: u64 = 256 << 20;
 const WAIT_NS: RangeInclusive<u64> = 1_000..=900_000_000;
 const LATENCY_NS: RangeInclusive<u64> = 0..=100_000_000;
 const BUDGET_UNITS: RangeInclusive<u64> = 1..=10_000_000_000;
+/// As many as fit where the boot protocol puts the tree.
+const FDT_NODES: RangeInclusive<u64> = 0..=4000;
 /// QEMU's bounds of `queue-size`.
 const QUEUE_SIZE: RangeInclusive<u16> = 2..=1024;
 
@@ -34,7 +36,7 @@ impl Draft {
     /// Puts one value of an axis in.
     pub fn apply(&mut self, setting: &At<Setting>) {
         let span = setting.span.clone();
-        let at_qemu = |qemu: &mut At<super::design::QemuOverrides>| qemu.span = span.clone();
+        let at_qemu = |qemu: &mut At<QemuOverrides>| qemu.span = span.clone();
         match setting.value.clone() {
             Setting::Design(value) => self.design = Some(At { value, span }),
             Setting::Platform(value) => self.platform = At { value, span },
@@ -51,6 +53,17 @@ impl Draft {
             Setting::Order(value) => self.order = Some(At { value, span }),
             Setting::Placement(value) => self.placement = Some(At { value, span }),
             Setting::Refill(value) => self.refill = Some(At { value, span }),
+            Setting::Bit33(value) => self.bit_33 = Some(At { value, span }),
+            Setting::Tce(value) => self.tce = At { value, span },
+            Setting::Bug(value) => self.bug = At { value, span },
+            Setting::Switch(value) => self.switch = At { value, span },
+            Setting::Kexec(value) => self.kexec = At { value, span },
+            Setting::Iommu(value) => self.iommu = Some(At { value, span }),
+            Setting::FdtNodes(value) => self.fdt_nodes = At { value, span },
+            Setting::Backend(value) => {
+                at_qemu(&mut self.qemu);
+                self.qemu.value.backend = Some(value);
+            }
             Setting::IommuPlatform(value) => {
                 at_qemu(&mut self.qemu);
                 self.qemu.value.iommu_platform = Some(value);
@@ -91,10 +104,12 @@ impl Draft {
     }
 
     /// The machine, checked.
-    pub fn machine(&self, reader: &mut Reader<'_>) -> Option<MachinePlan> {
+    pub fn machine(&self, reader: &mut Reader<'_>, design: Option<&Design>) -> Option<MachinePlan> {
         let unit = self.unit(reader)?;
         self.check_memory(reader, unit);
         self.check_pool(reader);
+        let nodes = self.fdt_nodes.clone().map(u64::from);
+        check(reader, &nodes, &FDT_NODES, "nodes");
         check(reader, &self.kick_latency.clone().map(|time| time.0), &LATENCY_NS, "ns");
         if self.secure.value && self.platform.value == Platform::Plain {
             let message =
@@ -118,6 +133,13 @@ impl Draft {
             kick_latency_ns: self.kick_latency.value.0,
             on_tamper: self.on_tamper.value,
             interleave_touch: self.interleave.value == Interleave::Touch,
+            iommu: match &self.iommu {
+                Some(at) => at.value,
+                None => design.and_then(|design| design.qemu.iommu).unwrap_or(Iommu::Tce),
+            },
+            describes: design.map_or(Describes::Nothing, |design| design.qemu.describes),
+            fdt_nodes: self.fdt_nodes.value,
+            flips_at_esm: design.is_some_and(Design::flips_at_esm),
         })
     }
 
@@ -173,34 +195,57 @@ impl Draft {
             boot: self.boot.value,
             secure: self.secure.value,
             marks: self.marks.unwrap_or(builtin),
-            dma: design.map_or(GuestDma::LegacyBypass, |design| design.dma),
+            kernel: self.kernel(design),
+            tce: self.tce.value.into(),
+            bug: self.bug(reader),
+            switch: self.switch.value.into(),
+            kexec: self.kexec.value.into(),
+            slof_tce: design.is_some_and(|design| design.slof == Slof::KnowsTce),
             rings: self.rings.value.into(),
             wait_ns: self.wait.value.0,
             units_max: self.budget.value,
         }
     }
 
+    fn kernel(&self, design: Option<&Design>) -> Kernel {
+        let kernel = design.map_or(Kernel::LINUX_2018, |design| design.kernel);
+        let bit_33 = self.bit_33.as_ref().map_or(kernel.bit_33, |at| at.value.into());
+        Kernel { bit_33, ..kernel }
+    }
+
+    fn bug(&self, reader: &mut Reader<'_>) -> Option<Bug> {
+        let (kind, every) = match self.bug.value {
+            BugFile::None => return None,
+            BugFile::RawSecure { every } => (BugKind::RawSecure, every),
+            BugFile::RawShared { every } => (BugKind::RawShared, every),
+            BugFile::RawOutside { every } => (BugKind::RawOutside, every),
+            BugFile::NeverUnmap { every } => (BugKind::NeverUnmap, every),
+            BugFile::ReadBack { every } => (BugKind::ReadBack, every),
+        };
+        if every == 0 {
+            let message = "`every` is at least 1: every buffer".to_owned();
+            reader.fault(Code::OUT_OF_RANGE, &self.bug.span, message, None);
+        }
+        Some(Bug { kind, every })
+    }
+
     /// The devices in FDT order, slof's disk first.
     pub fn devices(&self, reader: &mut Reader<'_>, design: Option<&Design>) -> Vec<DevicePlan> {
-        let base = design
-            .map_or_else(QemuOptions::default, |design| design.qemu.over(QemuOptions::default()));
+        let base = design.map_or_else(QemuOptions::default, Design::options);
         let boot = match self.boot.value {
             Boot::Elf64 => None,
             Boot::Slof => Some(self.boot_disk(self.qemu.value.over(base))),
         };
         let own = self.devices.iter().map(|At { value, span }| {
-            let DeviceDraft { id, kind, options } = value;
+            let DeviceDraft { id, kind, options, plugged } = value;
             let options = self.qemu.value.over(options.over(base));
-            (DevicePlan { id: id.clone(), kind: kind.clone(), options }, span.clone())
+            let (id, kind, plugged) = (id.clone(), kind.clone(), *plugged);
+            (DevicePlan { id, kind, options, plugged }, span.clone())
         });
         let all: Vec<_> =
             boot.map(|disk| (disk, self.boot.span.clone())).into_iter().chain(own).collect();
         for (device, span) in &all {
-            let place = if self.qemu.value == super::design::QemuOverrides::default() {
-                span
-            } else {
-                &self.qemu.span
-            };
+            let place = if self.qemu.value == QemuOverrides::NONE { span } else { &self.qemu.span };
             check_options(reader, &At { value: device.options, span: place.clone() });
         }
         all.into_iter().map(|(device, _)| device).collect()
@@ -217,6 +262,7 @@ impl Draft {
             id: BOOT_DISK.to_owned(),
             kind: DeviceKind::Blk { sectors, contents },
             options,
+            plugged: Plugged::AtStart,
         }
     }
 
@@ -231,7 +277,10 @@ impl Draft {
                     placement: self.placement.as_ref().map_or(placement, |at| at.value.into()),
                     refill: self.refill.as_ref().map_or(refill, |at| at.value),
                 },
-                other @ (Work::Net { .. } | Work::Console { .. } | Work::Entropy { .. }) => other,
+                other @ (Work::Net { .. }
+                | Work::Console { .. }
+                | Work::Entropy { .. }
+                | Work::Balloon { .. }) => other,
             })
             .collect()
     }

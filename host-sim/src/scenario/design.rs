@@ -3,10 +3,10 @@
 use super::codes::Code;
 use super::diagnostics::{Fault, SourceText, nearest};
 use super::file::QemuFile;
-use super::plan::QemuOptions;
-use super::reading::{Located, Reader};
-use super::words::DmaWord;
-use firmware::bootargs::GuestDma;
+use super::plan::{Backend, Describes, Iommu, QemuOptions};
+use super::reading::{At, Located, Reader};
+use super::words::{Bit33Word, OpsWord, VirtioWord};
+use firmware::kernel::Kernel;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,8 +77,13 @@ pub struct DesignFile<'a> {
     pub decides: Located<'a, Decides>,
     #[serde(borrow)]
     pub guest: Located<'a, DesignGuestFile<'a>>,
+    pub slof: Option<Slof>,
     #[serde(borrow)]
-    pub qemu: Option<Located<'a, QemuFile<'a>>>,
+    pub hypervisor: Option<Located<'a, DesignHypervisorFile>>,
+    #[serde(borrow)]
+    pub qemu: Option<Located<'a, DesignQemuFile<'a>>>,
+    #[serde(borrow)]
+    pub user: Option<Located<'a, DesignUserFile<'a>>>,
     #[serde(borrow)]
     pub changes: Located<'a, Vec<Located<'a, Layer>>>,
 }
@@ -89,7 +94,55 @@ pub struct DesignFile<'a> {
 #[expect(missing_docs, reason = "documented at `Design`, where it leads to")]
 pub struct DesignGuestFile<'a> {
     #[serde(borrow)]
-    pub dma: Located<'a, DmaWord>,
+    pub virtio: Located<'a, VirtioWord>,
+    #[serde(borrow)]
+    pub ops: Located<'a, OpsWord>,
+    pub bit_33: Option<Bit33Word>,
+    pub identity_bit: Option<bool>,
+    pub demands_bits: Option<bool>,
+    pub pokes_quirk: Option<bool>,
+}
+
+/// `slof: ...` of a design: what boot firmware can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
+pub enum Slof {
+    /// It knows no IOMMU (2018).
+    #[default]
+    Today,
+    /// It maps what it gives to a device behind the TCE IOMMU.
+    KnowsTce,
+}
+
+/// `hypervisor: (...)` of a design.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename = "hypervisor", deny_unknown_fields)]
+pub struct DesignHypervisorFile {
+    /// Whether KVM tells QEMU when the VM becomes secure.
+    pub tells_qemu: bool,
+}
+
+/// `qemu: (...)` of a design: what is new in QEMU's code.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "qemu", deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented at `DesignQemu`, where it leads to")]
+pub struct DesignQemuFile<'a> {
+    #[serde(borrow)]
+    pub defaults: Option<Located<'a, QemuFile<'a>>>,
+    pub flips_devices: Option<bool>,
+    pub describes: Option<Describes>,
+    pub iommu: Option<Iommu>,
+}
+
+/// `user: (...)` of a design: what somebody must set.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "user", deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented at `DesignUser`, where it leads to")]
+pub struct DesignUserFile<'a> {
+    #[serde(borrow)]
+    pub devices: Option<Located<'a, QemuFile<'a>>>,
+    #[serde(borrow)]
+    pub machine: Option<Located<'a, QemuFile<'a>>>,
 }
 
 /// Options that differ from what would be there without.
@@ -107,16 +160,50 @@ pub struct QemuOverrides {
     pub ioeventfd: Option<bool>,
     /// See [`QemuOptions::queue_size`].
     pub queue_size: Option<u16>,
+    /// See [`QemuOptions::optional_33`].
+    pub optional_33: Option<bool>,
+    /// See [`QemuOptions::identity_bit`].
+    pub identity_bit: Option<bool>,
+    /// See [`QemuOptions::quirk`].
+    pub quirk: Option<bool>,
+    /// See [`QemuOptions::backend`].
+    pub backend: Option<Backend>,
 }
 
 impl QemuOverrides {
+    /// Nothing differs.
+    pub const NONE: Self = Self {
+        iommu_platform: None,
+        legacy: None,
+        event_idx: None,
+        indirect_desc: None,
+        ioeventfd: None,
+        queue_size: None,
+        optional_33: None,
+        identity_bit: None,
+        quirk: None,
+        backend: None,
+    };
+
     /// Reads `qemu: (...)`.
     pub fn read<'a>(reader: &mut Reader<'a>, file: Option<Located<'a, QemuFile<'a>>>) -> Self {
         let Some(file) = reader.take_if(file) else { return Self::default() };
-        let QemuFile { iommu_platform, legacy, event_idx, indirect_desc, ioeventfd, queue_size } =
+        let QemuFile { iommu_platform, legacy, event_idx, indirect_desc, ioeventfd, .. } =
             file.value;
+        let QemuFile { queue_size, optional_33, identity_bit, quirk, backend, .. } = file.value;
         let queue_size = reader.take_if(queue_size).map(|size| size.value);
-        Self { iommu_platform, legacy, event_idx, indirect_desc, ioeventfd, queue_size }
+        Self {
+            iommu_platform,
+            legacy,
+            event_idx,
+            indirect_desc,
+            ioeventfd,
+            queue_size,
+            optional_33,
+            identity_bit,
+            quirk,
+            backend,
+        }
     }
 
     /// `options` with what differs put in.
@@ -128,8 +215,49 @@ impl QemuOverrides {
             indirect_desc: self.indirect_desc.unwrap_or(options.indirect_desc),
             ioeventfd: self.ioeventfd.unwrap_or(options.ioeventfd),
             queue_size: self.queue_size.unwrap_or(options.queue_size),
+            optional_33: self.optional_33.unwrap_or(options.optional_33),
+            identity_bit: self.identity_bit.unwrap_or(options.identity_bit),
+            quirk: self.quirk.unwrap_or(options.quirk),
+            backend: self.backend.unwrap_or(options.backend),
         }
     }
+}
+
+/// What is new in QEMU's code. Nothing, by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesignQemu {
+    /// Options whose defaults change, for every device.
+    pub defaults: QemuOverrides,
+    /// Whether it turns `iommu_platform` on for each device once it is told of the switch.
+    pub flips_devices: bool,
+    /// What it reserves in the FDT.
+    pub describes: Describes,
+    /// Which IOMMU it emulates, if not the machine's own.
+    pub iommu: Option<Iommu>,
+}
+
+impl DesignQemu {
+    /// QEMU of 2018.
+    pub const QEMU_2018: Self = Self {
+        defaults: QemuOverrides::NONE,
+        flips_devices: false,
+        describes: Describes::Nothing,
+        iommu: None,
+    };
+}
+
+/// What somebody must set when the VM is created. Nothing, by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesignUser {
+    /// On each device: QEMU of 2018 has these options already.
+    pub devices: QemuOverrides,
+    /// Once for the machine: QEMU of 2018 has no such option.
+    pub machine: QemuOverrides,
+}
+
+impl DesignUser {
+    /// Nothing is set.
+    pub const NOTHING: Self = Self { devices: QemuOverrides::NONE, machine: QemuOverrides::NONE };
 }
 
 /// What a design means.
@@ -143,10 +271,16 @@ pub struct Design {
     pub proposed: Proposed,
     /// When the choice is made.
     pub decides: Decides,
-    /// The guest's DMA path.
-    pub dma: GuestDma,
-    /// The QEMU options that it sets for every device.
-    pub qemu: QemuOverrides,
+    /// The guest's kernel.
+    pub kernel: Kernel,
+    /// Boot firmware.
+    pub slof: Slof,
+    /// Whether KVM tells QEMU when the VM becomes secure.
+    pub tells_qemu: bool,
+    /// What is new in QEMU.
+    pub qemu: DesignQemu,
+    /// What somebody must set.
+    pub user: DesignUser,
     /// The layers that it changes from the 2018 base.
     pub changes: Vec<Layer>,
     /// The file it is from.
@@ -173,8 +307,10 @@ impl Design {
         let about = super::head::about(reader, file.about);
         let proposed = reader.take(file.proposed);
         let decides = reader.take(file.decides);
-        let dma = reader.take(file.guest).and_then(|guest| reader.take(guest.value.dma));
-        let qemu = QemuOverrides::read(reader, file.qemu);
+        let kernel = reader.take(file.guest).and_then(|guest| read_kernel(reader, guest.value));
+        let hypervisor = reader.take_if(file.hypervisor).map(|at| at.value).unwrap_or_default();
+        let qemu = read_qemu(reader, file.qemu);
+        let user = read_user(reader, file.user);
         let changes = reader.take(file.changes).map_or_else(Vec::new, |list| list.value);
         let changes = changes.into_iter().filter_map(|layer| reader.take(layer)).map(|at| at.value);
         let changes = changes.collect();
@@ -188,11 +324,55 @@ impl Design {
             about: about?,
             proposed: proposed?.value,
             decides: decides?.value,
-            dma: dma?.value.into(),
+            kernel: kernel?,
+            slof: file.slof.unwrap_or_default(),
+            tells_qemu: hypervisor.tells_qemu,
             qemu,
+            user,
             changes,
             source: source.clone(),
         })
+    }
+
+    /// What is set for every device: new defaults, then the machine's options, then the devices'.
+    pub fn options(&self) -> QemuOptions {
+        let defaults = self.qemu.defaults.over(QemuOptions::default());
+        self.user.devices.over(self.user.machine.over(defaults))
+    }
+
+    /// Whether QEMU turns `iommu_platform` on when the VM becomes secure.
+    pub fn flips_at_esm(&self) -> bool {
+        self.tells_qemu && self.qemu.flips_devices
+    }
+
+    /// This design with `layer` put back to its 2018 base; `None` if that changes nothing.
+    pub fn without(&self, layer: Layer) -> Option<Self> {
+        let mut base = self.clone();
+        match layer {
+            Layer::GuestKernel => base.kernel = Kernel::LINUX_2018,
+            Layer::BootFirmware => base.slof = Slof::Today,
+            Layer::Hypervisor => base.tells_qemu = false,
+            Layer::Qemu => {
+                base.qemu = DesignQemu::QEMU_2018;
+                base.user.machine = QemuOverrides::NONE;
+            }
+            Layer::User => base.user = DesignUser::NOTHING,
+            // No design changes the ultravisor; the other two are no code of this machine's.
+            Layer::Ultravisor | Layer::VirtioSpec | Layer::ManagementStack => (),
+        }
+        (base != *self).then_some(base)
+    }
+
+    /// Whether it uses a bit that the virtio specification does not have.
+    pub fn is_beyond_spec(&self) -> bool {
+        let options = self.options();
+        options.optional_33 || options.identity_bit || options.quirk
+    }
+
+    /// Whether somebody must set an option on each device: it has to travel through the management
+    /// stack.
+    pub fn is_set_per_device(&self) -> bool {
+        self.user.devices != QemuOverrides::NONE
     }
 
     /// Whether `wanted` (of `--design`) means this design: its name, or the part before its first
@@ -200,6 +380,44 @@ impl Design {
     pub fn is_called(name: &str, wanted: &str) -> bool {
         let short = name.split('-').next().unwrap_or(name);
         name.eq_ignore_ascii_case(wanted) || short.eq_ignore_ascii_case(wanted)
+    }
+}
+
+fn read_kernel<'a>(reader: &mut Reader<'a>, file: DesignGuestFile<'a>) -> Option<Kernel> {
+    let (virtio, ops) = (reader.take(file.virtio), reader.take(file.ops));
+    let base = Kernel::LINUX_2018;
+    Some(Kernel {
+        virtio: virtio?.value.into(),
+        ops: ops?.value.into(),
+        bit_33: file.bit_33.map_or(base.bit_33, Into::into),
+        identity_bit: file.identity_bit.unwrap_or(base.identity_bit),
+        demands_bits: file.demands_bits.unwrap_or(base.demands_bits),
+        pokes_quirk: file.pokes_quirk.unwrap_or(base.pokes_quirk),
+    })
+}
+
+fn read_qemu<'a>(
+    reader: &mut Reader<'a>,
+    file: Option<Located<'a, DesignQemuFile<'a>>>,
+) -> DesignQemu {
+    let base = DesignQemu::QEMU_2018;
+    let Some(At { value: file, .. }) = reader.take_if(file) else { return base };
+    DesignQemu {
+        defaults: QemuOverrides::read(reader, file.defaults),
+        flips_devices: file.flips_devices.unwrap_or(base.flips_devices),
+        describes: file.describes.unwrap_or(base.describes),
+        iommu: file.iommu,
+    }
+}
+
+fn read_user<'a>(
+    reader: &mut Reader<'a>,
+    file: Option<Located<'a, DesignUserFile<'a>>>,
+) -> DesignUser {
+    let Some(At { value: file, .. }) = reader.take_if(file) else { return DesignUser::NOTHING };
+    DesignUser {
+        devices: QemuOverrides::read(reader, file.devices),
+        machine: QemuOverrides::read(reader, file.machine),
     }
 }
 

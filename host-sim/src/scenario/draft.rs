@@ -4,14 +4,18 @@
 use super::codes::Code;
 use super::design::QemuOverrides;
 use super::file::{
-    ContentsFile, DeviceFile, GuestFile, ImageFile, Interleave, MachineFile, ScenarioFile,
+    BugFile, ContentsFile, DeviceFile, GuestFile, ImageFile, Interleave, MachineFile, ScenarioFile,
 };
 use super::head;
-use super::plan::{Boot, Contents, CostProfile, DeviceKind, ImagePlan, OnTamper, Peer, Platform};
+use super::plan::{
+    Boot, Contents, CostProfile, DeviceKind, ImagePlan, Iommu, OnTamper, Peer, Platform, Plugged,
+};
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
 use super::source::{DISK_BYTES_MAX, IMAGE_BYTES_MAX, read_beneath};
-use super::words::{OrderWord, PlacementWord, RingsWord};
+use super::words::{
+    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
+};
 use firmware::workload::Work;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,6 +38,8 @@ pub struct DeviceDraft {
     pub kind: DeviceKind,
     /// Its own options.
     pub options: QemuOverrides,
+    /// When it is plugged.
+    pub plugged: Plugged,
 }
 
 /// A scenario whose axes are not applied yet. What the file does not say has its default and the
@@ -50,6 +56,9 @@ pub struct Draft {
     pub kick_latency: At<Time>,
     pub on_tamper: At<OnTamper>,
     pub interleave: At<Interleave>,
+    /// Where neither file nor axis says one, the design's, else TCE.
+    pub iommu: Option<At<Iommu>>,
+    pub fdt_nodes: At<u32>,
     pub image: At<ImagePlan>,
     pub boot: At<Boot>,
     pub secure: At<bool>,
@@ -57,6 +66,12 @@ pub struct Draft {
     pub rings: At<RingsWord>,
     pub wait: At<Time>,
     pub budget: At<u64>,
+    /// Overrides the design's kernel.
+    pub bit_33: Option<At<Bit33Word>>,
+    pub tce: At<TceWord>,
+    pub bug: At<BugFile>,
+    pub switch: At<SwitchWord>,
+    pub kexec: At<KexecWord>,
     pub devices: Vec<At<DeviceDraft>>,
     /// Options that an axis sets for every device, and where.
     pub qemu: At<QemuOverrides>,
@@ -101,6 +116,8 @@ impl Draft {
             kick_latency: at(place, Time(3_000)),
             on_tamper: at(place, OnTamper::Refault),
             interleave: at(place, Interleave::Service),
+            iommu: None,
+            fdt_nodes: at(place, 0),
             image: at(place, ImagePlan::Builtin),
             boot: at(place, Boot::Elf64),
             secure: at(place, false),
@@ -108,6 +125,11 @@ impl Draft {
             rings: at(place, RingsWord::Together),
             wait: at(place, Time(500_000_000)),
             budget: at(place, 50_000_000),
+            bit_33: None,
+            tce: at(place, TceWord::Single),
+            bug: at(place, BugFile::None),
+            switch: at(place, SwitchWord::BeforeProbe),
+            kexec: at(place, KexecWord::Never),
             devices: Vec::new(),
             qemu: at(place, QemuOverrides::default()),
             work: Vec::new(),
@@ -150,6 +172,8 @@ impl Draft {
         set(reader, &mut self.kick_latency, file.kick_latency);
         set(reader, &mut self.on_tamper, file.on_tamper);
         set(reader, &mut self.interleave, file.interleave);
+        set(reader, &mut self.fdt_nodes, file.fdt_nodes);
+        self.iommu = reader.take_if(file.iommu);
     }
 
     fn read_guest<'a>(
@@ -169,6 +193,11 @@ impl Draft {
         set(reader, &mut self.rings, file.rings);
         set(reader, &mut self.wait, file.wait);
         set(reader, &mut self.budget, file.budget);
+        set(reader, &mut self.tce, file.tce);
+        set(reader, &mut self.bug, file.bug);
+        set(reader, &mut self.switch, file.switch);
+        set(reader, &mut self.kexec, file.kexec);
+        self.bit_33 = reader.take_if(file.bit_33);
         self.marks = reader.take_if(file.marks).map(|marks| marks.value);
     }
 
@@ -184,13 +213,12 @@ impl Draft {
         }
         for item in list.value {
             let Some(At { value, span }) = reader.take(item) else { continue };
-            let Some((id, kind, options)) = read_device(reader, value, around) else { continue };
+            let Some((id, device)) = read_device(reader, value, around) else { continue };
             if self.devices.iter().any(|other| other.value.id == id.value) {
                 let message = format!("the device id `{}` is there twice", id.value);
                 reader.fault(Code::DUPLICATE, &id.span, message, None);
             }
-            let id = id.value;
-            self.devices.push(At { value: DeviceDraft { id, kind, options }, span });
+            self.devices.push(At { value: device, span });
         }
     }
 }
@@ -233,9 +261,9 @@ fn read_device<'a>(
     reader: &mut Reader<'a>,
     file: DeviceFile<'a>,
     around: &mut Surroundings<'_>,
-) -> Option<(At<String>, DeviceKind, QemuOverrides)> {
-    let (id, kind, qemu) = match file {
-        DeviceFile::Blk { id, sectors, contents, qemu } => {
+) -> Option<(At<String>, DeviceDraft)> {
+    let (id, kind, plugged, qemu) = match file {
+        DeviceFile::Blk { id, sectors, contents, plugged, qemu } => {
             let sectors = reader.take(sectors)?;
             if !(1..=SECTORS_MAX).contains(&sectors.value) {
                 let message = format!("{} sectors: a disk has 1 to {SECTORS_MAX}", sectors.value);
@@ -243,17 +271,21 @@ fn read_device<'a>(
             }
             let contents = reader.take_if(contents);
             let contents = read_contents(reader, contents, sectors.value, around)?;
-            (id, DeviceKind::Blk { sectors: sectors.value, contents }, qemu)
+            (id, DeviceKind::Blk { sectors: sectors.value, contents }, plugged, qemu)
         }
-        DeviceFile::Net { id, peer, qemu } => {
+        DeviceFile::Net { id, peer, plugged, qemu } => {
             let peer = reader.take_if(peer).map_or(Peer::Sink, |peer| peer.value);
-            (id, DeviceKind::Net { peer }, qemu)
+            (id, DeviceKind::Net { peer }, plugged, qemu)
         }
-        DeviceFile::Console { id, qemu } => (id, DeviceKind::Console, qemu),
-        DeviceFile::Entropy { id, qemu } => (id, DeviceKind::Entropy, qemu),
+        DeviceFile::Console { id, plugged, qemu } => (id, DeviceKind::Console, plugged, qemu),
+        DeviceFile::Entropy { id, plugged, qemu } => (id, DeviceKind::Entropy, plugged, qemu),
+        DeviceFile::Balloon { id, plugged, qemu } => (id, DeviceKind::Balloon, plugged, qemu),
     };
     let options = QemuOverrides::read(reader, qemu);
-    Some((device_id(reader, id)?, kind, options))
+    let id = device_id(reader, id)?;
+    let plugged = plugged.unwrap_or_default();
+    let device = DeviceDraft { id: id.value.clone(), kind, options, plugged };
+    Some((id, device))
 }
 
 fn read_contents<'a>(

@@ -3,10 +3,12 @@
 
 use super::expect::ExpectFile;
 use super::matrix::AxisFile;
-use super::plan::{Boot, CostProfile, OnTamper, Peer, Platform};
+use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Peer, Platform, Plugged};
 use super::reading::Located;
 use super::size::{Size, Time};
-use super::words::{OrderWord, PlacementWord, RingsWord};
+use super::words::{
+    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
+};
 use serde::Deserialize;
 
 /// `Scenario(...)`.
@@ -57,6 +59,10 @@ pub struct MachineFile<'a> {
     pub on_tamper: Option<Located<'a, OnTamper>>,
     #[serde(borrow)]
     pub interleave: Option<Located<'a, Interleave>>,
+    #[serde(borrow)]
+    pub iommu: Option<Located<'a, Iommu>>,
+    #[serde(borrow)]
+    pub fdt_nodes: Option<Located<'a, u32>>,
 }
 
 /// What is one indivisible step of a device.
@@ -87,6 +93,29 @@ pub struct GuestFile<'a> {
     pub wait: Option<Located<'a, Time>>,
     #[serde(borrow)]
     pub budget: Option<Located<'a, u64>>,
+    #[serde(borrow)]
+    pub bit_33: Option<Located<'a, Bit33Word>>,
+    #[serde(borrow)]
+    pub tce: Option<Located<'a, TceWord>>,
+    #[serde(borrow)]
+    pub bug: Option<Located<'a, BugFile>>,
+    #[serde(borrow)]
+    pub switch: Option<Located<'a, SwitchWord>>,
+    #[serde(borrow)]
+    pub kexec: Option<Located<'a, KexecWord>>,
+}
+
+/// `bug: ...` of a guest: what its block driver does wrong, with every how many-th data buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented at `BugKind`, where they lead to")]
+pub enum BugFile {
+    None,
+    RawSecure { every: u32 },
+    RawShared { every: u32 },
+    RawOutside { every: u32 },
+    NeverUnmap { every: u32 },
+    ReadBack { every: u32 },
 }
 
 /// `image: ...`.
@@ -111,6 +140,10 @@ pub struct QemuFile<'a> {
     pub ioeventfd: Option<bool>,
     #[serde(borrow)]
     pub queue_size: Option<Located<'a, u16>>,
+    pub optional_33: Option<bool>,
+    pub identity_bit: Option<bool>,
+    pub quirk: Option<bool>,
+    pub backend: Option<Backend>,
 }
 
 /// One of `devices: [...]`.
@@ -125,6 +158,7 @@ pub enum DeviceFile<'a> {
         sectors: Located<'a, u64>,
         #[serde(borrow)]
         contents: Option<Located<'a, ContentsFile<'a>>>,
+        plugged: Option<Plugged>,
         #[serde(borrow)]
         qemu: Option<Located<'a, QemuFile<'a>>>,
     },
@@ -133,18 +167,28 @@ pub enum DeviceFile<'a> {
         id: Located<'a, String>,
         #[serde(borrow)]
         peer: Option<Located<'a, Peer>>,
+        plugged: Option<Plugged>,
         #[serde(borrow)]
         qemu: Option<Located<'a, QemuFile<'a>>>,
     },
     Console {
         #[serde(borrow)]
         id: Located<'a, String>,
+        plugged: Option<Plugged>,
         #[serde(borrow)]
         qemu: Option<Located<'a, QemuFile<'a>>>,
     },
     Entropy {
         #[serde(borrow)]
         id: Located<'a, String>,
+        plugged: Option<Plugged>,
+        #[serde(borrow)]
+        qemu: Option<Located<'a, QemuFile<'a>>>,
+    },
+    Balloon {
+        #[serde(borrow)]
+        id: Located<'a, String>,
+        plugged: Option<Plugged>,
         #[serde(borrow)]
         qemu: Option<Located<'a, QemuFile<'a>>>,
     },
@@ -188,6 +232,10 @@ pub enum WorkloadFile<'a> {
         requests: Located<'a, u32>,
         #[serde(borrow)]
         bytes: Located<'a, Size>,
+    },
+    Balloon {
+        #[serde(borrow)]
+        pages: Located<'a, u32>,
     },
     Mixed(#[serde(borrow)] Vec<Located<'a, WorkloadFile<'a>>>),
 }
@@ -240,6 +288,12 @@ pub const FORMS: &[(&str, &str)] = &[
     ),
     ("Console", "Console(id: \"console\")` (a device) or `Console(lines: 8)"),
     ("Entropy", "Entropy(id: \"rng\")` (a device) or `Entropy(requests: 8, bytes: \"64B\")"),
+    ("Balloon", "Balloon(id: \"balloon\")` (a device) or `Balloon(pages: 64)"),
+    ("RawSecure", "RawSecure(every: 8)"),
+    ("RawShared", "RawShared(every: 8)"),
+    ("RawOutside", "RawOutside(every: 8)"),
+    ("NeverUnmap", "NeverUnmap(every: 8)"),
+    ("ReadBack", "ReadBack(every: 8)"),
     ("Block", "Block(ops: [Write(requests: 64, bytes: \"4KiB\"), ReadBack], order: Random)"),
     ("Mixed", "Mixed([Console(lines: 8), Entropy(requests: 8, bytes: \"64B\")])"),
     ("Write", "Write(requests: 64, bytes: \"4KiB\")"),

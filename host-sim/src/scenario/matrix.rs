@@ -1,11 +1,13 @@
 //! The axes of a matrix: what can be crossed, and what a run's id says about it.
 
 use super::codes::Code;
-use super::file::Interleave;
-use super::plan::{Boot, CostProfile, OnTamper, Platform};
+use super::file::{BugFile, Interleave};
+use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Platform};
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
-use super::words::{OrderWord, PlacementWord, RingsWord};
+use super::words::{
+    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
+};
 use serde::Deserialize;
 use std::ops::Range;
 
@@ -20,6 +22,9 @@ macro_rules! axes {
         pub enum AxisFile<'a> {
             $(#[doc = $doc] $variant(#[serde(borrow)] Vec<Located<'a, $ty>>),)*
         }
+
+        /// The name of every axis.
+        pub const AXES: &[&str] = &[$($name),*];
 
         /// One value of one axis.
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,14 @@ axes! {
     Boot: Boot = "boot", "How the guest starts.";
     Secure: bool = "secure", "Whether the guest calls UV_ESM.";
     Rings: RingsWord = "rings", "Where rings lie under direct DMA.";
+    Bit33: Bit33Word = "bit_33", "Whether the guest's kernel accepts bit 33.";
+    Tce: TceWord = "tce", "How the guest maps many pages at once.";
+    Bug: BugFile = "bug", "What the guest's block driver does wrong.";
+    Switch: SwitchWord = "switch", "When the guest calls UV_ESM.";
+    Kexec: KexecWord = "kexec", "Whether a new kernel takes over.";
+    Iommu: Iommu = "iommu", "Which IOMMU.";
+    FdtNodes: u32 = "fdt_nodes", "How many nodes the FDT has at least.";
+    Backend: Backend = "backend", "Who serves the queues of every device.";
     IommuPlatform: bool = "iommu_platform", "`iommu_platform` of every device.";
     Legacy: bool = "legacy", "`legacy` of every device.";
     EventIdx: bool = "event_idx", "`event_idx` of every device.";
@@ -94,11 +107,13 @@ pub struct Axis {
     pub span: Range<usize>,
 }
 
-/// `OwnUnit` as `own-unit`; everything that is not a variant's name as it is.
+/// `OwnUnit` as `own-unit`, `RawSecure(every: 8)` as `raw-secure-every-8`; everything that is not a
+/// variant's name as it is.
 fn label(text: &str) -> String {
     if !text.starts_with(|c: char| c.is_ascii_uppercase()) {
         return text.to_owned();
     }
+    let text = text.replace([' ', ')'], "").replace(['(', ':', ','], "-");
     let mut out = String::with_capacity(text.len() + 4);
     for c in text.chars() {
         if c.is_ascii_uppercase() && !out.is_empty() {
@@ -176,6 +191,7 @@ mod tests {
 
     #[test]
     fn variants_are_kebab_case_and_sizes_stay_as_written() {
+        assert_eq!(label("RawSecure(every: 8)"), "raw-secure-every-8");
         let labels = ["OwnUnit", "PefUnsealed", "64KiB", "d5-platform-hook", "true"].map(label);
         assert_eq!(labels, ["own-unit", "pef-unsealed", "64KiB", "d5-platform-hook", "true"]);
     }

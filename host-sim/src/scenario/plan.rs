@@ -1,7 +1,8 @@
 //! What a scenario means: one run, with every name resolved, every default filled, every limit
 //! checked. The machine is built from this and from nothing else.
 
-use firmware::bootargs::{GuestDma, Rings};
+use firmware::bootargs::Rings;
+use firmware::kernel::{Bug, Kernel, Kexec, Switch, Tce};
 use firmware::workload::Work;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -40,6 +41,32 @@ pub enum OnTamper {
     Terminate,
 }
 
+/// Which IOMMU lies between the devices and guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
+pub enum Iommu {
+    /// pseries' TCE tables: each device has a DMA window (default). A device uses it only if bit
+    /// 33 says so.
+    Tce,
+    /// None, as on s390: bit 33 changes nothing about an address.
+    Absent,
+    /// A virtio-iommu device. An endpoint that no domain is attached to bypasses it (D16).
+    VirtioIommu,
+}
+
+/// What the FDT reserves for devices that reach only a part of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
+pub enum Describes {
+    /// Nothing.
+    Nothing,
+    /// One range, of the size of the swiotlb pool and the rings, that every device is limited to
+    /// (D9).
+    DmaRange,
+    /// A pool for each device: `restricted-dma-pool` (D22).
+    RestrictedPools,
+}
+
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachinePlan {
@@ -59,6 +86,15 @@ pub struct MachinePlan {
     pub on_tamper: OnTamper,
     /// Whether each touch of a device is a step of its own.
     pub interleave_touch: bool,
+    /// Which IOMMU.
+    pub iommu: Iommu,
+    /// What the FDT reserves.
+    pub describes: Describes,
+    /// How many nodes the FDT has at least: it is filled up with nodes that mean nothing.
+    pub fdt_nodes: u32,
+    /// Whether the hypervisor tells QEMU at UV_ESM, and QEMU turns `iommu_platform` on for each
+    /// device that is plugged then (D6).
+    pub flips_at_esm: bool,
 }
 
 /// Which image the guest runs.
@@ -96,8 +132,18 @@ pub struct GuestPlan {
     pub secure: bool,
     /// Whether it marks ready and done. If not, all is steady state.
     pub marks: bool,
-    /// Its DMA path (from the design).
-    pub dma: GuestDma,
+    /// What its kernel does about DMA (from the design).
+    pub kernel: Kernel,
+    /// How it maps many pages at once.
+    pub tce: Tce,
+    /// What its block driver does wrong, if anything.
+    pub bug: Option<Bug>,
+    /// When it becomes secure.
+    pub switch: Switch,
+    /// Whether a new kernel takes over in the middle of the work.
+    pub kexec: Kexec,
+    /// Whether boot firmware knows the TCE IOMMU (from the design).
+    pub slof_tce: bool,
     /// Where its rings lie under direct DMA.
     pub rings: Rings,
     /// Bound of its waits, in virtual nanoseconds.
@@ -151,6 +197,33 @@ pub enum DeviceKind {
     Console,
     /// virtio-rng.
     Entropy,
+    /// virtio-balloon.
+    Balloon,
+}
+
+/// Who serves a device's queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
+pub enum Backend {
+    /// QEMU itself.
+    #[default]
+    Qemu,
+    /// A vhost-like back end: with bit 33 it looks up each address in an IOTLB of its own, and a
+    /// miss asks QEMU.
+    Vhost,
+    /// A thread of QEMU's that polls the rings and needs no notification.
+    Poll,
+}
+
+/// When a device is plugged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
+pub enum Plugged {
+    /// It is there from the start.
+    #[default]
+    AtStart,
+    /// Once the VM is secure; before, its place is empty (device id 0).
+    AfterSwitch,
 }
 
 /// QEMU's options of one device. Names and defaults are those of pseries' virtio-pci in 2018,
@@ -170,6 +243,18 @@ pub struct QemuOptions {
     pub ioeventfd: bool,
     /// `queue-size`. Default 256 (virtio-blk and virtio-net), at most 1024.
     pub queue_size: u16,
+    /// With `iommu_platform`: a driver that does not accept bit 33 is served all the same, and
+    /// its addresses are physical (D18). Default off.
+    pub optional_33: bool,
+    /// Offer the identity-address bit (D15; not in the virtio specification): a driver that
+    /// accepts it promises physical addresses, and one that does not is served as ever. Default
+    /// off.
+    pub identity_bit: bool,
+    /// Have the quirk register: a driver that writes it gets `iommu_platform` from its next reset
+    /// on (D13; not in the virtio specification). Default off.
+    pub quirk: bool,
+    /// Who serves the queues. Default QEMU.
+    pub backend: Backend,
 }
 
 impl Default for QemuOptions {
@@ -181,6 +266,10 @@ impl Default for QemuOptions {
             indirect_desc: true,
             ioeventfd: true,
             queue_size: 256,
+            optional_33: false,
+            identity_bit: false,
+            quirk: false,
+            backend: Backend::Qemu,
         }
     }
 }
@@ -194,6 +283,8 @@ pub struct DevicePlan {
     pub kind: DeviceKind,
     /// Its options.
     pub options: QemuOptions,
+    /// When it is plugged.
+    pub plugged: Plugged,
 }
 
 /// One run.

@@ -102,7 +102,7 @@ fn one(reader: &mut Reader<'_>, draft: &Draft, common: &Common<'_>, number: usiz
     let design = design.as_deref();
     let expect: Option<Vec<Expectation>> =
         common.claims.as_ref().map(|claims| claims::of_run(reader, claims, &cell, &draft));
-    let machine = draft.machine(reader);
+    let machine = draft.machine(reader, design.as_deref());
     let guest = draft.guest(reader, design);
     let devices = draft.devices(reader, design);
     let axes: Vec<(String, String)> =

@@ -2,7 +2,8 @@
 //! form is JSON's): each by its variant's name.
 
 use crate::event::{Direction, Part};
-use firmware::bootargs::{GuestDma, Rings};
+use firmware::bootargs::Rings;
+use firmware::kernel::{Bit33, Kexec, Ops, Switch, Tce, Virtio};
 use firmware::workload::{Order, Placement};
 use serde::Deserialize;
 use ultravisor::PageState;
@@ -27,7 +28,18 @@ words! {
     RingsWord => Rings { Together, Apart }
     OrderWord => Order { Sequential, Random }
     PlacementWord => Placement { OwnUnit, Neighbour, Heap }
-    DmaWord => GuestDma { LegacyBypass, PlatformHook, DataDirect, PayloadDirect }
+    VirtioWord => Virtio {
+        PerBufferXen, PerQueue, PerBufferArch, PerBufferPlatform, PerBufferFlag, PerMappingQuirk,
+        OwnOps, HookedOps, IdentityOrFail
+    }
+    OpsWord => Ops {
+        Iommu, Swiotlb, SwiotlbMapped, SwiotlbOverIommu, LimitedRange, RestrictedPool,
+        ShareInPlace, DataDirect, PayloadDirect
+    }
+    Bit33Word => Bit33 { Never, IfOffered, IfSecure }
+    TceWord => Tce { Single, Indirect, IndirectUnshared }
+    SwitchWord => Switch { BeforeProbe, AfterProbe, Forgetful }
+    KexecWord => Kexec { Never, Reset, Live }
     PartWord => Part { Desc, Avail, Used, Indirect, Header, Data, Status, Hypercall }
     DirectionWord => Direction { Read, Write }
     ReportWord => ReportKind { Failed, Refused, Mismatch }

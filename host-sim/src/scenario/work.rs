@@ -19,6 +19,8 @@ const FRAME_BYTES: RangeInclusive<u64> = 60..=1514;
 const ENTROPY_BYTES: RangeInclusive<u64> = 1..=4096;
 /// Lines of a console workload.
 const LINES: RangeInclusive<u32> = 1..=10_000;
+/// Pages of 4 KiB: up to 256 MiB.
+const BALLOON_PAGES: RangeInclusive<u32> = 1..=65_536;
 
 /// Reads `workload:`.
 pub fn read<'a>(reader: &mut Reader<'a>, file: At<WorkloadFile<'a>>) -> Vec<At<Work>> {
@@ -62,6 +64,10 @@ fn one<'a>(reader: &mut Reader<'a>, file: WorkloadFile<'a>) -> Option<Work> {
             let requests = count(reader, requests, &REQUESTS);
             let bytes = bytes_in(reader, bytes, &ENTROPY_BYTES);
             Some(Work::Entropy { requests: requests?, bytes: bytes? })
+        }
+        WorkloadFile::Balloon { pages } => {
+            let pages = count(reader, pages, &BALLOON_PAGES)?;
+            Some(Work::Balloon { pages })
         }
     }
 }
@@ -171,6 +177,10 @@ pub fn check(reader: &mut Reader<'_>, draft: &Draft) {
             Work::Entropy { .. } => {
                 let device = first(&draft.devices, |kind| matches!(kind, DeviceKind::Entropy));
                 demand(reader, device, "Entropy(id: \"rng\")", span);
+            }
+            Work::Balloon { .. } => {
+                let device = first(&draft.devices, |kind| matches!(kind, DeviceKind::Balloon));
+                demand(reader, device, "Balloon(id: \"balloon\")", span);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use host_sim::device::{Device, Due, Effect, Serviced};
 use host_sim::event::{DeviceIndex, Direction, Event, QueueIndex};
-use host_sim::scenario::plan::{Contents, DeviceKind, DevicePlan, QemuOptions};
+use host_sim::scenario::plan::{Contents, DeviceKind, DevicePlan, Plugged, QemuOptions};
 use host_sim::touch::{Host, Piece, Pieces, Touch, TouchFault};
 use host_sim::window::Window;
 use std::ops::Range;
@@ -165,7 +165,7 @@ impl Rig {
 
     /// A device at reset, in a run with this seed.
     pub fn plugged(kind: DeviceKind, options: QemuOptions, seed: u64) -> Self {
-        let plan = DevicePlan { id: "disk".into(), kind, options };
+        let plan = DevicePlan { id: "disk".into(), kind, options, plugged: Plugged::AtStart };
         let device = Device::new(DeviceIndex(0), &plan, seed);
         let (host, legacy) = (FakeHost::new(), options.legacy);
         Self { host, device, legacy, free: 0, avail: [0; 2], used: [0; 2] }

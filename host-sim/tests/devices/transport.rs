@@ -5,7 +5,7 @@ use host_sim::device::Effect;
 use host_sim::device::transport::{ACCESS_PLATFORM, EVENT_IDX, INDIRECT_DESC, VERSION_1};
 use host_sim::event::QueueIndex;
 use host_sim::qemu::{device_at, plug, slot};
-use host_sim::scenario::plan::{DeviceKind, DevicePlan, Peer, QemuOptions};
+use host_sim::scenario::plan::{DeviceKind, DevicePlan, Peer, Plugged, QemuOptions};
 use ultravisor_abi::Gpa;
 
 const BLK: u64 = 1 << 2 | 1 << 6 | 1 << 9;
@@ -146,7 +146,12 @@ fn configuration_is_read_by_the_byte_and_ends_in_ones() {
 #[test]
 fn devices_are_plugged_in_the_plans_order_and_found_by_address() {
     let kinds = [disk(8), DeviceKind::Net { peer: Peer::Sink }, DeviceKind::Console];
-    let plan = kinds.map(|kind| DevicePlan { id: "d".into(), kind, options: options() });
+    let plan = kinds.map(|kind| DevicePlan {
+        id: "d".into(),
+        kind,
+        options: options(),
+        plugged: Plugged::AtStart,
+    });
     let mut devices = plug(&plan, 1);
     let ids: Vec<u64> = devices.iter_mut().map(|device| device.read(8, 4)).collect();
     assert_eq!(ids, [2, 1, 3]);

@@ -5,7 +5,8 @@ pub mod device;
 pub mod ram;
 
 use device::Device;
-use firmware::bootargs::{BootArgs, GuestDma, Rings};
+use firmware::bootargs::{BootArgs, Rings};
+use firmware::kernel::{Kernel, Kexec, Switch, Tce};
 use firmware::workload::WORK_MAX;
 use host_sim::fdt::{self, FdtSpec};
 use host_sim::image::Image;
@@ -56,7 +57,12 @@ pub fn args() -> BootArgs {
         secure: false,
         boot_disk: false,
         seed: 7,
-        dma: GuestDma::LegacyBypass,
+        kernel: Kernel::LINUX_2018,
+        tce: Tce::Single,
+        bug: None,
+        switch: Switch::BeforeProbe,
+        kexec: Kexec::Never,
+        slof_tce: false,
         swiotlb_bytes: 1 << 20,
         rings: Rings::Together,
         work: [None; WORK_MAX],

@@ -1,12 +1,13 @@
 //! Guests of a few instructions, and the plans that run them.
 
-use firmware::bootargs::{GuestDma, Rings};
+use firmware::bootargs::Rings;
+use firmware::kernel::{Kernel, Kexec, Switch, Tce};
 use host_sim::event::{Event, Record};
 use host_sim::log::RunLog;
 use host_sim::run;
 use host_sim::scenario::plan::{
-    Boot, Contents, CostProfile, DeviceKind, DevicePlan, GuestPlan, ImagePlan, MachinePlan,
-    OnTamper, Plan, Platform, QemuOptions,
+    Boot, Contents, CostProfile, Describes, DeviceKind, DevicePlan, GuestPlan, ImagePlan, Iommu,
+    MachinePlan, OnTamper, Plan, Platform, Plugged, QemuOptions,
 };
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, qword_ptr, rax, rbx, rcx, rdi, rdx, rsi};
 use iced_x86::code_asm::{r8, r10, word_ptr};
@@ -43,13 +44,22 @@ pub fn builtin() -> Plan {
             kick_latency_ns: 3_000,
             on_tamper: OnTamper::Refault,
             interleave_touch: false,
+            iommu: Iommu::Tce,
+            describes: Describes::Nothing,
+            fdt_nodes: 0,
+            flips_at_esm: false,
         },
         guest: GuestPlan {
             image: ImagePlan::Builtin,
             boot: Boot::Elf64,
             secure: false,
             marks: true,
-            dma: GuestDma::PlatformHook,
+            kernel: Kernel::PLATFORM_HOOK,
+            tce: Tce::Single,
+            bug: None,
+            switch: Switch::BeforeProbe,
+            kexec: Kexec::Never,
+            slof_tce: false,
             rings: Rings::Together,
             wait_ns: 1_000_000,
             units_max: 50_000_000,
@@ -222,6 +232,7 @@ pub fn disk(contents: &[u8]) -> DevicePlan {
         id: "disk".into(),
         kind: DeviceKind::Blk { sectors: 64, contents },
         options: QemuOptions::default(),
+        plugged: Plugged::AtStart,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The built-in guest on hand-made plans: what it asked for, what was logged, the same every time.
 
 use crate::small::{builtin, position, run};
-use firmware::bootargs::GuestDma;
+use firmware::kernel::Kernel;
 use firmware::workload::{BlockOp, NetOp, Order, Placement, Work};
 use host_sim::event::{Compared, Ended, Event};
 use host_sim::log::RunLog;
-use host_sim::scenario::plan::{Contents, DeviceKind, DevicePlan, Peer, Plan, QemuOptions};
+use host_sim::scenario::plan::{
+    Contents, DeviceKind, DevicePlan, Peer, Plan, Plugged, QemuOptions,
+};
 use std::collections::BTreeMap;
 use ultravisor_abi::UnitSize;
 
@@ -18,7 +20,12 @@ fn secure() -> Plan {
 /// A disk, and `requests` writes of 4 KiB that are read back.
 fn with_disk(mut plan: Plan, requests: u32) -> Plan {
     let kind = DeviceKind::Blk { sectors: 4096, contents: Contents::Pattern };
-    plan.devices = vec![DevicePlan { id: "disk".into(), kind, options: QemuOptions::default() }];
+    plan.devices = vec![DevicePlan {
+        id: "disk".into(),
+        kind,
+        options: QemuOptions::default(),
+        plugged: Plugged::AtStart,
+    }];
     let list = [BlockOp::Write { requests, bytes: 4096 }, BlockOp::ReadBack];
     plan.work = vec![Work::Block {
         ops: std::array::from_fn(|index| list.get(index).copied()),
@@ -31,7 +38,12 @@ fn with_disk(mut plan: Plan, requests: u32) -> Plan {
 
 fn with_net(mut plan: Plan, list: &[NetOp], peer: Peer) -> Plan {
     let kind = DeviceKind::Net { peer };
-    plan.devices = vec![DevicePlan { id: "net".into(), kind, options: QemuOptions::default() }];
+    plan.devices = vec![DevicePlan {
+        id: "net".into(),
+        kind,
+        options: QemuOptions::default(),
+        plugged: Plugged::AtStart,
+    }];
     plan.work = vec![Work::Net { ops: std::array::from_fn(|index| list.get(index).copied()) }];
     plan
 }
@@ -156,7 +168,7 @@ fn waiting_is_counted_in_work_units() {
 #[test]
 fn a_bypass_with_the_disks_pages_sealed_is_told_by_its_touches() {
     let mut plan = with_disk(secure(), 1);
-    plan.guest.dma = GuestDma::LegacyBypass;
+    plan.guest.kernel = Kernel::LINUX_2018;
     let log = run(&plan);
     assert_ne!(log.ended, Ended::Exit(0));
     assert!(

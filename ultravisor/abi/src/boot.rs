@@ -26,7 +26,7 @@ pub const VIRTIO_MMIO: Gpa = Gpa(0xd000_0000);
 /// Bytes from one virtio-mmio device to the next.
 pub const VIRTIO_MMIO_STRIDE: u64 = 0x1000;
 /// `/chosen/bootargs` is NUL-padded to this many bytes, so that its length never changes timing.
-pub const BOOTARGS_BYTES: usize = 1024;
+pub const BOOTARGS_BYTES: usize = 2048;
 /// `compatible` of the FDT node that says that an ultravisor is there (kernel
 /// `arch/powerpc/platforms/powernv/ultravisor.c` looks for this string).
 pub const ULTRAVISOR_COMPATIBLE: &str = "ibm,ultravisor";
