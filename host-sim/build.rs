@@ -1,5 +1,6 @@
 //! Builds the guest images `slof` and `guest` freestanding and puts them where
-//! `src/image/builtin.rs` includes them.
+//! `src/image/builtin.rs` includes them; and lists the shipped scenarios, designs and policies for
+//! `src/shipped.rs`.
 //!
 //! They are built by a cargo of their own, in a target folder of their own (two cargos in one
 //! folder wait for each other for ever), with flags that nothing of the host's may see.
@@ -32,6 +33,7 @@ const INPUTS: [&str; 11] = [
 ];
 
 fn main() {
+    list_shipped();
     let root = path("CARGO_MANIFEST_DIR").parent().expect("the crate has a parent").to_owned();
     let out = path("OUT_DIR");
     for input in INPUTS {
@@ -51,6 +53,36 @@ fn main() {
         let to = out.join(format!("{image}.elf"));
         fs::copy(&from, &to)
             .unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
+    }
+}
+
+/// Writes `shipped.rs`: each `*.ron` below `scenarios/`, in path order, with its text.
+fn list_shipped() {
+    println!("cargo::rerun-if-changed=../scenarios");
+    let folder = path("CARGO_MANIFEST_DIR").join("../scenarios");
+    let mut files = Vec::new();
+    collect(&folder, "", &mut files);
+    files.sort();
+    let mut text = String::from("[\n");
+    for (name, file) in files {
+        text += &format!("    ({name:?}, include_str!({file:?})),\n");
+    }
+    text += "]\n";
+    fs::write(path("OUT_DIR").join("shipped.rs"), text).expect("OUT_DIR can be written");
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) {
+    println!("cargo::rerun-if-changed=../scenarios/{prefix}");
+    let entries = fs::read_dir(folder).expect("the scenarios are there");
+    for entry in entries {
+        let entry = entry.expect("the folder can be read");
+        let name = entry.file_name().into_string().expect("our file names are UTF-8");
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, &format!("{prefix}{name}/"), files);
+        } else if name.ends_with(".ron") {
+            files.push((format!("{prefix}{name}"), path));
+        }
     }
 }
 

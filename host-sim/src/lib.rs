@@ -7,6 +7,7 @@ pub mod event;
 pub mod escape;
 pub mod outcome;
 pub mod counters;
+pub mod shipped;
 pub mod image;
 pub mod scenario;
 pub mod cost;

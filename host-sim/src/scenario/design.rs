@@ -421,14 +421,6 @@ fn read_user<'a>(
     }
 }
 
-/// The designs that are built into the binary.
-pub const SHIPPED: [(&str, &str); 4] = [
-    ("d0-legacy-bypass.ron", include_str!("../../../scenarios/designs/d0-legacy-bypass.ron")),
-    ("d5-platform-hook.ron", include_str!("../../../scenarios/designs/d5-platform-hook.ron")),
-    ("x-data-direct.ron", include_str!("../../../scenarios/designs/x-data-direct.ron")),
-    ("x-payload-direct.ron", include_str!("../../../scenarios/designs/x-payload-direct.ron")),
-];
-
 /// Designs by name.
 pub type Designs = BTreeMap<String, Arc<Design>>;
 
@@ -438,8 +430,8 @@ pub type Designs = BTreeMap<String, Arc<Design>>;
 /// A shipped file is wrong: a bug of ours.
 pub fn shipped() -> Result<Designs, Vec<Fault>> {
     let mut designs = Designs::new();
-    for (file, text) in SHIPPED {
-        let path = format!("(built in) scenarios/designs/{file}");
+    for (file, text) in crate::shipped::below("designs/") {
+        let path = format!("(built in) scenarios/{file}");
         let source = Arc::new(SourceText { path, text: text.to_owned() });
         let design = Design::read(&source)?;
         designs.insert(design.name.clone(), Arc::new(design));
