@@ -2,6 +2,7 @@
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,6 +13,7 @@ EXAMPLES
   uvsim list scenarios --id '*unit=4KiB*'    the ids of some runs
   uvsim check my.ron                         read and check everything, run nothing
   uvsim run my.ron --report json=result.json --report events=events.ndjson
+  uvsim run scenarios --report github --report junit=junit.xml
 
 EXIT CODES
   0 all as expected   1 something is not   2 usage   3 wrong input, nothing judged
@@ -80,9 +82,16 @@ pub struct RunArgs {
     /// Threads [default: number of cores]
     #[arg(short, long, value_name = "N", env = "UVSIM_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// Write a report: `json=FILE` or `events=FILE`; may be given several times.
-    #[arg(long = "report", value_name = "KIND=FILE")]
+    /// Write a report, also several: json=FILE, events=FILE, junit=FILE, md=FILE, csv=FILE or
+    /// github (annotations, and a summary where GITHUB_STEP_SUMMARY says).
+    #[arg(long = "report", value_name = "KIND[=FILE]")]
     pub reports: Vec<ReportArg>,
+    /// Set by GitHub's runner.
+    #[arg(long, hide = true, env = "GITHUB_STEP_SUMMARY", value_parser = clap::value_parser!(OsString))]
+    pub github_step_summary: Option<OsString>,
+    /// Set by GitHub's runner.
+    #[arg(long, hide = true, env = "GITHUB_WORKSPACE", value_parser = clap::value_parser!(OsString))]
+    pub github_workspace: Option<OsString>,
 }
 
 /// A pattern over run ids.
@@ -105,30 +114,52 @@ pub enum ReportKind {
     Json,
     /// The log, NDJSON.
     Events,
+    /// JUnit XML.
+    Junit,
+    /// Annotations and the job's summary.
+    Github,
+    /// Markdown.
+    Md,
+    /// One row a run.
+    Csv,
 }
 
-/// `KIND=FILE`.
+impl ReportKind {
+    const NAMES: [(&'static str, Self); 6] = [
+        ("json", Self::Json),
+        ("events", Self::Events),
+        ("junit", Self::Junit),
+        ("github", Self::Github),
+        ("md", Self::Md),
+        ("csv", Self::Csv),
+    ];
+}
+
+/// `KIND=FILE`, or `github` alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportArg {
     /// Which kind.
     pub kind: ReportKind,
-    /// Where to.
-    pub path: PathBuf,
+    /// Where to; only `github` goes without.
+    pub path: Option<PathBuf>,
 }
 
 impl FromStr for ReportArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, path) = text.split_once('=').ok_or("write KIND=FILE, e.g. json=result.json")?;
-        let kind = match kind {
-            "json" => ReportKind::Json,
-            "events" => ReportKind::Events,
-            _ => return Err("the kinds of report are `json` and `events`".to_owned()),
+        let (name, path) = text.split_once('=').map_or((text, None), |(a, b)| (a, Some(b)));
+        let Some((_, kind)) = ReportKind::NAMES.into_iter().find(|(known, _)| *known == name)
+        else {
+            let kinds = ReportKind::NAMES.map(|(name, _)| format!("`{name}`"));
+            return Err(format!("the kinds of report are {}", kinds.join(", ")));
         };
-        if path.is_empty() {
-            return Err("the file's name is missing".to_owned());
+        match path {
+            Some("") => Err("the file's name is missing".to_owned()),
+            None if kind != ReportKind::Github => {
+                Err(format!("write {name}=FILE: the file's name is missing"))
+            }
+            path => Ok(Self { kind, path: path.map(PathBuf::from) }),
         }
-        Ok(Self { kind, path: PathBuf::from(path) })
     }
 }

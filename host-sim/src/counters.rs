@@ -245,12 +245,13 @@ impl Counters {
         phases.iter().map(|phase| self.get(counter, *phase)).sum()
     }
 
-    /// Share, unshare, page-out and page-in together.
+    /// Share, unshare, page-out and page-in.
+    pub const CONVERSIONS: [Counter; 4] =
+        [Counter::UvShare, Counter::UvUnshare, Counter::UvPageOut, Counter::UvPageIn];
+
+    /// All conversions together.
     pub fn conversions(&self, phases: &[Phase]) -> u64 {
-        [Counter::UvShare, Counter::UvUnshare, Counter::UvPageOut, Counter::UvPageIn]
-            .into_iter()
-            .map(|counter| self.sum(counter, phases))
-            .sum()
+        Self::CONVERSIONS.into_iter().map(|counter| self.sum(counter, phases)).sum()
     }
 
     /// Whether the steady state was reached.

@@ -1,11 +1,11 @@
 //! `uvsim run`: plans through the suite into lines, reports and an exit code.
 
-use crate::arguments::{ReportKind, RunArgs};
+use crate::arguments::RunArgs;
 use crate::escape;
 use crate::output::human::{self, Paint};
-use crate::output::target::Target;
-use crate::output::{events, explain, json, words};
-use crate::scenario::diagnostics::Fault;
+use crate::output::rows::{End, Results, Row};
+use crate::output::{explain, json, words};
+use crate::reports::{GithubJob, Reports};
 use crate::scenario::plan::Plan;
 use crate::scenario::select::{Planned, Selection};
 use crate::streams::{Out, Style, Talk, exit, nothing_selected, repeat};
@@ -42,9 +42,8 @@ struct Progress<'j, 'w, 't, 'o> {
     out: &'o mut Out<'w>,
     talk: &'o mut Talk<'t>,
     bar: ProgressBar,
-    results: Vec<json::Run>,
-    events: Vec<Target>,
-    faults: Vec<Fault>,
+    rows: Vec<Row>,
+    reports: Reports,
     tally: Tally,
     last_scenario: String,
 }
@@ -61,22 +60,28 @@ impl Job<'_> {
             out,
             talk,
             bar: self.bar(),
-            results: Vec::new(),
-            events: Vec::new(),
-            faults: Vec::new(),
+            rows: Vec::new(),
+            reports: Reports::open(&self.arguments.reports, self.github_job()),
             tally: Tally::default(),
             last_scenario: String::new(),
         };
-        let mut json_targets = progress.open_reports();
         progress.print(&human::header());
         let plans: Vec<&Plan> = runs.iter().map(|run| &run.plan).collect();
         suite::run(&plans, self.threads(), runner, |number, done| {
             progress.take(&runs[number], done)
         });
         progress.bar.finish_and_clear();
-        progress.finish_events();
-        progress.write_results(&mut json_targets);
+        progress.reports.finish_events();
+        progress.write_reports();
         progress.conclude()
+    }
+
+    fn github_job(&self) -> GithubJob<'_> {
+        let RunArgs { github_step_summary, github_workspace, .. } = self.arguments;
+        GithubJob {
+            summary: github_step_summary.as_deref(),
+            workspace: github_workspace.as_deref(),
+        }
     }
 
     fn threads(&self) -> usize {
@@ -96,20 +101,6 @@ impl Job<'_> {
 }
 
 impl Progress<'_, '_, '_, '_> {
-    /// Opens all reports, so that what cannot be written is known early. Returns those of kind
-    /// `json`.
-    fn open_reports(&mut self) -> Vec<Target> {
-        let mut json = Vec::new();
-        for report in &self.job.arguments.reports {
-            match (Target::open(&report.path), report.kind) {
-                (Ok(target), ReportKind::Json) => json.push(target),
-                (Ok(target), ReportKind::Events) => self.events.push(target),
-                (Err(fault), ReportKind::Json | ReportKind::Events) => self.faults.push(fault),
-            }
-        }
-        json
-    }
-
     fn print(&mut self, text: &str) {
         let Self { bar, out, .. } = self;
         bar.suspend(|| out.print(text));
@@ -122,8 +113,14 @@ impl Progress<'_, '_, '_, '_> {
             self.last_scenario.clone_from(&plan.scenario);
         }
         match done {
-            Done::Panicked(why) => self.panicked(planned, &why),
-            Done::NotRun(why) => self.not_run(planned, &why),
+            Done::Panicked(why) => {
+                self.panicked(planned, &why);
+                self.keep(planned, End::Bug(why));
+            }
+            Done::NotRun(why) => {
+                self.not_run(planned, &why);
+                self.keep(planned, End::NotRun(why));
+            }
             Done::Judged(judged) => {
                 let (log, judged) = *judged;
                 self.count(plan, &judged);
@@ -135,8 +132,10 @@ impl Progress<'_, '_, '_, '_> {
                     let explanation = explain::explain(plan, &log);
                     self.print(&human::unexpected(plan, &log, &judged, &explanation, &more));
                 }
-                self.write_events(plan, &log);
-                self.results.push(json::Run::new(plan, &log, &judged));
+                self.reports.take(plan, &log);
+                let run = Box::new(json::Run::new(plan, &log, &judged));
+                let end = if judged.unjudged { End::Unjudged(run) } else { End::Judged(run) };
+                self.keep(planned, end);
             }
         }
         self.bar.inc(1);
@@ -174,45 +173,38 @@ impl Progress<'_, '_, '_, '_> {
         bar.suspend(|| talk.say(&text));
     }
 
-    fn write_events(&mut self, plan: &Plan, log: &crate::log::RunLog) {
-        let Self { events: targets, faults, .. } = self;
-        targets.retain_mut(|target| match events::write_run(target.writer(), plan, log) {
-            Ok(()) => true,
-            Err(error) => {
-                faults.push(target.failed(&error));
-                false
-            }
+    /// Keeps a run for the reports.
+    fn keep(&mut self, planned: &Planned, end: End) {
+        let Planned { plan, file, places, .. } = planned;
+        self.rows.push(Row {
+            id: plan.id.clone(),
+            file: file.clone(),
+            scenario: plan.scenario.clone(),
+            design: plan.design.clone(),
+            axes: plan.axes.clone(),
+            repeat: repeat(file, &plan.id, self.job.arguments.chosen.seed),
+            places: places.clone(),
+            end,
         });
     }
 
-    fn finish_events(&mut self) {
-        for target in std::mem::take(&mut self.events) {
-            if let Err(fault) = target.finish() {
-                self.faults.push(fault);
-            }
-        }
-    }
-
-    fn write_results(&mut self, targets: &mut Vec<Target>) {
-        for mut target in targets.drain(..) {
-            let report = json::Report {
-                schema: json::SCHEMA,
-                tool_version: env!("CARGO_PKG_VERSION"),
-                seed: self.job.arguments.chosen.seed,
-                inputs: &self.job.selection.inputs,
-                exit_code: self.exit_code(),
-                runs: &self.results,
-                claims: [],
-            };
-            let written = json::write_pretty(target.writer(), &report);
-            let finished = match written {
-                Ok(()) => target.finish(),
-                Err(error) => Err(target.failed(&error)),
-            };
-            if let Err(fault) = finished {
-                self.faults.push(fault);
-            }
-        }
+    fn write_reports(&mut self) {
+        let exit_code = self.exit_code();
+        let conclusion = self.reason(exit_code);
+        let Job { arguments, selection, .. } = self.job;
+        let (seed, inputs) = (arguments.chosen.seed, &selection.inputs);
+        let report = json::Report {
+            schema: json::SCHEMA,
+            tool_version: env!("CARGO_PKG_VERSION"),
+            seed,
+            inputs,
+            exit_code,
+            runs: self.rows.iter().filter_map(Row::run).collect(),
+            claims: [],
+        };
+        let results =
+            Results { rows: &self.rows, seed, inputs, exit_code, conclusion: &conclusion };
+        self.reports.finish(&results, &report, self.out);
     }
 
     fn exit_code(&self) -> u8 {
@@ -220,7 +212,7 @@ impl Progress<'_, '_, '_, '_> {
         match () {
             () if panicked > 0 => exit::BUG,
             () if unjudged > 0 => exit::NO_VERDICT,
-            () if !self.faults.is_empty() => exit::OUTPUT,
+            () if !self.reports.faults().is_empty() => exit::OUTPUT,
             () if failed > 0 => exit::UNEXPECTED,
             () => exit::OK,
         }
@@ -229,9 +221,7 @@ impl Progress<'_, '_, '_, '_> {
     /// The closing lines; the last says why the code is what it is.
     fn conclude(mut self) -> u8 {
         self.print(&human::legend(self.tally.any_what_if));
-        let faults = std::mem::take(&mut self.faults);
-        self.talk.faults(&faults, self.job.style.faults);
-        self.faults = faults;
+        self.talk.faults(self.reports.faults(), self.job.style.faults);
         let code = self.exit_code();
         let why = self.reason(code);
         self.print(&words::wrapped("", &format!("exit {code}: {why}")));

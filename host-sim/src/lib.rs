@@ -34,5 +34,6 @@ pub mod output;
 pub mod suite;
 pub mod arguments;
 pub mod streams;
+pub mod reports;
 pub mod job;
 pub mod cli;

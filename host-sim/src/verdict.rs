@@ -26,6 +26,18 @@ pub enum Verdict {
     None,
 }
 
+impl Verdict {
+    /// The name used in outputs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::ExpectedFailure => "expected_failure",
+            Self::None => "none",
+        }
+    }
+}
+
 /// One expectation, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {

@@ -25,7 +25,7 @@ pub struct Report<'a> {
     /// What the process will exit with, as far as this report knows: not whether it was written.
     pub exit_code: u8,
     /// The runs in the order of the selection.
-    pub runs: &'a [Run],
+    pub runs: Vec<&'a Run>,
     /// Findings about claims; none yet.
     pub claims: [Claim; 0],
 }

@@ -1,9 +1,14 @@
 //! What a user gets: lines for people, JSON for programs, events for later reports.
 
+pub mod csv;
 pub mod events;
 pub mod explain;
+pub mod github;
 pub mod human;
 pub mod json;
+pub mod junit;
+pub mod markdown;
 pub mod plan_json;
+pub mod rows;
 pub mod target;
 pub mod words;

@@ -16,9 +16,14 @@ pub struct Target {
     moved: bool,
 }
 
-fn fault(path: &Path, why: &str) -> Fault {
+fn refused(path: &Path, why: &str) -> Fault {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     Fault::bare(Code::OUTPUT, format!("the report `{name}` could not be written: {why}"))
+}
+
+/// What to say after writing to `path` failed.
+pub fn fault(path: &Path, error: &io::Error) -> Fault {
+    refused(path, &reason(error))
 }
 
 impl Target {
@@ -30,10 +35,10 @@ impl Target {
         if let Ok(meta) = fs::symlink_metadata(path)
             && !meta.is_file()
         {
-            return Err(fault(path, "something that is no regular file is in its place"));
+            return Err(refused(path, "something that is no regular file is in its place"));
         }
         let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            return Err(fault(path, "the path has no file name"));
+            return Err(refused(path, "the path has no file name"));
         };
         // Another uvsim may be writing the same report; what it left is never touched.
         for attempt in 0..100 {
@@ -44,10 +49,10 @@ impl Target {
                     return Ok(Self { path: path.to_owned(), temporary, out, moved: false });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
-                Err(error) => return Err(fault(path, &reason(&error))),
+                Err(error) => return Err(fault(path, &error)),
             }
         }
-        Err(fault(path, "too many unfinished reports lie beside it"))
+        Err(refused(path, "too many unfinished reports lie beside it"))
     }
 
     /// Where to write.
@@ -57,7 +62,7 @@ impl Target {
 
     /// What to say after writing failed.
     pub fn failed(&self, error: &io::Error) -> Fault {
-        fault(&self.path, &reason(error))
+        fault(&self.path, error)
     }
 
     /// Moves the report to its place.

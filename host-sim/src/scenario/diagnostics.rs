@@ -19,6 +19,16 @@ pub struct SourceText {
     pub text: String,
 }
 
+impl SourceText {
+    /// Line and column of the character at byte `at`, both from 1, columns in characters.
+    pub fn position(&self, at: usize) -> Option<(usize, usize)> {
+        let before = self.text.get(..at)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.matches('\n').count() + 1;
+        Some((line, before[line_start..].chars().count() + 1))
+    }
+}
+
 /// One fault of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -45,11 +55,7 @@ impl Fault {
 
     /// Line and column of its first character, both from 1, columns in characters.
     pub fn position(&self) -> Option<(usize, usize)> {
-        let text = &self.source.as_ref()?.text;
-        let before = text.get(..self.span.start)?;
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.matches('\n').count() + 1;
-        Some((line, before[line_start..].chars().count() + 1))
+        self.source.as_ref()?.position(self.span.start)
     }
 
     /// `path:line:col`, `path`, or nothing.

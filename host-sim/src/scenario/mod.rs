@@ -15,6 +15,7 @@ pub mod file;
 pub mod head;
 pub mod images;
 pub mod matrix;
+pub mod places;
 pub mod plan;
 pub mod reading;
 pub mod resolve;

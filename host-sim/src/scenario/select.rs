@@ -5,6 +5,7 @@ use super::design::{self, Design, Designs, Lookup};
 use super::diagnostics::{Fault, SourceText};
 use super::draft::Surroundings;
 use super::head::{self, Head};
+use super::places::{self, Places};
 use super::plan::Plan;
 use super::reading::At;
 use super::resolve;
@@ -20,6 +21,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The scenario file, as shown.
     pub file: String,
+    /// Where its expectations stand.
+    pub places: Arc<Places>,
 }
 
 /// All that was asked for.
@@ -94,9 +97,13 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
                 .to_owned(),
         };
         match resolve::plans(&file.source, lookup, &mut around, seed) {
-            Ok(plans) => selection.runs.extend(
-                plans.into_iter().map(|plan| Planned { plan, file: file.found.shown.clone() }),
-            ),
+            Ok(plans) => {
+                let places = Arc::new(places::of_checks(&file.source));
+                selection.runs.extend(plans.into_iter().map(|plan| {
+                    let (file, places) = (file.found.shown.clone(), places.clone());
+                    Planned { plan, file, places }
+                }));
+            }
             Err(wrong) => faults.extend(wrong),
         }
     }

@@ -1,0 +1,67 @@
+//! `--report github`: workflow commands that GitHub shows as annotations of the changed files.
+//!
+//! GitHub keeps ten annotations of a kind for each step, so the worst are told and the rest are
+//! counted. Messages are escaped as the runner decodes them: `%`, CR and LF, in properties `:` and
+//! `,` too.
+
+use super::rows::{Results, Row};
+use super::words;
+use crate::escape;
+
+/// Annotations of one kind that GitHub keeps for one step.
+const ANNOTATIONS_MAX: usize = 10;
+/// Characters of one message; GitHub cuts at 4 KiB.
+const MESSAGE_CHARS_MAX: usize = 1000;
+/// The summary of one step may have this many bytes.
+pub const SUMMARY_BYTES_MAX: usize = 1 << 20;
+
+/// The message of a command, its lines kept.
+fn data(lines: &[String]) -> String {
+    let lines: Vec<String> =
+        lines.iter().map(|line| escape::terminal_cut(line, MESSAGE_CHARS_MAX)).collect();
+    let mut text = lines.join("\n");
+    if text.chars().count() > MESSAGE_CHARS_MAX {
+        text = text.chars().take(MESSAGE_CHARS_MAX).collect::<String>() + "...";
+    }
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// The value of a property of a command.
+fn property(text: &str) -> String {
+    let text = escape::terminal_cut(text, 200);
+    text.replace('%', "%25").replace(':', "%3A").replace(',', "%2C")
+}
+
+/// The path in the repository, if it is one: `prefix` is where in it the command runs.
+fn in_repository(prefix: &str, file: &str) -> Option<String> {
+    let inside = !file.starts_with('/') && file.split('/').all(|part| part != "..");
+    inside.then(|| format!("{prefix}{}", file.trim_start_matches("./")))
+}
+
+fn annotation(row: &Row, prefix: &str) -> String {
+    let place = in_repository(prefix, &row.file).map_or_else(String::new, |file| {
+        let (line, col) = row.place();
+        format!("file={},line={line},col={col},", property(&file))
+    });
+    let title = property(&format!("uvsim {}: {}", row.state().word(), row.id));
+    let mut lines = row.reasons();
+    lines.push(format!("repeat: {}", row.repeat));
+    format!("::error {place}title={title}::{}\n", data(&lines))
+}
+
+/// The annotations, each on a line of its own. `prefix` is the current folder's path in the
+/// repository, empty or ending in `/`.
+pub fn annotations(results: &Results<'_>, prefix: &str) -> String {
+    let mut unexpected: Vec<&Row> =
+        results.rows.iter().filter(|row| row.state().is_unexpected()).collect();
+    unexpected.sort_by_key(|row| row.badness());
+    let all = unexpected.len();
+    let told = if all > ANNOTATIONS_MAX { ANNOTATIONS_MAX - 1 } else { all };
+    let mut text: String =
+        unexpected.iter().take(told).map(|row| annotation(row, prefix)).collect();
+    if told < all {
+        let more = words::count(all - told, "run");
+        text += &format!("::error title=uvsim::and {more} more, see the summary\n");
+    }
+    text
+}

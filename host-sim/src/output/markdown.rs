@@ -1,0 +1,137 @@
+//! `--report md=FILE` and the summary of a GitHub job: what came out, as Markdown.
+//!
+//! All text that a file or a guest wrote stands in code spans, in which a viewer sees no link, no
+//! HTML and no mention; backticks and bars, which would end a span or a cell, are escaped.
+
+use super::rows::{Results, Row, State};
+use super::words;
+use crate::counters::{Counter, Counters, Phase};
+use crate::escape;
+use std::fmt::Write;
+
+/// Unexpected runs that are told in full.
+const TOLD_MAX: usize = 50;
+/// Checks told of one run.
+const REASONS_MAX: usize = 20;
+/// Characters kept of one check.
+const REASON_CHARS_MAX: usize = 600;
+
+/// `text` as a code span that nothing in it can end.
+fn code(text: &str) -> String {
+    let inert = escape::terminal_cut(text, REASON_CHARS_MAX);
+    let inert = inert.replace('`', "\\x60").replace('|', "\\x7c");
+    if inert.trim().is_empty() { "(empty)".to_owned() } else { format!("`{inert}`") }
+}
+
+/// Adds lines while they fit, and remembers how many did not.
+struct Room {
+    text: String,
+    bytes_max: usize,
+}
+
+impl Room {
+    /// Kept free for saying what was left out.
+    const RESERVE: usize = 200;
+
+    fn add(&mut self, piece: &str) -> bool {
+        let fits = self.text.len() + piece.len() + Self::RESERVE <= self.bytes_max;
+        if fits {
+            self.text.push_str(piece);
+        }
+        fits
+    }
+
+    /// Adds as many pieces as fit, and says how many more there are.
+    fn add_all(&mut self, pieces: impl Iterator<Item = String>, what: &str, total: usize) {
+        let shown = pieces.take_while(|piece| self.add(piece)).count();
+        if shown < total {
+            let left = words::count(total - shown, what);
+            write!(self.text, "\n... and {left} more, left out here.\n")
+                .expect("a String takes everything");
+        }
+    }
+}
+
+fn table_row(row: &Row) -> String {
+    let state = row.state();
+    let verdict = if state.is_unexpected() {
+        format!("**{}**", state.word())
+    } else {
+        state.word().to_owned()
+    };
+    let Some(run) = row.run() else {
+        return format!("| {} | | {verdict} | | | | |\n", code(&row.id));
+    };
+    let get = |phase: Phase, counter: Counter| {
+        let values = run.counters.get(phase.name());
+        values.and_then(|values| values.get(counter.name())).copied().unwrap_or(0)
+    };
+    let conversions = |phases: &[Phase]| -> u64 {
+        let each = phases.iter().flat_map(|phase| {
+            Counters::CONVERSIONS.into_iter().map(|counter| get(*phase, counter))
+        });
+        each.sum()
+    };
+    let time: u64 = Phase::ALL.into_iter().map(|phase| get(phase, Counter::TimeNs)).sum();
+    let outcome = run.outcome.name();
+    let what_if = if run.what_if { " (what-if)" } else { "" };
+    format!(
+        "| {} | {outcome}{what_if} | {verdict} | {} | {}+{} | {} | {} |\n",
+        code(&row.id),
+        get(Phase::Steady, Counter::RoundTrips),
+        conversions(&[Phase::Init]),
+        conversions(&[Phase::Steady, Phase::After]),
+        get(Phase::Steady, Counter::BounceCopies),
+        words::time(time),
+    )
+}
+
+fn told(row: &Row) -> String {
+    let mut text = format!("\n### {} {}\n\n", row.state().word(), code(&row.id));
+    let reasons = row.reasons();
+    for reason in reasons.iter().take(REASONS_MAX) {
+        text += &format!("- {}\n", code(reason));
+    }
+    if reasons.len() > REASONS_MAX {
+        text += &format!("- and {} more\n", reasons.len() - REASONS_MAX);
+    }
+    if let Some(run) = row.run() {
+        text += &format!("- ended {}\n", code(&run.ended));
+    }
+    text + &format!("- repeat: {}\n", code(&row.repeat))
+}
+
+/// The report, at most `bytes_max` bytes long; what does not fit is counted.
+pub fn render(results: &Results<'_>, bytes_max: usize) -> String {
+    let mut room = Room { text: String::new(), bytes_max };
+    let mark = if results.exit_code == 0 { "as expected" } else { "**not as expected**" };
+    room.add(&format!(
+        "## uvsim: {mark}\n\nexit {}: {}\n",
+        results.exit_code,
+        code(results.conclusion)
+    ));
+    let unexpected: Vec<&Row> =
+        results.rows.iter().filter(|row| row.state().is_unexpected()).collect();
+    if unexpected.len() > 0 {
+        let pieces = unexpected.iter().take(TOLD_MAX).map(|row| told(row));
+        room.add_all(pieces, "unexpected run", unexpected.len());
+    }
+    if !results.rows.is_empty() {
+        room.add(
+            "\n| run | outcome | verdict | round trips | conversions | bounces | time |\n\
+             |---|---|---|--:|--:|--:|--:|\n",
+        );
+        room.add_all(results.rows.iter().map(table_row), "run", results.rows.len());
+    }
+    let expected = results.rows.iter().filter(|row| row.state() == State::ExpectedFailure);
+    let expected: Vec<String> = expected.map(told).collect();
+    let total = expected.len();
+    if total > 0 && room.add("\nKnown failures:\n") {
+        room.add_all(expected.into_iter(), "known failure", total);
+    }
+    room.add(
+        "\nRound trips and bounces in steady state; conversions: initialisation + the rest. Time is \
+         modelled, from estimates; polling guests pay for no interrupt or wake-up.\n",
+    );
+    room.text
+}
