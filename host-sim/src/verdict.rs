@@ -49,6 +49,9 @@ pub struct Check {
     pub expected: String,
     /// What was found, in words.
     pub found: String,
+    /// Why it is listed as a known failure, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
 }
 
 /// A run, judged.
@@ -75,36 +78,77 @@ pub fn judge(plan: &Plan, log: &RunLog) -> Judged {
     let outcome = findings.first().copied().unwrap_or(Outcome::Crashed);
     let expected = plan.expect.as_deref().unwrap_or_default();
     let bench = Bench { plan, log, counters: &counters, findings: &findings };
-    let checks: Vec<Check> = expected.iter().map(|expectation| bench.check(expectation)).collect();
-    let verdict = match checks.iter().any(|check| check.verdict == Verdict::Fail) {
-        true => Verdict::Fail,
-        false if checks.is_empty() => Verdict::None,
-        false => Verdict::Pass,
-    };
+    let checks: Vec<Check> = expected.iter().map(|expectation| bench.expect(expectation)).collect();
+    let verdict = sum(checks.iter().map(|check| check.verdict));
     let unjudged = plan.expect.is_none();
     Judged { verdict, unjudged, outcome, findings, counters, checks }
 }
 
-/// What a check may look at.
-struct Bench<'a> {
-    plan: &'a Plan,
-    log: &'a RunLog,
-    counters: &'a Counters,
-    findings: &'a [Outcome],
+/// Several verdicts as one: a failure fails all, then what was expected to fail shows.
+pub fn sum(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+    let worse = |one, other| match (one, other) {
+        (Verdict::Fail, _) | (_, Verdict::Fail) => Verdict::Fail,
+        (Verdict::ExpectedFailure, _) | (_, Verdict::ExpectedFailure) => Verdict::ExpectedFailure,
+        (Verdict::Pass, _) | (_, Verdict::Pass) => Verdict::Pass,
+        (Verdict::None, Verdict::None) => Verdict::None,
+    };
+    verdicts.into_iter().fold(Verdict::None, worse)
+}
+
+/// What was expected and found, in words, and whether it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What was expected.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+    /// Whether that is what was expected.
+    pub holds: bool,
+}
+
+/// Said instead of a number where a guest that marks its steady state never came to it.
+pub const NEVER_STEADY: &str = "steady state never reached";
+
+/// One run before its judges: what a check may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Bench<'a> {
+    /// What was to be run.
+    pub plan: &'a Plan,
+    /// What happened.
+    pub log: &'a RunLog,
+    /// Its counters.
+    pub counters: &'a Counters,
+    /// All that holds of it.
+    pub findings: &'a [Outcome],
 }
 
 impl Bench<'_> {
-    fn check(&self, expectation: &Expectation) -> Check {
+    /// Asks one claim.
+    pub fn ask(&self, claim: &Claim) -> Answer {
+        let expected = self.expected(claim);
+        if claim.is_about_steady() && !self.counters.steady_reached() {
+            return Answer { expected, found: NEVER_STEADY.to_owned(), holds: false };
+        }
+        let (found, holds) = self.found(claim);
+        Answer { expected, found, holds }
+    }
+
+    /// Asks one expectation, which may be listed as a known failure: then it must not hold.
+    fn expect(&self, expectation: &Expectation) -> Check {
         let Expectation { id, claim } = expectation;
-        let (expected, found, holds) = if claim.is_about_steady() && !self.counters.steady_reached()
-        {
-            (self.expected(claim), "steady state never reached".to_owned(), false)
-        } else {
-            let (found, holds) = self.found(claim);
-            (self.expected(claim), found, holds)
+        let Answer { expected, mut found, holds } = self.ask(claim);
+        let known = self.plan.known_failures.iter().find(|known| known.check == *id);
+        let verdict = match (holds, known) {
+            (true, None) => Verdict::Pass,
+            (false, None) => Verdict::Fail,
+            (false, Some(_)) => Verdict::ExpectedFailure,
+            (true, Some(_)) => {
+                found.push_str(": a known failure passed: remove the entry");
+                Verdict::Fail
+            }
         };
-        let verdict = if holds { Verdict::Pass } else { Verdict::Fail };
-        Check { id: id.clone(), verdict, expected, found }
+        let known = known.map(|known| known.why.clone());
+        Check { id: id.clone(), verdict, expected, found, known }
     }
 
     fn expected(&self, claim: &Claim) -> String {

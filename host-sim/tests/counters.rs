@@ -81,7 +81,7 @@ fn plan(expect: Option<Vec<Expectation>>) -> Plan {
     let folder = Path::new(".");
     let mut around = Surroundings { folder, inputs: &mut inputs, shown_folder: String::new() };
     let plans = resolve::plans(&source, lookup, &mut around, 1).expect("the scenario is right");
-    Plan { expect, ..plans.into_iter().next().expect("one run") }
+    Plan { expect, ..plans.into_iter().next().expect("one run").plan }
 }
 
 fn run(events: Vec<Event>, ended: Ended) -> RunLog {

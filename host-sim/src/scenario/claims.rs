@@ -3,7 +3,7 @@
 use super::codes::Code;
 use super::diagnostics::{nearest, one_of};
 use super::draft::{BOOT_DISK, Draft};
-use super::expect::{Claim, ExpectFile, Expectation, TouchFilter};
+use super::expect::{Asked, CheckFile, Claim, ExpectFile, Expectation, TouchFilter};
 use super::head;
 use super::matrix::{self, Axis, AxisFile, Value};
 use super::plan::Boot;
@@ -22,13 +22,23 @@ pub struct Conditional {
 }
 
 impl Conditional {
-    /// Whether it is about the run of this combination.
-    fn is_about(&self, cell: &[(&'static str, &Value)]) -> bool {
-        self.when.iter().all(|axis| {
-            let here = cell.iter().find(|(name, _)| *name == axis.name);
-            here.is_some_and(|(_, value)| axis.values.iter().any(|v| v.label == value.label))
-        })
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
     }
+
+    /// Whether it is about the run of this combination.
+    pub fn is_about(&self, cell: &[(&'static str, &Value)]) -> bool {
+        is_met(&self.when, cell)
+    }
+}
+
+/// Whether the run of this combination is among those that a `when:` means.
+pub fn is_met(when: &[Axis], cell: &[(&'static str, &Value)]) -> bool {
+    when.iter().all(|axis| {
+        let here = cell.iter().find(|(name, _)| *name == axis.name);
+        here.is_some_and(|(_, value)| axis.values.iter().any(|v| v.label == value.label))
+    })
 }
 
 /// Reads `expect:`.
@@ -55,18 +65,29 @@ fn one<'a>(
     file: ExpectFile<'a>,
     axes: &[Axis],
 ) -> Option<(At<String>, Conditional)> {
-    let mut named = None;
-    let (id, claim, when) = match file {
-        ExpectFile::Outcome { id, is, when } => (id, Some(Claim::Outcome(is)), when),
-        ExpectFile::OutcomeIn { id, is, when } => (id, Some(Claim::OutcomeIn(is)), when),
-        ExpectFile::Finding { id, has, when } => (id, Some(Claim::Finding(has)), when),
-        ExpectFile::Ended { id, is, when } => (id, Some(Claim::Ended(is)), when),
-        ExpectFile::Count { id, counter, phase: span, must, when } => {
-            let counter = counter_called(reader, counter);
-            (id, counter.map(|counter| Claim::Count { counter, span, must }), when)
+    let ((id, when), check) = file.split();
+    let asked = asked(reader, check);
+    let id = plain_id(reader, id);
+    let when = conditions(reader, when, axes);
+    // An expectation never splits into what only a rule can ask.
+    let (id, Some(Asked::Claim { claim, device })) = (id?, asked) else { return None };
+    let conditional = Conditional { id: id.value.clone(), claim, device, when };
+    Some((id, conditional))
+}
+
+/// What a check of a scenario or a policy asks.
+pub fn asked<'a>(reader: &mut Reader<'a>, file: CheckFile<'a>) -> Option<Asked> {
+    let mut device = None;
+    let claim = match file {
+        CheckFile::Outcome { is } => Claim::Outcome(is),
+        CheckFile::OutcomeIn { is } => Claim::OutcomeIn(is),
+        CheckFile::Finding { has } => Claim::Finding(has),
+        CheckFile::Ended { is } => Claim::Ended(is),
+        CheckFile::Count { counter, phase: span, must } => {
+            Claim::Count { counter: counter_called(reader, counter)?, span, must }
         }
-        ExpectFile::Touches { id, device, queue, part, direction, state, phase, must, when } => {
-            named = reader.take_if(device);
+        CheckFile::Touches { device: named, queue, part, direction, state, phase, must } => {
+            device = reader.take_if(named);
             let filter = TouchFilter {
                 device: None,
                 queue: queue.map(QueueIndex),
@@ -74,24 +95,34 @@ fn one<'a>(
                 direction: direction.map(Into::into),
                 state: state.map(Into::into),
             };
-            (id, Some(Claim::Touches { filter, span: phase, must }), when)
+            Claim::Touches { filter, span: phase, must }
         }
-        ExpectFile::Reports { id, report, name, when } => {
-            (id, Some(Claim::Reports { report: report.map(Into::into), name }), when)
+        CheckFile::Reports { report, name } => {
+            Claim::Reports { report: report.map(Into::into), name }
         }
-        ExpectFile::Says { id, text, when } => (id, Some(Claim::Says(text)), when),
-        ExpectFile::Never { id, event, phase: span, when } => {
-            (id, Some(Claim::Never { event, span }), when)
+        CheckFile::Says { text } => Claim::Says(text),
+        CheckFile::Never { event, phase: span } => Claim::Never { event, span },
+        CheckFile::Rate { counter, per, phase: span, must } => {
+            let (counter, per) = (counter_called(reader, counter), counter_called(reader, per));
+            return Some(Asked::Rate { counter: counter?, per: per?, span, must });
+        }
+        CheckFile::NoMoreThan { base, counter, plus, per, phase: span } => {
+            let base = reader.take(base);
+            let counter = counter_called(reader, counter);
+            let per = per.into_iter().filter_map(|name| counter_called(reader, name)).collect();
+            let (base, counter) = (base?.value, counter?);
+            return Some(Asked::NoMoreThan { base, counter, plus, per, span });
+        }
+        CheckFile::WhoMustAct { only } => {
+            let layers = only.into_iter().filter_map(|layer| reader.take(layer));
+            return Some(Asked::WhoMustAct { only: layers.map(|at| at.value).collect() });
         }
     };
-    let id = expectation_id(reader, id);
-    let when = conditions(reader, when, axes);
-    let (id, claim) = (id?, claim?);
-    let conditional = Conditional { id: id.value.clone(), claim, device: named, when };
-    Some((id, conditional))
+    Some(Asked::Claim { claim, device })
 }
 
-fn expectation_id<'a>(reader: &mut Reader<'a>, id: Located<'a, String>) -> Option<At<String>> {
+/// The id of an expectation or a rule, checked.
+pub fn plain_id<'a>(reader: &mut Reader<'a>, id: Located<'a, String>) -> Option<At<String>> {
     let id = reader.take(id)?;
     if head::is_name(&id.value) && !id.value.contains('/') {
         return Some(id);
@@ -115,7 +146,7 @@ fn counter_called<'a>(reader: &mut Reader<'a>, name: Located<'a, String>) -> Opt
 }
 
 /// Reads `when:`; each axis and value must be in the matrix.
-fn conditions<'a>(
+pub fn conditions<'a>(
     reader: &mut Reader<'a>,
     when: Vec<Located<'a, AxisFile<'a>>>,
     axes: &[Axis],

@@ -1,7 +1,8 @@
 //! Typed expectations: what a scenario claims about its runs. `verdict.rs` judges them.
 
+use super::design::Layer;
 use super::matrix::AxisFile;
-use super::reading::Located;
+use super::reading::{At, Located};
 use super::words::{DirectionWord, PartWord, ReportWord, StateWord};
 use crate::counters::{Counter, Phase};
 use crate::event::{DeviceIndex, Direction, Part, QueueIndex};
@@ -213,6 +214,151 @@ pub enum ExpectFile<'a> {
         phase: Span,
         #[serde(borrow, default)]
         when: Vec<Located<'a, AxisFile<'a>>>,
+    },
+}
+
+/// `check: ...` of a policy's rule as the file says it: what an expectation says, without its id and
+/// its runs, and what only a rule can ask.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented at `Claim` and `Asked`, where they lead to")]
+pub enum CheckFile<'a> {
+    Outcome {
+        is: Outcome,
+    },
+    OutcomeIn {
+        is: Vec<Outcome>,
+    },
+    Finding {
+        has: Outcome,
+    },
+    Ended {
+        is: EndedWord,
+    },
+    Count {
+        #[serde(borrow)]
+        counter: Located<'a, String>,
+        #[serde(default)]
+        phase: Span,
+        must: Bound,
+    },
+    Touches {
+        #[serde(borrow)]
+        device: Option<Located<'a, String>>,
+        queue: Option<u16>,
+        part: Option<PartWord>,
+        direction: Option<DirectionWord>,
+        state: Option<StateWord>,
+        #[serde(default)]
+        phase: Span,
+        must: Bound,
+    },
+    Reports {
+        report: Option<ReportWord>,
+        name: String,
+    },
+    Says {
+        text: String,
+    },
+    Never {
+        event: Incident,
+        #[serde(default)]
+        phase: Span,
+    },
+    Rate {
+        #[serde(borrow)]
+        counter: Located<'a, String>,
+        #[serde(borrow)]
+        per: Located<'a, String>,
+        #[serde(default)]
+        phase: Span,
+        must: Bound,
+    },
+    NoMoreThan {
+        #[serde(borrow)]
+        base: Located<'a, String>,
+        #[serde(borrow)]
+        counter: Located<'a, String>,
+        #[serde(default)]
+        plus: u64,
+        #[serde(borrow, default)]
+        per: Vec<Located<'a, String>>,
+        #[serde(default)]
+        phase: Span,
+    },
+    WhoMustAct {
+        #[serde(borrow)]
+        only: Vec<Located<'a, Layer>>,
+    },
+}
+
+/// The id and the `when:` of an expectation.
+pub type IdAndRuns<'a> = (Located<'a, String>, Vec<Located<'a, AxisFile<'a>>>);
+
+impl<'a> ExpectFile<'a> {
+    /// The expectation as a check, and what it has beyond one.
+    pub fn split(self) -> (IdAndRuns<'a>, CheckFile<'a>) {
+        match self {
+            Self::Outcome { id, is, when } => ((id, when), CheckFile::Outcome { is }),
+            Self::OutcomeIn { id, is, when } => ((id, when), CheckFile::OutcomeIn { is }),
+            Self::Finding { id, has, when } => ((id, when), CheckFile::Finding { has }),
+            Self::Ended { id, is, when } => ((id, when), CheckFile::Ended { is }),
+            Self::Count { id, counter, phase, must, when } => {
+                ((id, when), CheckFile::Count { counter, phase, must })
+            }
+            Self::Touches { id, device, queue, part, direction, state, phase, must, when } => (
+                (id, when),
+                CheckFile::Touches { device, queue, part, direction, state, phase, must },
+            ),
+            Self::Reports { id, report, name, when } => {
+                ((id, when), CheckFile::Reports { report, name })
+            }
+            Self::Says { id, text, when } => ((id, when), CheckFile::Says { text }),
+            Self::Never { id, event, phase, when } => {
+                ((id, when), CheckFile::Never { event, phase })
+            }
+        }
+    }
+}
+
+/// What a check asks, with its counters resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// What an expectation can say. The device that it names is looked for in each run.
+    Claim {
+        /// The claim, about any device.
+        claim: Claim,
+        /// The one device that it is about.
+        device: Option<At<String>>,
+    },
+    /// A counter against so many times another: all in integers.
+    Rate {
+        /// Which.
+        counter: Counter,
+        /// Of which.
+        per: Counter,
+        /// When.
+        span: Span,
+        /// How many times.
+        must: Bound,
+    },
+    /// A counter against that of the run which differs in its design alone.
+    NoMoreThan {
+        /// The design of that run.
+        base: String,
+        /// Which.
+        counter: Counter,
+        /// How many more are allowed for each of `per`.
+        plus: u64,
+        /// Of this run; without any, `plus` is allowed once.
+        per: Vec<Counter>,
+        /// When.
+        span: Span,
+    },
+    /// Nobody but these layers must act for the run's design to work.
+    WhoMustAct {
+        /// The layers that may have to.
+        only: Vec<Layer>,
     },
 }
 

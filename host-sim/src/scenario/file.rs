@@ -1,7 +1,9 @@
 //! What a scenario file says, word for word: the types that the text is read into. What it means
 //! is in `plan.rs`; `resolve.rs` leads from here to there.
 
+use super::argument::ArgumentFile;
 use super::expect::ExpectFile;
+use super::known::KnownFile;
 use super::matrix::AxisFile;
 use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Peer, Platform, Plugged};
 use super::reading::Located;
@@ -36,6 +38,12 @@ pub struct ScenarioFile<'a> {
     pub matrix: Option<Located<'a, Vec<Located<'a, AxisFile<'a>>>>>,
     #[serde(borrow)]
     pub expect: Option<Located<'a, Vec<Located<'a, ExpectFile<'a>>>>>,
+    #[serde(borrow)]
+    pub known_failures: Option<Located<'a, Vec<Located<'a, KnownFile<'a>>>>>,
+    #[serde(borrow)]
+    pub claim: Option<Located<'a, ArgumentFile<'a>>>,
+    #[serde(borrow)]
+    pub prove: Option<Located<'a, bool>>,
 }
 
 /// `machine: (...)`.
@@ -316,4 +324,17 @@ pub const FORMS: &[(&str, &str)] = &[
     ("Design", "Design([\"d5-platform-hook\"])"),
     ("Unit", "Unit([\"4KiB\", \"64KiB\"])"),
     ("Secure", "Secure([false, true])"),
+    (
+        "Rule",
+        "Rule(id: \"no-leak\", level: Deny, title: \"nothing leaks\", check: Never(event: Leak))",
+    ),
+    (
+        "Waiver",
+        "Waiver(rule: \"no-leak\", runs: \"*\", until: \"2027-12-31\", reason: \"why\", owner: \"who\")",
+    ),
+    ("Rate", "Rate(counter: \"exits\", per: \"requests\", phase: Steady, must: AtMost(2))"),
+    ("NoMoreThan", "NoMoreThan(base: \"d0-legacy-bypass\", counter: \"exits\", plus: 0)"),
+    ("WhoMustAct", "WhoMustAct(only: [GuestKernel])"),
+    ("Qualified", "Qualified(\"the condition\")"),
+    ("NotMeasurable", "NotMeasurable(\"why, and what was measured instead\")"),
 ];

@@ -17,6 +17,8 @@ pub enum Head {
     Scenario,
     /// `Design(`.
     Design,
+    /// `Policy(`.
+    Policy,
 }
 
 /// Tells which kind of file `source` is.
@@ -40,24 +42,23 @@ pub fn kind(source: &Arc<SourceText>) -> Result<Head, Fault> {
     match word {
         "Scenario" => Ok(Head::Scenario),
         "Design" => Ok(Head::Design),
-        "Policy" => Err(fault(
-            "`Policy` files are not supported yet by this version of uvsim".to_owned(),
-            Some("move it out of the selection; scenarios and designs are read".to_owned()),
-        )),
+        "Policy" => Ok(Head::Policy),
         _ if rest.starts_with('{') || rest.starts_with('(') => Err(fault(
-            "the head word is missing: a file starts with `Scenario(` or `Design(`".to_owned(),
+            format!("the head word is missing: a file starts with {KINDS}"),
             Some(
                 "RON writes `( )` where JSON writes `{ }`, and field names without quotes"
                     .to_owned(),
             ),
         )),
         _ => {
-            let near = nearest(word, ["Scenario", "Design"]).unwrap_or("Scenario");
-            let message = format!("a file starts with `Scenario(` or `Design(`, not with `{word}`");
+            let near = nearest(word, ["Scenario", "Design", "Policy"]).unwrap_or("Scenario");
+            let message = format!("a file starts with {KINDS}, not with `{word}`");
             Err(fault(message, Some(format!("did you mean `{near}(`?"))))
         }
     }
 }
+
+const KINDS: &str = "`Scenario(`, `Design(` or `Policy(`";
 
 /// Past blanks, comments and `#![...]` attributes.
 fn skip_preamble(text: &str) -> usize {

@@ -1,9 +1,11 @@
-//! Scenario and design files: what they say, and what that means.
+//! Scenario, design and policy files: what they say, and what that means.
 //!
 //! In data-flow order: `source` finds and reads files, `head` tells their kind, `reading` turns text
-//! into the types of `file`, `design` and `expect`; `draft`, `work`, `claims` and `matrix` check the
-//! values, `cell` and `resolve` make the plans, `select` does so for a whole command line.
+//! into the types of `file`, `design`, `policy` and `expect`; `draft`, `work`, `claims`, `known`,
+//! `argument` and `matrix` check the values, `cell` and `resolve` make the plans, `select` does so
+//! for a whole command line.
 
+pub mod argument;
 pub mod cell;
 pub mod claims;
 pub mod codes;
@@ -14,9 +16,11 @@ pub mod expect;
 pub mod file;
 pub mod head;
 pub mod images;
+pub mod known;
 pub mod matrix;
 pub mod places;
 pub mod plan;
+pub mod policy;
 pub mod reading;
 pub mod resolve;
 pub mod select;

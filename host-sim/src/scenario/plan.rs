@@ -1,6 +1,7 @@
 //! What a scenario means: one run, with every name resolved, every default filled, every limit
 //! checked. The machine is built from this and from nothing else.
 
+use super::argument::Argument;
 use firmware::bootargs::Rings;
 use firmware::kernel::{Bug, Kernel, Kexec, Switch, Tce};
 use firmware::workload::Work;
@@ -313,6 +314,19 @@ pub struct Plan {
     pub work: Vec<Work>,
     /// What is expected; `None`: the scenario has no `expect`, so the run has no verdict.
     pub expect: Option<Vec<super::expect::Expectation>>,
+    /// Which of the expectations are listed to fail in this run.
+    pub known_failures: Vec<KnownFailure>,
+    /// The claim of the thread that the scenario settles.
+    pub claim: Option<Arc<Argument>>,
+}
+
+/// A check that is listed to fail: it must, or the run fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownFailure {
+    /// The check's id.
+    pub check: String,
+    /// Why it fails.
+    pub why: String,
 }
 
 impl Plan {

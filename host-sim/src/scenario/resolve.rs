@@ -1,18 +1,54 @@
 //! From one scenario file to its plans, or to all that is wrong with it.
 
 use super::claims::{self, Conditional};
-use super::design::Lookup;
+use super::argument::{Argument, FindingWord};
+use super::codes::Code;
+use super::design::{Design, Lookup};
 use super::diagnostics::{Fault, SourceText};
 use super::draft::{Draft, Surroundings};
 use super::expect::Expectation;
 use super::file::ScenarioFile;
+use super::known::{self, Entry};
 use super::matrix::{self, Axis};
-use super::plan::{ImagePlan, Plan};
+use super::plan::{DevicePlan, GuestPlan, ImagePlan, MachinePlan, Plan};
 use super::reading::{At, Reader};
 use super::work;
 use super::{head, images};
+use firmware::workload::Work;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// A plan, and what it was made from.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The plan.
+    pub plan: Plan,
+    /// What it was made from.
+    pub origin: Origin,
+}
+
+/// What one plan was made from: enough to make it again with another design.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    draft: Draft,
+    source: Arc<SourceText>,
+    /// The design, if the scenario has one.
+    pub design: Option<Arc<Design>>,
+    /// Whether this run may prove who must act for its design (`prove: false`: it may not).
+    pub prove: bool,
+}
+
+impl Origin {
+    /// `plan`, made again with `design` instead of its own; `None` if the two exclude each other.
+    pub fn replan(&self, plan: &Plan, design: &Design) -> Option<Plan> {
+        let mut reader = Reader::new(&self.source);
+        let Arranged { machine, guest, devices, work } =
+            arrange(&mut reader, &self.draft, Some(design))?;
+        let design = Some(design.name.clone());
+        let plan = Plan { design, machine, guest, devices, work, ..plan.clone() };
+        (!reader.is_faulty()).then_some(plan)
+    }
+}
 
 /// What all the plans of one scenario have in common.
 struct Common<'a> {
@@ -20,6 +56,10 @@ struct Common<'a> {
     about: String,
     axes: Vec<Axis>,
     claims: Option<Vec<Conditional>>,
+    known: Vec<Entry>,
+    argument: Option<Arc<Argument>>,
+    prove: bool,
+    source: Arc<SourceText>,
     lookup: Lookup<'a>,
     seed: u64,
 }
@@ -33,9 +73,9 @@ pub fn plans(
     lookup: Lookup<'_>,
     around: &mut Surroundings<'_>,
     seed: u64,
-) -> Result<Vec<Plan>, Vec<Fault>> {
+) -> Result<Vec<Made>, Vec<Fault>> {
     let mut reader = Reader::new(source);
-    let plans = read(&mut reader, lookup, around, seed);
+    let plans = read(&mut reader, source, lookup, around, seed);
     match plans {
         Some(plans) if !reader.is_faulty() => Ok(plans),
         Some(_) | None => Err(reader.into_faults()),
@@ -51,10 +91,11 @@ pub fn name(source: &Arc<SourceText>) -> Option<At<String>> {
 
 fn read<'a>(
     reader: &mut Reader<'a>,
+    source: &Arc<SourceText>,
     lookup: Lookup<'_>,
     around: &mut Surroundings<'_>,
     seed: u64,
-) -> Option<Vec<Plan>> {
+) -> Option<Vec<Made>> {
     let mut file: ScenarioFile<'a> = reader.whole()?;
     let place = 0..1;
     let draft = Draft::read(reader, &mut file, &place, around);
@@ -64,29 +105,59 @@ fn read<'a>(
     let matrix = reader.take_if(file.matrix).map_or_else(Vec::new, |list| list.value);
     let axes = matrix::axes(reader, matrix);
     let expect = reader.take_if(file.expect).map(|list| list.value);
-    let claims = expect.map(|list| claims::read(reader, list, &axes));
+    let mut claims = expect.map(|list| claims::read(reader, list, &axes));
+    let known = reader.take_if(file.known_failures).map_or_else(Vec::new, |list| list.value);
+    let known = known::read(reader, known, claims.as_deref().unwrap_or_default(), &axes);
+    let argument = reader.take_if(file.claim);
+    let argument_span = argument.as_ref().map(|at| at.span.clone());
+    let argument = argument.and_then(|at| Argument::read(reader, at, source)).map(Arc::new);
+    if let (Some(argument), Some(span)) = (&argument, &argument_span) {
+        expect_something(reader, argument, span, &mut claims);
+    }
+    let prove = reader.take_if(file.prove).is_none_or(|prove| prove.value);
     check_design_once(reader, &draft, &axes);
     work::check(reader, &draft);
     let runs = matrix::combinations(reader, &axes)?;
-    let common = Common { name: name?, about: about?, axes, claims, lookup, seed };
-    let plans: Option<Vec<Plan>> =
+    known::check(reader, &known, claims.as_deref().unwrap_or_default(), &axes, runs);
+    let (name, about, source) = (name?, about?, source.clone());
+    let common = Common { name, about, axes, claims, known, argument, prove, source, lookup, seed };
+    let plans: Option<Vec<Made>> =
         (0..runs).map(|number| one(reader, &draft, &common, number)).collect();
     check_image(reader, &draft, plans.as_deref().unwrap_or_default());
     plans
+}
+
+/// A finding follows from checks; only what cannot be measured needs none.
+fn expect_something(
+    reader: &mut Reader<'_>,
+    argument: &Argument,
+    span: &std::ops::Range<usize>,
+    claims: &mut Option<Vec<Conditional>>,
+) {
+    match argument.finding.word() {
+        FindingWord::NotMeasurable => drop(claims.get_or_insert_default()),
+        FindingWord::Supported | FindingWord::Refuted | FindingWord::Qualified => {
+            if claims.as_ref().is_none_or(Vec::is_empty) {
+                let message = "a finding about a claim follows from `expect`, and there is none";
+                let help = Some("add `expect`, or say `finding: NotMeasurable(..)`".to_owned());
+                reader.fault(Code::CONTRADICTION, span, message.to_owned(), help);
+            }
+        }
+    }
 }
 
 fn check_design_once(reader: &mut Reader<'_>, draft: &Draft, axes: &[Axis]) {
     let axis = axes.iter().find(|axis| axis.name == "design");
     if let (Some(design), Some(_)) = (&draft.design, axis) {
         let message = "`design` is set here and crossed in the matrix".to_owned();
-        reader.fault(super::codes::Code::CONTRADICTION, &design.span, message, None);
+        reader.fault(Code::CONTRADICTION, &design.span, message, None);
     }
 }
 
 /// Checks the guest's image once for each size of memory that it shall run in.
-fn check_image(reader: &mut Reader<'_>, draft: &Draft, plans: &[Plan]) {
+fn check_image(reader: &mut Reader<'_>, draft: &Draft, made: &[Made]) {
     let ImagePlan::File { bytes, .. } = &draft.image.value else { return };
-    let memories: BTreeSet<u64> = plans.iter().map(|plan| plan.machine.memory_bytes).collect();
+    let memories: BTreeSet<u64> = made.iter().map(|made| made.plan.machine.memory_bytes).collect();
     for memory_bytes in memories {
         for (code, message) in images::faults(bytes, memory_bytes) {
             reader.fault(code, &draft.image.span, message, None);
@@ -94,35 +165,56 @@ fn check_image(reader: &mut Reader<'_>, draft: &Draft, plans: &[Plan]) {
     }
 }
 
-fn one(reader: &mut Reader<'_>, draft: &Draft, common: &Common<'_>, number: usize) -> Option<Plan> {
+/// The parts of a plan that a design has a say in.
+struct Arranged {
+    machine: MachinePlan,
+    guest: GuestPlan,
+    devices: Vec<DevicePlan>,
+    work: Vec<Work>,
+}
+
+fn arrange(
+    reader: &mut Reader<'_>,
+    draft: &Draft,
+    design: Option<&Design>,
+) -> Option<Arranged> {
+    let machine = draft.machine(reader, design);
+    let guest = draft.guest(reader, design);
+    let devices = draft.devices(reader, design);
+    Some(Arranged { machine: machine?, guest, devices, work: draft.work() })
+}
+
+fn one(reader: &mut Reader<'_>, draft: &Draft, common: &Common<'_>, number: usize) -> Option<Made> {
     let cell = matrix::combination(&common.axes, number);
     let mut draft = draft.clone();
     cell.iter().for_each(|(_, value)| draft.apply(&value.setting));
     let design = draft.find_design(reader, &common.lookup);
-    let design = design.as_deref();
+    let checks = common.claims.as_deref().unwrap_or_default();
     let expect: Option<Vec<Expectation>> =
         common.claims.as_ref().map(|claims| claims::of_run(reader, claims, &cell, &draft));
-    let machine = draft.machine(reader, design.as_deref());
-    let guest = draft.guest(reader, design);
-    let devices = draft.devices(reader, design);
+    let Arranged { machine, guest, devices, work } = arrange(reader, &draft, design.as_deref())?;
     let axes: Vec<(String, String)> =
         cell.iter().map(|(name, value)| ((*name).to_owned(), value.label.clone())).collect();
     let mut id = common.name.value.clone();
     axes.iter().for_each(|(axis, value)| id.push_str(&format!("/{axis}={value}")));
-    Some(Plan {
+    let plan = Plan {
         id,
         scenario: common.name.value.clone(),
         about: common.about.clone(),
         axes,
         design: draft.design.as_ref().map(|design| design.value.clone()),
         seed: common.seed,
-        machine: machine?,
+        machine,
         guest,
         devices,
-        work: draft.work(),
+        work,
         // A scenario whose expectations are all about other runs says nothing about this one.
         expect: expect.filter(|expect| {
             !expect.is_empty() || common.claims.as_ref().is_some_and(Vec::is_empty)
         }),
-    })
+        known_failures: known::of_run(&common.known, checks, &cell),
+        claim: common.argument.clone(),
+    };
+    let (source, prove) = (common.source.clone(), common.prove);
+    Some(Made { plan, origin: Origin { draft, source, design, prove } })
 }

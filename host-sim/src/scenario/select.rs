@@ -1,5 +1,6 @@
 //! What the command line selects: files found, read, resolved and filtered, in one order.
 
+use super::argument;
 use super::codes::Code;
 use super::design::{self, Design, Designs, Lookup};
 use super::diagnostics::{Fault, SourceText};
@@ -7,8 +8,9 @@ use super::draft::Surroundings;
 use super::head::{self, Head};
 use super::places::{self, Places};
 use super::plan::Plan;
+use super::policy::{Policy, PolicyFile};
 use super::reading::At;
-use super::resolve;
+use super::resolve::{self, Made, Origin};
 use super::source::{self, Found};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ pub struct Planned {
     pub file: String,
     /// Where its expectations stand.
     pub places: Arc<Places>,
+    /// What the plan was made from.
+    pub origin: Origin,
 }
 
 /// All that was asked for.
@@ -36,6 +40,8 @@ pub struct Selection {
     pub scenarios: usize,
     /// Design files read.
     pub designs: usize,
+    /// Policy files read: validated, not applied.
+    pub policies: usize,
 }
 
 /// Which of the runs.
@@ -76,6 +82,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
         selection.inputs.insert(file.source.path.clone(), hash);
     }
     let selected = read_designs(&loaded, &mut selection, &mut faults);
+    selection.policies = read_policies(&loaded, &mut faults).len();
     check_names(&loaded, &mut faults);
     let shipped = design::shipped().unwrap_or_else(|wrong| {
         faults.extend(wrong);
@@ -99,14 +106,16 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
         match resolve::plans(&file.source, lookup, &mut around, seed) {
             Ok(plans) => {
                 let places = Arc::new(places::of_checks(&file.source));
-                selection.runs.extend(plans.into_iter().map(|plan| {
+                selection.runs.extend(plans.into_iter().map(|Made { plan, origin }| {
                     let (file, places) = (file.found.shown.clone(), places.clone());
-                    Planned { plan, file, places }
+                    Planned { plan, file, places, origin }
                 }));
             }
             Err(wrong) => faults.extend(wrong),
         }
     }
+    let claims = selection.runs.iter().filter_map(|run| run.plan.claim.as_deref());
+    faults.extend(argument::disagreements(claims));
     faults.sort_by_key(Fault::order);
     if faults.is_empty() { Ok(selection) } else { Err(faults) }
 }
@@ -152,6 +161,49 @@ fn read_designs(loaded: &[Loaded], selection: &mut Selection, faults: &mut Vec<F
     designs
 }
 
+fn read_policies(loaded: &[Loaded], faults: &mut Vec<Fault>) -> Vec<Policy> {
+    let mut policies = Vec::new();
+    for file in loaded.iter().filter(|file| file.head == Head::Policy) {
+        match Policy::read(&file.source) {
+            Ok(policy) => policies.push(policy),
+            Err(wrong) => faults.extend(wrong),
+        }
+    }
+    policies
+}
+
+/// Reads the policies that `--policy` names: files, or folders of which the policies are taken.
+/// Each file that was read is put into `inputs`.
+///
+/// # Errors
+/// Everything that is wrong with them, and files that are named and are no policy.
+pub fn policies(
+    paths: &[PathBuf],
+    inputs: &mut BTreeMap<String, String>,
+) -> Result<Vec<Policy>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let found = source::find(paths)?;
+    let mut loaded = load(&found, &mut faults);
+    let is_named = |file: &Loaded| paths.contains(&file.found.path);
+    for file in loaded.iter().filter(|file| file.head != Head::Policy && is_named(file)) {
+        let message = format!("`{}` is no policy: `--policy` takes `Policy(`", file.found.shown);
+        faults.push(Fault::bare(Code::HEAD_WORD, message));
+    }
+    loaded.retain(|file| file.head == Head::Policy);
+    if loaded.is_empty() && faults.is_empty() && !paths.is_empty() {
+        let message = "there is no policy in the folders that `--policy` names".to_owned();
+        faults.push(Fault::bare(Code::BAD_ARGUMENT, message));
+    }
+    let policies = read_policies(&loaded, &mut faults);
+    check_names(&loaded, &mut faults);
+    for file in &loaded {
+        let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
+        inputs.insert(file.source.path.clone(), hash);
+    }
+    faults.sort_by_key(Fault::order);
+    if faults.is_empty() { Ok(policies) } else { Err(faults) }
+}
+
 /// Refuses names that are there twice in the selection.
 fn check_names(loaded: &[Loaded], faults: &mut Vec<Fault>) {
     let mut first: BTreeMap<String, &str> = BTreeMap::new();
@@ -159,6 +211,7 @@ fn check_names(loaded: &[Loaded], faults: &mut Vec<Fault>) {
         let name = match file.head {
             Head::Scenario => resolve::name(&file.source),
             Head::Design => design_name(&file.source),
+            Head::Policy => policy_name(&file.source),
         };
         let Some(At { value, span }) = name else { continue };
         if let Some(other) = first.get(&value) {
@@ -179,6 +232,12 @@ fn check_names(loaded: &[Loaded], faults: &mut Vec<Fault>) {
 fn design_name(source: &Arc<SourceText>) -> Option<At<String>> {
     let mut reader = super::reading::Reader::new(source);
     let file: design::DesignFile<'_> = reader.whole()?;
+    reader.take(file.name)
+}
+
+fn policy_name(source: &Arc<SourceText>) -> Option<At<String>> {
+    let mut reader = super::reading::Reader::new(source);
+    let file: PolicyFile<'_> = reader.whole()?;
     reader.take(file.name)
 }
 

@@ -67,6 +67,8 @@ pub fn builtin() -> Plan {
         devices: Vec::new(),
         work: Vec::new(),
         expect: None,
+        known_failures: Vec::new(),
+        claim: None,
     }
 }
 
