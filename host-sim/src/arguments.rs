@@ -1,7 +1,9 @@
 //! The command's arguments, as clap reads them.
 
+use crate::scenario::policy::day;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::civil::Date;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,6 +13,7 @@ EXAMPLES
   uvsim run scenarios                        run every scenario below a folder
   uvsim run scenarios/basics --design d5     only the runs of one design
   uvsim list scenarios --id '*unit=4KiB*'    the ids of some runs
+  uvsim run scenarios --policy scenarios/policies/thread.ron
   uvsim check my.ron                         read and check everything, run nothing
   uvsim run my.ron --report json=result.json --report events=events.ndjson
   uvsim run scenarios --report github --report junit=junit.xml
@@ -52,8 +55,8 @@ pub enum Verb {
     Run(RunArgs),
     /// Print the id of each run, one a line.
     List(Chosen),
-    /// Read and check scenarios, designs and images; run nothing.
-    Check(Chosen),
+    /// Read and check scenarios, designs, policies and images; run nothing.
+    Check(CheckArgs),
 }
 
 /// Which runs.
@@ -73,12 +76,37 @@ pub struct Chosen {
     pub seed: u64,
 }
 
+/// By which policies to judge.
+#[derive(Debug, Args)]
+pub struct Judging {
+    /// Judge by this policy too (a file, or a folder of them); may be given several times.
+    #[arg(long = "policy", value_name = "PATH", env = "UVSIM_POLICY")]
+    pub policies: Vec<PathBuf>,
+    /// The day by which waivers are judged, and nothing else [default: the UTC date]
+    #[arg(long, value_name = "YYYY-MM-DD", env = "UVSIM_TODAY", value_parser = day)]
+    pub today: Option<Date>,
+}
+
+/// `check`'s arguments.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub chosen: Chosen,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub judging: Judging,
+}
+
 /// `run`'s arguments.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would print it")]
     pub chosen: Chosen,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub judging: Judging,
     /// Threads [default: number of cores]
     #[arg(short, long, value_name = "N", env = "UVSIM_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,

@@ -1,13 +1,19 @@
 //! The command: verbs and exit codes. Everything that it needs of the world comes in by
 //! [`World`], so that a test can be the world.
 
-use crate::arguments::{Chosen, Command, Verb, When};
+use crate::arguments::{CheckArgs, Chosen, Command, Judging, Verb, When};
 use crate::escape;
 use crate::job::Job;
+use crate::output::words;
+use crate::scenario::policy::Policy;
 use crate::scenario::select::{self, Filter, Selection};
 use crate::streams::{Out, Style, Talk};
 use crate::suite::Runner;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -41,21 +47,30 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
     };
     let style = Style::new(command.color, command.plain, terminal);
     let code = match command.verb {
-        Verb::List(chosen) => match selection(&chosen, &mut talk, style) {
-            Ok(selection) => list(&selection, &mut out),
+        Verb::List(chosen) => match selection(&chosen, None, &mut talk, style) {
+            Ok((selection, _)) => list(&selection, &mut out),
             Err(code) => code,
         },
-        Verb::Check(chosen) => match selection(&chosen, &mut talk, style) {
-            Ok(selection) => check(&selection, &mut talk),
-            Err(code) => code,
-        },
-        Verb::Run(arguments) => match selection(&arguments.chosen, &mut talk, style) {
-            Ok(selection) => {
-                let job = Job { arguments: &arguments, selection: &selection, style };
-                job.run(runner, &mut out, &mut talk)
+        Verb::Check(CheckArgs { chosen, judging }) => {
+            match selection(&chosen, Some(&judging), &mut talk, style) {
+                Ok((selection, policies)) => {
+                    let today = judging.today.unwrap_or_else(utc_today);
+                    check(&selection, &policies, today, &mut talk)
+                }
+                Err(code) => code,
             }
-            Err(code) => code,
-        },
+        }
+        Verb::Run(arguments) => {
+            match selection(&arguments.chosen, Some(&arguments.judging), &mut talk, style) {
+                Ok((selection, policies)) => {
+                    let today = arguments.judging.today.unwrap_or_else(utc_today);
+                    let (arguments, selection, policies) = (&arguments, &selection, &policies);
+                    let job = Job { arguments, selection, policies, today, style };
+                    job.run(runner, &mut out, &mut talk)
+                }
+                Err(code) => code,
+            }
+        }
     };
     if let Some(error) = out.failure() {
         talk.say(&format!("error[E510]: stdout: {}\n", error.kind()));
@@ -78,7 +93,18 @@ fn usage(error: &clap::Error, out: &mut Out<'_>, talk: &mut Talk<'_>, style: Sty
 /// The folder that is meant without a PATH.
 const DEFAULT_PATH: &str = "scenarios";
 
-fn selection(chosen: &Chosen, talk: &mut Talk<'_>, style: Style) -> Result<Selection, u8> {
+/// The UTC date, for waivers alone: no run sees it.
+#[expect(clippy::disallowed_methods, reason = "waivers end on days of the calendar")]
+fn utc_today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+fn selection(
+    chosen: &Chosen,
+    judging: Option<&Judging>,
+    talk: &mut Talk<'_>,
+    style: Style,
+) -> Result<(Selection, Vec<Policy>), u8> {
     let mut paths = chosen.paths.clone();
     if paths.is_empty() {
         if !Path::new(DEFAULT_PATH).is_dir() {
@@ -87,15 +113,28 @@ fn selection(chosen: &Chosen, talk: &mut Talk<'_>, style: Style) -> Result<Selec
         }
         paths.push(PathBuf::from(DEFAULT_PATH));
     }
-    let mut selection = select::select(&paths, chosen.seed).map_err(|faults| {
+    let mut inputs = BTreeMap::new();
+    let named = judging.map_or(&[][..], |judging| &judging.policies);
+    let policies = select::policies(named, &mut inputs);
+    let read = match (select::select(&paths, chosen.seed), policies) {
+        (Ok(selection), Ok(policies)) => Ok((selection, policies)),
+        (Ok(_), Err(faults)) | (Err(faults), Ok(_)) => Err(faults),
+        (Err(mut faults), Err(more)) => {
+            let new: Vec<_> = more.into_iter().filter(|fault| !faults.contains(fault)).collect();
+            faults.extend(new);
+            Err(faults)
+        }
+    };
+    let (mut selection, policies) = read.map_err(|faults| {
         talk.faults(&faults, style.faults);
-        let files = crate::output::words::count(faults.len(), "fault");
+        let files = words::count(faults.len(), "fault");
         talk.say(&format!("exit 3: {files} in the input, nothing was judged\n"));
         exit::INPUT
     })?;
+    selection.inputs.extend(inputs);
     let id = chosen.id.as_ref().map(|glob| glob.0.clone());
     selection.keep(&Filter { design: chosen.design.clone(), id });
-    Ok(selection)
+    Ok((selection, policies))
 }
 
 fn list(selection: &Selection, out: &mut Out<'_>) -> u8 {
@@ -108,14 +147,21 @@ fn list(selection: &Selection, out: &mut Out<'_>) -> u8 {
     if selection.runs.is_empty() { exit::NOTHING } else { exit::OK }
 }
 
-fn check(selection: &Selection, talk: &mut Talk<'_>) -> u8 {
-    let Selection { runs, scenarios, designs, .. } = selection;
-    let count = crate::output::words::count;
-    talk.say(&format!(
-        "{} and {} are right: {}\n",
-        count(*scenarios, "scenario"),
-        count(*designs, "design"),
-        count(runs.len(), "run"),
-    ));
+fn check(selection: &Selection, policies: &[Policy], today: Date, talk: &mut Talk<'_>) -> u8 {
+    let Selection { runs, scenarios, designs, policies: beside, .. } = selection;
+    let count = words::count;
+    let mut kinds = vec![count(*scenarios, "scenario"), count(*designs, "design")];
+    match (*beside).max(policies.len()) {
+        0 => (),
+        1 => kinds.push("1 policy".to_owned()),
+        many => kinds.push(format!("{many} policies")),
+    }
+    let last = kinds.pop().unwrap_or_default();
+    talk.say(
+        &format!("{} and {last} are right: {}\n", kinds.join(", "), count(runs.len(), "run"),),
+    );
+    for warning in policies.iter().flat_map(|policy| crate::policy::past_waivers(policy, today)) {
+        talk.say(&words::wrapped("warning: ", &escape::terminal(&warning)));
+    }
     exit::OK
 }

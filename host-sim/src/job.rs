@@ -1,18 +1,25 @@
 //! `uvsim run`: plans through the suite into lines, reports and an exit code.
 
 use crate::arguments::RunArgs;
+use crate::debate::Debate;
 use crate::escape;
+use crate::output::explain::{self, Explanation};
 use crate::output::human::{self, Paint};
 use crate::output::rows::{End, Results, Row};
-use crate::output::{explain, json, words};
+use crate::output::{json, words};
+use crate::policy::{self, Court};
+use crate::proof::{self, Acting, Tried};
 use crate::reports::{GithubJob, Reports};
 use crate::scenario::plan::Plan;
+use crate::scenario::policy::Policy;
 use crate::scenario::select::{Planned, Selection};
-use crate::streams::{Out, Style, Talk, exit, nothing_selected, repeat};
+use crate::streams::{Out, Style, Talk, nothing_selected, progress_bar, repeat};
 use crate::suite::{self, Done, Runner};
+use crate::tally::Tally;
 use crate::verdict::{Judged, Verdict};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::thread;
+use indicatif::ProgressBar;
+use jiff::civil::Date;
+use std::collections::BTreeMap;
 
 /// One `uvsim run`.
 pub struct Job<'a> {
@@ -20,20 +27,20 @@ pub struct Job<'a> {
     pub arguments: &'a RunArgs,
     /// What was selected.
     pub selection: &'a Selection,
+    /// The policies that judge it too.
+    pub policies: &'a [Policy],
+    /// The day by which their waivers do.
+    pub today: Date,
     /// How it looks.
     pub style: Style,
 }
 
-/// How many runs came out how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-    expected_failures: usize,
-    not_asked: usize,
-    unjudged: usize,
-    panicked: usize,
-    any_what_if: bool,
+/// A run that its scenario has judged and that its rules may not have.
+struct Heard {
+    judged: Judged,
+    /// Made while the log is there, if the run may turn out unexpected.
+    explanation: Option<Explanation>,
+    run: Box<json::Run>,
 }
 
 /// Everything that grows while the suite runs.
@@ -42,9 +49,14 @@ struct Progress<'j, 'w, 't, 'o> {
     out: &'o mut Out<'w>,
     talk: &'o mut Talk<'t>,
     bar: ProgressBar,
-    rows: Vec<Row>,
+    court: Court<'j>,
+    /// By number; a rule that looks at several runs keeps all of them waiting.
+    waiting: BTreeMap<usize, Heard>,
+    debate: Debate,
+    rows: BTreeMap<usize, Row>,
     reports: Reports,
     tally: Tally,
+    any_what_if: bool,
     last_scenario: String,
 }
 
@@ -59,21 +71,28 @@ impl Job<'_> {
             job: self,
             out,
             talk,
-            bar: self.bar(),
-            rows: Vec::new(),
+            bar: progress_bar(self.style, runs.len()),
+            court: Court::new(self.policies, self.today),
+            waiting: BTreeMap::new(),
+            debate: Debate::default(),
+            rows: BTreeMap::new(),
             reports: Reports::open(&self.arguments.reports, self.github_job()),
             tally: Tally::default(),
+            any_what_if: runs.iter().any(|run| run.plan.what_if()),
             last_scenario: String::new(),
         };
+        progress.print(&human::policies(self.policies, &self.today.to_string()));
         progress.print(&human::header());
         let plans: Vec<&Plan> = runs.iter().map(|run| &run.plan).collect();
-        suite::run(&plans, self.threads(), runner, |number, done| {
-            progress.take(&runs[number], done)
-        });
+        suite::run(&plans, self.threads(), runner, |number, done| progress.take(number, done));
+        progress.settle_all(runner);
         progress.bar.finish_and_clear();
         progress.reports.finish_events();
-        progress.write_reports();
         progress.conclude()
+    }
+
+    fn threads(&self) -> usize {
+        suite::threads(self.arguments.jobs)
     }
 
     fn github_job(&self) -> GithubJob<'_> {
@@ -83,21 +102,6 @@ impl Job<'_> {
             workspace: github_workspace.as_deref(),
         }
     }
-
-    fn threads(&self) -> usize {
-        let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.arguments.jobs.map_or_else(cores, usize::from)
-    }
-
-    fn bar(&self) -> ProgressBar {
-        if !self.style.progress {
-            return ProgressBar::hidden();
-        }
-        let total = self.selection.runs.len() as u64;
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{pos}/{len} runs {wide_bar} {elapsed}");
-        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    }
 }
 
 impl Progress<'_, '_, '_, '_> {
@@ -106,50 +110,103 @@ impl Progress<'_, '_, '_, '_> {
         bar.suspend(|| out.print(text));
     }
 
-    fn take(&mut self, planned: &Planned, done: Done) {
+    fn take(&mut self, number: usize, done: Done) {
+        let planned = &self.job.selection.runs[number];
         let plan = &planned.plan;
-        if plan.scenario != self.last_scenario {
-            self.print(&human::scenario(plan));
-            self.last_scenario.clone_from(&plan.scenario);
-        }
         match done {
             Done::Panicked(why) => {
+                self.debate.hear(plan, None);
                 self.panicked(planned, &why);
-                self.keep(planned, End::Bug(why));
+                self.keep(number, End::Bug(why));
             }
             Done::NotRun(why) => {
+                self.debate.hear(plan, None);
                 self.not_run(planned, &why);
-                self.keep(planned, End::NotRun(why));
+                self.keep(number, End::NotRun(why));
             }
             Done::Judged(judged) => {
                 let (log, judged) = *judged;
-                self.count(plan, &judged);
-                self.print(&human::run(plan, &judged, Paint(self.job.style.out_color)));
-                if judged.verdict == Verdict::Fail {
-                    let seed = self.job.arguments.chosen.seed;
-                    let more = repeat(&planned.file, &plan.id, seed);
-                    let more = format!("{more} --report events=events.ndjson");
-                    let explanation = explain::explain(plan, &log);
-                    self.print(&human::unexpected(plan, &log, &judged, &explanation, &more));
-                }
                 self.reports.take(plan, &log);
+                self.debate.hear(plan, Some(judged.verdict));
+                self.court.hear(number, plan, &log, &judged);
+                let rulings = self.court.rulings(number);
+                let may_fail =
+                    self.court.waits() || policy::overall(&judged, &rulings) == Verdict::Fail;
+                let explanation = may_fail.then(|| explain::explain(plan, &log));
                 let run = Box::new(json::Run::new(plan, &log, &judged));
-                let end = if judged.unjudged { End::Unjudged(run) } else { End::Judged(run) };
-                self.keep(planned, end);
+                let heard = Heard { judged, explanation, run };
+                if self.court.waits() {
+                    self.waiting.insert(number, heard);
+                } else {
+                    self.settle(number, heard);
+                }
             }
         }
         self.bar.inc(1);
     }
 
-    fn count(&mut self, plan: &Plan, judged: &Judged) {
-        self.tally.any_what_if |= plan.what_if();
-        match judged.verdict {
-            Verdict::Pass => self.tally.passed += 1,
-            Verdict::Fail => self.tally.failed += 1,
-            Verdict::ExpectedFailure => self.tally.expected_failures += 1,
-            Verdict::None if judged.unjudged => self.tally.unjudged += 1,
-            Verdict::None => self.tally.not_asked += 1,
+    /// Settles the runs that waited for a rule that looks at several.
+    fn settle_all(&mut self, runner: Runner<'_>) {
+        if !self.court.waits() {
+            return;
         }
+        let acting =
+            if self.court.asks_who_must_act() { self.prove(runner) } else { BTreeMap::new() };
+        self.court.close(&acting);
+        for (number, heard) in std::mem::take(&mut self.waiting) {
+            self.settle(number, heard);
+        }
+    }
+
+    fn prove(&mut self, runner: Runner<'_>) -> BTreeMap<String, Acting> {
+        let runs = &self.job.selection.runs;
+        let tried: Vec<Tried<'_>> = self
+            .waiting
+            .iter()
+            .map(|(number, heard)| {
+                let Planned { plan, origin, .. } = &runs[*number];
+                Tried { plan, origin, outcome: heard.judged.outcome }
+            })
+            .collect();
+        let (threads, mut bugs) = (self.job.threads(), Vec::new());
+        let acting =
+            proof::prove(&tried, &mut |plans| suite::outcomes(plans, threads, runner, &mut bugs));
+        for why in bugs {
+            self.tally.panicked += 1;
+            self.say(&format!("bug in uvsim: {} (in a proof)\n", escape::terminal_cut(&why, 400)));
+        }
+        acting
+    }
+
+    /// The last word about a run.
+    fn settle(&mut self, number: usize, heard: Heard) {
+        let Heard { mut judged, explanation, mut run } = heard;
+        let Planned { plan, file, .. } = &self.job.selection.runs[number];
+        let rulings = self.court.rulings(number);
+        judged.verdict = policy::overall(&judged, &rulings);
+        self.tally.count(judged.verdict, judged.unjudged);
+        if plan.scenario != self.last_scenario {
+            self.print(&human::scenario(plan));
+            self.last_scenario.clone_from(&plan.scenario);
+        }
+        self.print(&human::run(plan, &judged, Paint(self.job.style.out_color)));
+        self.print(&human::excused(&judged, &rulings));
+        if judged.verdict == Verdict::Fail {
+            let more = repeat(file, &plan.id, self.job.arguments.chosen.seed);
+            let more = format!("{more} --report events=events.ndjson");
+            let why = explanation.unwrap_or_default();
+            let text = human::unexpected(plan, &run.ended, &judged, &rulings, (&why, &more));
+            self.print(&text);
+        }
+        run.verdict = judged.verdict;
+        run.policy = rulings;
+        let is_silent = judged.unjudged && judged.verdict != Verdict::Fail;
+        self.keep(number, if is_silent { End::Unjudged(run) } else { End::Judged(run) });
+    }
+
+    fn say(&mut self, text: &str) {
+        let Self { bar, talk, .. } = self;
+        bar.suspend(|| talk.say(text));
     }
 
     fn panicked(&mut self, planned: &Planned, why: &str) {
@@ -161,22 +218,19 @@ impl Progress<'_, '_, '_, '_> {
             escape::terminal(&planned.plan.id),
             escape::terminal(&repeat(&planned.file, &planned.plan.id, seed)),
         );
-        let Self { bar, talk, .. } = self;
-        bar.suspend(|| talk.say(&text));
+        self.say(&text);
     }
 
     fn not_run(&mut self, planned: &Planned, why: &str) {
         self.tally.unjudged += 1;
         let id = escape::terminal(&planned.plan.id);
-        let text = format!("could not run {id}: {}\n", escape::terminal_cut(why, 400));
-        let Self { bar, talk, .. } = self;
-        bar.suspend(|| talk.say(&text));
+        self.say(&format!("could not run {id}: {}\n", escape::terminal_cut(why, 400)));
     }
 
     /// Keeps a run for the reports.
-    fn keep(&mut self, planned: &Planned, end: End) {
-        let Planned { plan, file, places, .. } = planned;
-        self.rows.push(Row {
+    fn keep(&mut self, number: usize, end: End) {
+        let Planned { plan, file, places, .. } = &self.job.selection.runs[number];
+        let row = Row {
             id: plan.id.clone(),
             file: file.clone(),
             scenario: plan.scenario.clone(),
@@ -185,13 +239,18 @@ impl Progress<'_, '_, '_, '_> {
             repeat: repeat(file, &plan.id, self.job.arguments.chosen.seed),
             places: places.clone(),
             end,
-        });
+        };
+        self.rows.insert(number, row);
     }
 
-    fn write_reports(&mut self) {
+    /// Writes the reports and the closing lines; the last says why the code is what it is.
+    fn conclude(mut self) -> u8 {
+        let claims = std::mem::take(&mut self.debate).settled();
+        let rows: Vec<Row> = std::mem::take(&mut self.rows).into_values().collect();
+        let warnings = self.court.notices();
         let exit_code = self.exit_code();
         let conclusion = self.reason(exit_code);
-        let Job { arguments, selection, .. } = self.job;
+        let Job { arguments, selection, policies, today, .. } = self.job;
         let (seed, inputs) = (arguments.chosen.seed, &selection.inputs);
         let report = json::Report {
             schema: json::SCHEMA,
@@ -199,28 +258,18 @@ impl Progress<'_, '_, '_, '_> {
             seed,
             inputs,
             exit_code,
-            runs: self.rows.iter().filter_map(Row::run).collect(),
-            claims: [],
+            runs: rows.iter().filter_map(Row::run).collect(),
+            claims: &claims,
+            today: (!policies.is_empty()).then(|| today.to_string()),
+            warnings: &warnings,
         };
-        let results =
-            Results { rows: &self.rows, seed, inputs, exit_code, conclusion: &conclusion };
+        let results = Results { rows: &rows, seed, inputs, exit_code, conclusion: &conclusion };
+        self.print(&human::claims(&claims));
+        self.print(&human::legend(self.any_what_if));
         self.reports.finish(&results, &report, self.out);
-    }
-
-    fn exit_code(&self) -> u8 {
-        let Tally { failed, unjudged, panicked, .. } = self.tally;
-        match () {
-            () if panicked > 0 => exit::BUG,
-            () if unjudged > 0 => exit::NO_VERDICT,
-            () if !self.reports.faults().is_empty() => exit::OUTPUT,
-            () if failed > 0 => exit::UNEXPECTED,
-            () => exit::OK,
+        for warning in warnings {
+            self.say(&words::wrapped("warning: ", &escape::terminal(&warning)));
         }
-    }
-
-    /// The closing lines; the last says why the code is what it is.
-    fn conclude(mut self) -> u8 {
-        self.print(&human::legend(self.tally.any_what_if));
         self.talk.faults(self.reports.faults(), self.job.style.faults);
         let code = self.exit_code();
         let why = self.reason(code);
@@ -228,30 +277,11 @@ impl Progress<'_, '_, '_, '_> {
         code
     }
 
+    fn exit_code(&self) -> u8 {
+        self.tally.exit_code(!self.reports.faults().is_empty())
+    }
+
     fn reason(&self, code: u8) -> String {
-        let Tally { passed, failed, expected_failures, not_asked, unjudged, panicked, .. } =
-            self.tally;
-        let all = words::count(self.job.selection.runs.len(), "run");
-        let mut parts = vec![format!("{passed} as expected")];
-        for (number, what) in [
-            (expected_failures, "expected to fail"),
-            (not_asked, "with nothing expected"),
-            (failed, "NOT as expected"),
-            (unjudged, "without a verdict"),
-            (panicked, "stopped by a bug of uvsim"),
-        ] {
-            if number > 0 {
-                parts.push(format!("{number} {what}"));
-            }
-        }
-        let because = match code {
-            exit::BUG => ": a bug of uvsim",
-            exit::NO_VERDICT => {
-                ": a scenario without `expect`, or a run that could not start, has no verdict"
-            }
-            exit::OUTPUT => ": a report could not be written",
-            _ => "",
-        };
-        format!("{all}: {}{because}", parts.join(", "))
+        self.tally.reason(self.job.selection.runs.len(), code)
     }
 }

@@ -3,6 +3,7 @@
 use crate::arguments::When;
 use crate::output::human::shell_word;
 use crate::scenario::diagnostics::{self, Fault, Look};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 
 /// Exit codes. When several hold, the first of 70, 3, 5, 6, 1 wins.
@@ -85,6 +86,16 @@ impl Style {
         let progress = terminal.err_is_tty && !terminal.ci && !plain;
         Self { out_color: color(terminal.out_is_tty), faults, progress }
     }
+}
+
+/// A bar over `total` runs on stderr, if one may be drawn.
+pub fn progress_bar(style: Style, total: usize) -> ProgressBar {
+    if !style.progress {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+    let look = ProgressStyle::with_template("{pos}/{len} runs {wide_bar} {elapsed}");
+    bar.with_style(look.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// stdout: a reader that went away is no error, and nothing more is written to it.

@@ -1,6 +1,7 @@
 //! Runs plans on several threads and hands their results over in the order of the plans.
 
 use crate::log::RunLog;
+use crate::outcome::Outcome;
 use crate::scenario::plan::Plan;
 use crate::verdict::{self, Judged};
 use std::any::Any;
@@ -101,6 +102,34 @@ fn one(plan: &Plan, runner: Runner<'_>) -> Done {
         Ok(Err(why)) => Done::NotRun(why),
         Err(payload) => Done::Panicked(panic_text(payload.as_ref())),
     }
+}
+
+/// How many threads: as asked for, else one for each core.
+pub fn threads(asked: Option<u16>) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    asked.map_or_else(cores, usize::from)
+}
+
+/// How `plans` come out, in their order, with nothing else kept; `None` for those that did not run.
+/// What bugs of ours said is put into `bugs`.
+pub fn outcomes(
+    plans: &[&Plan],
+    threads: usize,
+    runner: Runner<'_>,
+    bugs: &mut Vec<String>,
+) -> Vec<Option<Outcome>> {
+    let mut outcomes = Vec::with_capacity(plans.len());
+    run(plans, threads, runner, |_, done| {
+        outcomes.push(match done {
+            Done::Judged(judged) => Some(judged.1.outcome),
+            Done::NotRun(_) => None,
+            Done::Panicked(why) => {
+                bugs.push(why);
+                None
+            }
+        });
+    });
+    outcomes
 }
 
 /// What a panic said.

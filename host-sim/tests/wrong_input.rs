@@ -296,10 +296,10 @@ fn heads_are_checked_before_anything_else() {
     check_all(
         &[
             (
-                "Policy(format: 1, name: \"p\", about: \"x\", rules: [])",
+                "Polcy(format: 1, name: \"p\", about: \"x\", rules: [])",
                 319,
                 (1, 1),
-                "not supported yet",
+                "did you mean `Policy(`?",
             ),
             ("Scenari(format: 1)", 319, (1, 1), "did you mean `Scenario(`?"),
             ("// note\n{ \"format\": 1 }", 319, (2, 1), "RON writes `( )`"),

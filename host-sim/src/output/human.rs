@@ -4,9 +4,11 @@
 use super::explain::Explanation;
 use super::words;
 use crate::counters::{Counter, Phase};
+use crate::debate::Settled;
 use crate::escape;
-use crate::log::RunLog;
+use crate::policy::Ruling;
 use crate::scenario::plan::Plan;
+use crate::scenario::policy::{Level, Policy};
 use crate::verdict::{Judged, Verdict};
 use std::fmt::Write;
 
@@ -81,20 +83,54 @@ pub fn run(plan: &Plan, judged: &Judged, paint: Paint) -> String {
     format!("{verdict}{}{:8}{:LABEL_COLUMNS$} {numbers}\n", lines.trim_start(), "", "")
 }
 
+/// What is known to fail in a run, what is waived, and rules that only warn.
+pub fn excused(judged: &Judged, rulings: &[Ruling]) -> String {
+    let mut out = String::new();
+    let mut tell = |first: &str, text: String| {
+        let first = format!("          {first:8}");
+        out.push_str(&words::wrapped(&first, &escape::terminal_cut(&text, 600)));
+    };
+    for check in judged.checks.iter().filter(|check| check.verdict == Verdict::ExpectedFailure) {
+        let why = check.known.as_deref().unwrap_or_default();
+        tell("known", format!("{}: {why}", check.id));
+    }
+    for ruling in rulings {
+        match (&ruling.waiver, ruling.verdict, ruling.level) {
+            (Some(waiver), Verdict::ExpectedFailure, _) => tell(
+                "waived",
+                format!(
+                    "{} {} until {} ({}): {}",
+                    ruling.policy, ruling.rule, waiver.until, waiver.owner, waiver.reason
+                ),
+            ),
+            (_, Verdict::Fail, Level::Warn) => tell("warning", ruling.sentence()),
+            _ => (),
+        }
+    }
+    out
+}
+
 /// What explains an unexpected result.
 pub fn unexpected(
     plan: &Plan,
-    log: &RunLog,
+    ended: &str,
     judged: &Judged,
-    explanation: &Explanation,
-    more: &str,
+    rulings: &[Ruling],
+    (explanation, more): (&Explanation, &str),
 ) -> String {
     let mut out = words::wrapped("        FAIL  ", &plan.id);
     for check in judged.checks.iter().filter(|check| check.verdict == Verdict::Fail) {
         let text = format!("{}: expected {}; found {}", check.id, check.expected, check.found);
         out.push_str(&words::wrapped("          ", &escape::terminal_cut(&text, 600)));
     }
-    let ended = escape::terminal(&format!("ended {}", log.ended));
+    for ruling in rulings.iter().filter(|ruling| ruling.denies()) {
+        let text = escape::terminal_cut(&ruling.sentence(), 600);
+        out.push_str(&words::wrapped("          ", &text));
+        if let Some(help) = &ruling.help {
+            out.push_str(&words::wrapped("          help    ", &escape::terminal_cut(help, 400)));
+        }
+    }
+    let ended = escape::terminal(&format!("ended {ended}"));
     out.push_str(&words::wrapped("          ", &ended));
     for line in &explanation.lines {
         out.push_str(&words::wrapped("            ", line));
@@ -118,6 +154,33 @@ pub fn legend(any_what_if: bool) -> String {
         );
     }
     words::wrapped("", &text)
+}
+
+/// The findings about the thread's claims, if there are any.
+pub fn claims(claims: &[Settled]) -> String {
+    let mut out = String::new();
+    if !claims.is_empty() {
+        out.push_str("\nclaims of the thread\n");
+    }
+    for claim in claims {
+        let word = if claim.holds { "" } else { "NOT BORNE OUT" };
+        let first = format!("  {:>2}  {:14}  {word:13}  ", claim.number, claim.finding.name());
+        let condition =
+            claim.condition.as_ref().map_or_else(String::new, |text| format!(" [{text}]"));
+        let text = format!("{}{condition}", claim.says);
+        out.push_str(&words::wrapped(&first, &escape::terminal_cut(&text, 600)));
+    }
+    out
+}
+
+/// The policies that judge, and by which day their waivers do.
+pub fn policies(policies: &[Policy], today: &str) -> String {
+    if policies.is_empty() {
+        return String::new();
+    }
+    let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+    let what = if names.len() == 1 { "policy" } else { "policies" };
+    words::wrapped(&format!("{what}  "), &format!("{}, as of {today}", names.join(", ")))
 }
 
 /// `text` in one shell word.

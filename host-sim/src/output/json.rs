@@ -1,9 +1,11 @@
 //! `--report json=FILE`: one object, schema `uvsim.result/1`. Changes only add to it.
 
 use crate::counters::{Counter, Counters, Phase, Tally, TouchKey};
+use crate::debate::Settled;
 use crate::escape;
 use crate::log::RunLog;
 use crate::outcome::Outcome;
+use crate::policy::Ruling;
 use crate::scenario::plan::Plan;
 use crate::verdict::{Check, Judged, Verdict};
 use serde::Serialize;
@@ -26,13 +28,15 @@ pub struct Report<'a> {
     pub exit_code: u8,
     /// The runs in the order of the selection.
     pub runs: Vec<&'a Run>,
-    /// Findings about claims; none yet.
-    pub claims: [Claim; 0],
+    /// What the selection's scenarios find about the thread's claims, by number.
+    pub claims: &'a [Settled],
+    /// The day by which waivers were judged, if a policy was applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub today: Option<String>,
+    /// What was told beside the runs: rules that cover nothing, waivers that are past or unused.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub warnings: &'a [String],
 }
-
-/// A finding about a claim of the thread.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Claim {}
 
 /// The schema's name.
 pub const SCHEMA: &str = "uvsim.result/1";
@@ -60,15 +64,11 @@ pub struct Run {
     pub touches: Vec<Touches>,
     /// Each expectation.
     pub checks: Vec<Check>,
-    /// Rules of policies; none yet.
-    pub policy: [Rule; 0],
+    /// What the rules of policies say.
+    pub policy: Vec<Ruling>,
     /// BLAKE3 over the binary event records.
     pub event_log_hash: String,
 }
-
-/// What a policy's rule says about a run.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Rule {}
 
 /// One row of the table of touches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,7 +109,7 @@ impl Run {
             counters: counters(&judged.counters),
             touches: touches(plan, &judged.counters),
             checks: judged.checks.clone(),
-            policy: [],
+            policy: Vec::new(),
             event_log_hash: log.hash_hex(),
         }
     }

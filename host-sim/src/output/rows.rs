@@ -2,6 +2,7 @@
 
 use super::json;
 use crate::outcome::Outcome;
+use crate::policy::Ruling;
 use crate::scenario::places::Places;
 use crate::verdict::Verdict;
 use std::collections::BTreeMap;
@@ -118,11 +119,15 @@ impl Row {
             Verdict::Fail | Verdict::ExpectedFailure => true,
             Verdict::Pass | Verdict::None => false,
         });
-        broken
-            .map(|check| {
-                format!("{}: expected {}; found {}", check.id, check.expected, check.found)
-            })
-            .collect()
+        let checks = broken.map(|check| {
+            let why = check.known.as_ref().map_or_else(String::new, |why| format!(" [{why}]"));
+            format!("{}: expected {}; found {}{why}", check.id, check.expected, check.found)
+        });
+        let rulings = run.policy.iter().filter(|ruling| match ruling.verdict {
+            Verdict::Fail | Verdict::ExpectedFailure => true,
+            Verdict::Pass | Verdict::None => false,
+        });
+        checks.chain(rulings.map(Ruling::sentence)).collect()
     }
 
     /// Where the first expectation that does not hold stands; else where the file begins.

@@ -108,7 +108,8 @@ impl Argument {
         let number = reader.take(number).filter(|number| {
             let is_known = NUMBERS.contains(&number.value);
             if !is_known {
-                let message = format!("the thread's claims are numbered from 1 to {}", NUMBERS.end());
+                let message =
+                    format!("the thread's claims are numbered from 1 to {}", NUMBERS.end());
                 reader.fault(Code::OUT_OF_RANGE, &number.span, message, None);
             }
             is_known

@@ -48,6 +48,22 @@ pub enum Layer {
     User,
 }
 
+impl Layer {
+    /// The words for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GuestKernel => "guest kernel",
+            Self::BootFirmware => "boot firmware",
+            Self::Ultravisor => "ultravisor",
+            Self::Hypervisor => "hypervisor",
+            Self::Qemu => "QEMU",
+            Self::VirtioSpec => "virtio spec",
+            Self::ManagementStack => "management stack",
+            Self::User => "user",
+        }
+    }
+}
+
 /// Who proposed a design.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename = "proposed", deny_unknown_fields)]

@@ -227,7 +227,8 @@ fn waiver<'a>(
         let is_known = ids.contains(&rule.value);
         if !is_known {
             let names = || ids.iter().map(String::as_str);
-            let message = format!("there is no rule `{}`; there are {}", rule.value, one_of(names()));
+            let message =
+                format!("there is no rule `{}`; there are {}", rule.value, one_of(names()));
             let help = nearest(&rule.value, names()).map(|near| format!("did you mean `{near}`?"));
             reader.fault(Code::UNKNOWN_ID, &rule.span, message, help);
         }

@@ -1,7 +1,7 @@
 //! From one scenario file to its plans, or to all that is wrong with it.
 
-use super::claims::{self, Conditional};
 use super::argument::{Argument, FindingWord};
+use super::claims::{self, Conditional};
 use super::codes::Code;
 use super::design::{Design, Lookup};
 use super::diagnostics::{Fault, SourceText};
@@ -173,11 +173,7 @@ struct Arranged {
     work: Vec<Work>,
 }
 
-fn arrange(
-    reader: &mut Reader<'_>,
-    draft: &Draft,
-    design: Option<&Design>,
-) -> Option<Arranged> {
+fn arrange(reader: &mut Reader<'_>, draft: &Draft, design: Option<&Design>) -> Option<Arranged> {
     let machine = draft.machine(reader, design);
     let guest = draft.guest(reader, design);
     let devices = draft.devices(reader, design);
