@@ -93,6 +93,11 @@ pub fn ultracall(call: Ucall, first: u64, second: u64) -> i64 {
     vmcall(call.number(), [first, second, 0, 0, 0, 0])
 }
 
+/// Asks the hypervisor (a secure guest through the ultravisor); returns its status.
+pub fn hypercall(call: Hcall, [a, b, c, d]: [u64; 4]) -> i64 {
+    vmcall(call.number(), [a, b, c, d, 0, 0])
+}
+
 fn ours(call: OurCall, first: u64, second: u64, third: u64) {
     // They cannot fail: nothing to do about the status.
     let _ = vmcall(call.number(), [first, second, third, 0, 0, 0]);
@@ -134,8 +139,7 @@ impl fmt::Write for Terminal {
             let mut bytes = [0; 16];
             bytes[..piece.len()].copy_from_slice(piece);
             let [low, high] = halves(bytes);
-            let args = [0, piece.len() as u64, low, high, 0, 0];
-            let _ = vmcall(Hcall::PutTermChar.number(), args);
+            let _ = hypercall(Hcall::PutTermChar, [0, piece.len() as u64, low, high]);
         }
         Ok(())
     }

@@ -11,13 +11,39 @@ use ultravisor_abi::boot::{ULTRAVISOR_COMPATIBLE, ULTRAVISOR_UNIT_PROPERTY};
 /// Most virtio-mmio devices that are looked at.
 pub const DEVICES_MAX: usize = 32;
 
-/// The registers of one virtio-mmio device.
+/// A stretch of RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its first byte.
+    pub base: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+/// A device's window in its IOMMU (PAPR, `ibm,my-dma-window`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaWindow {
+    /// The logical I/O bus number: which TCE table.
+    pub liobn: u64,
+    /// Its first I/O address.
+    pub start: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+/// What the tree says about one virtio-mmio device.
 #[derive(Clone, Copy, Debug)]
 pub struct Registers {
-    /// Their address.
+    /// The address of its registers.
     pub base: u64,
     /// How many bytes they are.
     pub bytes: usize,
+    /// Its DMA window, if an IOMMU is described for it.
+    pub window: Option<DmaWindow>,
+    /// The pool of its own that the firmware reserved (`memory-region`, `restricted-dma-pool`).
+    pub pool: Option<Region>,
+    /// The only memory that it reaches (`dma-ranges`), if that is not all.
+    pub range: Option<Region>,
 }
 
 /// The machine.
@@ -26,11 +52,15 @@ pub struct Machine {
     pub bootargs: &'static str,
     /// The protection unit, if there is an ultravisor.
     pub ultravisor_unit: Option<UnitSize>,
+    /// The whole tree.
+    pub tree: &'static [u8],
+    /// Where the lowest memory begins that is set aside for devices.
+    pub reserved_start: Option<u64>,
     devices: [Option<Registers>; DEVICES_MAX],
 }
 
 impl Machine {
-    /// Reads the tree at `fdt`.
+    /// Reads the tree at `fdt`. Allocates nothing.
     ///
     /// # Errors
     /// `fdt-bad` for what is no tree, `fdt-bootargs` for one without bootargs.
@@ -41,19 +71,25 @@ impl Machine {
         let start = ptr::with_exposed_provenance(fdt as usize);
         // SAFETY: the caller vouches for it.
         let tree = unsafe { Fdt::from_ptr(start) }.map_err(|_| Trouble::refused("fdt-bad"))?;
+        // SAFETY: the same bytes.
+        let bytes = unsafe { core::slice::from_raw_parts(start, tree.total_size()) };
         let bootargs = tree.find_node("/chosen").and_then(|node| node.property("bootargs"));
         let bootargs = bootargs.and_then(|property| core::str::from_utf8(property.value).ok());
         let mut machine = Self {
             bootargs: bootargs.ok_or(Trouble::refused("fdt-bootargs"))?,
             ultravisor_unit: None,
+            tree: bytes,
+            reserved_start: None,
             devices: [None; DEVICES_MAX],
         };
+        let pools = Pools::read(&tree);
+        machine.reserved_start = pools.lowest;
         let mut places = machine.devices.iter_mut();
         for node in tree.all_nodes() {
             if is(node, "virtio,mmio")
                 && let Some(place) = places.next()
             {
-                *place = registers(node);
+                *place = registers(node, &pools);
             } else if is(node, ULTRAVISOR_COMPATIBLE) {
                 machine.ultravisor_unit = unit(node);
             }
@@ -67,15 +103,74 @@ impl Machine {
     }
 }
 
+/// `/reserved-memory`: pools by their handles, which device nodes name.
+struct Pools {
+    pools: [Option<(u64, Region)>; DEVICES_MAX],
+    lowest: Option<u64>,
+}
+
+impl Pools {
+    fn read(tree: &Fdt<'_>) -> Self {
+        let mut found = Self { pools: [None; DEVICES_MAX], lowest: None };
+        let mut places = found.pools.iter_mut();
+        let parent = tree.find_node("/reserved-memory");
+        for node in parent.iter().flat_map(|parent| parent.children()) {
+            let Some([base, bytes]) = numbers(node, "reg") else { continue };
+            found.lowest = Some(found.lowest.unwrap_or(base).min(base));
+            if is(node, "restricted-dma-pool")
+                && let Some(handle) = cell(node, "phandle")
+                && let Some(place) = places.next()
+            {
+                *place = Some((handle, Region { base, bytes }));
+            }
+        }
+        found
+    }
+
+    fn by_handle(&self, wanted: u64) -> Option<Region> {
+        let known = self.pools.iter().flatten().find(|(handle, _)| *handle == wanted);
+        known.map(|(_, region)| *region)
+    }
+}
+
 fn is(node: FdtNode<'_, '_>, compatible: &str) -> bool {
     node.compatible().is_some_and(|list| list.all().any(|entry| entry == compatible))
 }
 
-fn registers(node: FdtNode<'_, '_>) -> Option<Registers> {
+fn registers(node: FdtNode<'_, '_>, pools: &Pools) -> Option<Registers> {
     let region = node.reg()?.next()?;
-    Some(Registers { base: region.starting_address as u64, bytes: region.size? })
+    // Bus and CPU addresses of what is described are the same here.
+    let range = numbers(node, "dma-ranges").filter(|[bus, cpu, _]| bus == cpu);
+    Some(Registers {
+        base: region.starting_address as u64,
+        bytes: region.size?,
+        window: window(node),
+        pool: cell(node, "memory-region").and_then(|handle| pools.by_handle(handle)),
+        range: range.map(|[_, base, bytes]| Region { base, bytes }),
+    })
+}
+
+/// `ibm,my-dma-window`: the bus number, then start and size of two cells each.
+fn window(node: FdtNode<'_, '_>) -> Option<DmaWindow> {
+    let (liobn, rest) = node.property("ibm,my-dma-window")?.value.split_first_chunk()?;
+    let [start, bytes] = wide(rest)?;
+    Some(DmaWindow { liobn: u32::from_be_bytes(*liobn).into(), start, bytes })
+}
+
+/// The first `N` numbers of two cells each.
+fn wide<const N: usize>(value: &[u8]) -> Option<[u64; N]> {
+    let (words, _) = value.as_chunks::<8>();
+    Some(words.first_chunk::<N>()?.map(u64::from_be_bytes))
+}
+
+fn numbers<const N: usize>(node: FdtNode<'_, '_>, name: &str) -> Option<[u64; N]> {
+    wide(node.property(name)?.value)
+}
+
+fn cell(node: FdtNode<'_, '_>, name: &str) -> Option<u64> {
+    Some(node.property(name)?.as_usize()? as u64)
 }
 
 fn unit(node: FdtNode<'_, '_>) -> Option<UnitSize> {
-    UnitSize::from_bytes(node.property(ULTRAVISOR_UNIT_PROPERTY)?.as_usize()? as u64)
+    UnitSize::from_bytes(cell(node, ULTRAVISOR_UNIT_PROPERTY)?)
 }

@@ -106,7 +106,12 @@ pub fn own_units_untouched(bytes: usize, unit: usize) -> *mut u8 {
 
 /// As [`own_units_untouched`] with units of [`UNIT_BYTES`], zeroed.
 pub fn own_units(bytes: usize) -> &'static mut [u8] {
-    let start = own_units_untouched(bytes, UNIT_BYTES);
+    own_units_of(bytes, UNIT_BYTES)
+}
+
+/// The same with units of `unit` bytes, a power of two; at least [`UNIT_BYTES`] are used.
+pub fn own_units_of(bytes: usize, unit: usize) -> &'static mut [u8] {
+    let start = own_units_untouched(bytes, unit.max(UNIT_BYTES));
     // SAFETY: these bytes are the heap's and given to nobody else; they are zeroed before a
     // slice of them exists.
     unsafe {

@@ -32,6 +32,21 @@ pub enum Virtio {
     IdentityOrFail,
 }
 
+impl Virtio {
+    /// Every one, in the order of the enum: the index is the number that `dma_decide` takes.
+    pub const ALL: [Self; 9] = [
+        Self::PerBufferXen,
+        Self::PerQueue,
+        Self::PerBufferArch,
+        Self::PerBufferPlatform,
+        Self::PerBufferFlag,
+        Self::PerMappingQuirk,
+        Self::OwnOps,
+        Self::HookedOps,
+        Self::IdentityOrFail,
+    ];
+}
+
 /// What the DMA API's back end does in a secure guest. In a normal one it maps in the IOMMU for a
 /// device behind one and hands out physical addresses otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +72,21 @@ pub enum Ops {
     DataDirect,
     /// For study: only the rings are shared.
     PayloadDirect,
+}
+
+impl Ops {
+    /// Every one, in the order of the enum: the index is the number that `dma_decide` takes.
+    pub const ALL: [Self; 9] = [
+        Self::Iommu,
+        Self::Swiotlb,
+        Self::SwiotlbMapped,
+        Self::SwiotlbOverIommu,
+        Self::LimitedRange,
+        Self::RestrictedPool,
+        Self::ShareInPlace,
+        Self::DataDirect,
+        Self::PayloadDirect,
+    ];
 }
 
 /// Whether the kernel accepts VIRTIO_F_ACCESS_PLATFORM (bit 33).

@@ -7,8 +7,9 @@
 //! In import order, a module using only those above it: what is asked ([`workload`],
 //! [`kernel`], [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); in a guest,
 //! the machine's edge (`calls`, `start`, `heap`, `device_tree`, `secure`); the DMA paths
-//! ([`dma`]); the seam to `virtio-drivers` and bounded drivers (`virtio`); and the work itself
-//! (`tasks`).
+//! ([`dma`]); the seam to `virtio-drivers` and bounded drivers (`virtio`); the work itself
+//! (`tasks`) and the drivers that do it (`drivers`); and when a guest becomes secure or another
+//! kernel takes over (`life`).
 #![cfg_attr(uv_guest, no_std)]
 
 extern crate alloc;
@@ -35,3 +36,7 @@ pub mod dma;
 pub mod virtio;
 #[cfg(uv_guest)]
 pub mod tasks;
+#[cfg(uv_guest)]
+pub mod drivers;
+#[cfg(uv_guest)]
+pub mod life;

@@ -1,6 +1,8 @@
 //! What a guest is asked to do, in the form in which it travels through `/chosen/bootargs`, and
 //! where on the disk it does it. The work itself is in `tasks/`.
 
+use core::ops::Range;
+
 /// Bytes of a disk sector (virtio 1.2, section 5.2.4: always 512).
 pub const SECTOR_BYTES: u64 = 512;
 /// Most bytes that one entropy request may ask for.
@@ -115,6 +117,32 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// How many steps it has, each done to its end before another kernel may take over.
+    pub fn steps(&self) -> usize {
+        match self {
+            Self::Block { ops, .. } => ops.iter().flatten().count(),
+            Self::Net { ops } => ops.iter().flatten().count(),
+            Self::Console { .. } | Self::Entropy { .. } | Self::Balloon { .. } => 1,
+        }
+    }
+}
+
+/// The part of the steps `from..to` of a whole workload that each of its items does.
+pub fn portions(
+    work: &[Option<Work>],
+    steps: Range<usize>,
+) -> impl Iterator<Item = (Work, Range<usize>)> {
+    let mut before = 0;
+    work.iter().flatten().map(move |item| {
+        let count = item.steps();
+        let within = |step: usize| step.saturating_sub(before).min(count);
+        let portion = within(steps.start)..within(steps.end);
+        before += count;
+        (*item, portion)
+    })
+}
+
 /// Most kinds of work in one workload (`Mixed` lists several, done in this order).
 pub const WORK_MAX: usize = 5;
 
@@ -163,4 +191,25 @@ pub fn block_regions(ops: &[Option<BlockOp>]) -> [Option<Region>; OPS_MAX] {
         }
     }
     regions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks(steps: usize) -> Option<Work> {
+        let ops = core::array::from_fn(|index| (index < steps).then_some(BlockOp::ReadBack));
+        let (order, placement) = (Order::Sequential, Placement::OwnUnit);
+        Some(Work::Block { ops, order, placement, refill: true })
+    }
+
+    #[test]
+    fn every_step_is_in_one_half_and_in_its_place() {
+        let work = [blocks(3), Some(Work::Console { lines: 9 }), None, blocks(2), None];
+        let ranges = |steps| portions(&work, steps).map(|(_, range)| range).collect::<Vec<_>>();
+        assert_eq!(ranges(0..6), [0..3, 0..1, 0..2]);
+        assert_eq!(ranges(0..2), [0..2, 0..0, 0..0]);
+        assert_eq!(ranges(2..6), [2..3, 0..1, 0..2]);
+        assert_eq!(ranges(5..6), [3..3, 1..1, 1..2]);
+    }
 }

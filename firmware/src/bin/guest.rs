@@ -9,23 +9,14 @@ fn main() {}
 mod kernel {
     #![expect(unsafe_code, reason = "owns the memory that the boot protocol gives it")]
 
-    use core::mem::ManuallyDrop;
     use firmware::bootargs::BootArgs;
     use firmware::calls::{Trouble, exit, mark_done, mark_ready, print};
-    use firmware::device_tree::{DEVICES_MAX, Machine};
-    use firmware::dma::probes;
-    use firmware::heap;
-    use firmware::secure;
+    use firmware::device_tree::Machine;
+    use firmware::dma::state;
+    use firmware::heap::{self, UNIT_BYTES};
+    use firmware::life::Guest;
     use firmware::start::image_end;
-    use firmware::tasks::block::BlockWork;
-    use firmware::tasks::{block, console, entropy, net};
-    use firmware::virtio::Kind;
-    use firmware::virtio::blk::Disk;
-    use firmware::virtio::console::Console;
-    use firmware::virtio::entropy::Source;
-    use firmware::virtio::net::Card;
-    use firmware::virtio::wait::Device;
-    use firmware::workload::Work;
+    use firmware::virtio::bugs;
 
     firmware::entry!(start);
 
@@ -33,125 +24,38 @@ mod kernel {
     const STACK_BYTES: u64 = 256 << 10;
 
     extern "C" fn start(fdt: u64, stack: u64) -> ! {
-        // SAFETY: the boot protocol leaves all RAM from this image to the stack to it.
-        unsafe { heap::init(image_end(), stack.saturating_sub(STACK_BYTES)) };
-        match run(fdt) {
+        match run(fdt, stack) {
             Ok(()) => exit(0),
             Err(trouble) => trouble.give_up(),
         }
     }
 
-    fn run(fdt: u64) -> Result<(), Trouble> {
+    fn run(fdt: u64, stack: u64) -> Result<(), Trouble> {
         // SAFETY: the boot protocol passes a tree that nobody else changes.
         let machine = unsafe { Machine::read(fdt) }?;
         let args = BootArgs::parse(machine.bootargs).map_err(|_| Trouble::refused("bootargs"))?;
-        // Before anything that the host could see differ: no device is touched until this.
-        if args.secure {
-            secure::enter(fdt)?;
-            secure::plant_secret(args.seed);
-        }
-        probes::init(&args, machine.ultravisor_unit)?;
-        let mut drivers = Drivers::probe(&machine, &args)?;
+        let (start, end) = heap_range(&machine, stack);
+        // SAFETY: the boot protocol leaves all RAM from this image to the stack to it, but for
+        // what the tree reserves; nothing was allocated yet.
+        unsafe { heap::init(start, end) };
+        state::init(&args, &machine)?;
+        bugs::init(args.bug);
+        let guest = Guest { fdt, machine: &machine, args: &args };
+        let drivers = guest.start()?;
         print(if args.secure { "guest: secure, ready\n" } else { "guest: ready\n" });
         mark_ready();
-        for work in args.work.iter().flatten() {
-            drivers.work(work, args.seed)?;
-        }
+        guest.work(drivers)?;
         mark_done();
         print("guest: done\n");
         Ok(())
     }
 
-    /// The devices that the work needs, initialised. They are used to the end and never dropped:
-    /// the drivers' own clean-up waits for the device without bound.
-    #[derive(Default)]
-    struct Drivers {
-        disk: Option<Disk>,
-        card: Option<Card>,
-        console: Option<Console>,
-        source: Option<Source>,
-    }
-
-    impl Drivers {
-        /// Resets every device, then initialises those that the work needs.
-        fn probe(machine: &Machine, args: &BootArgs) -> Result<ManuallyDrop<Self>, Trouble> {
-            let mut found = [None; DEVICES_MAX];
-            for (place, device) in found.iter_mut().zip(machine.devices()) {
-                *place = Device::probe(device);
-            }
-            for device in found.iter().flatten() {
-                device.reset();
-            }
-            if args.boot_disk
-                && let Some(boot) = found.iter_mut().find(|device| is(device, Kind::Blk))
-            {
-                *boot = None;
-            }
-            let first = |kind: Kind, name| {
-                let device = found.iter().find(|device| is(device, kind)).copied().flatten();
-                device.ok_or(Trouble::refused(name))
-            };
-            let mut drivers = ManuallyDrop::new(Self::default());
-            for work in args.work.iter().flatten() {
-                drivers.initialise(work, args.wait_ns, &first)?;
-            }
-            Ok(drivers)
-        }
-
-        fn initialise(
-            &mut self,
-            work: &Work,
-            wait_ns: u64,
-            first: &impl Fn(Kind, &'static str) -> Result<Device, Trouble>,
-        ) -> Result<(), Trouble> {
-            match work {
-                Work::Block { .. } if self.disk.is_none() => {
-                    self.disk = Some(Disk::new(first(Kind::Blk, "no-blk")?, wait_ns)?);
-                }
-                Work::Net { .. } if self.card.is_none() => {
-                    self.card = Some(Card::new(first(Kind::Net, "no-net")?, wait_ns)?);
-                }
-                Work::Console { .. } if self.console.is_none() => {
-                    self.console = Some(Console::new(first(Kind::Console, "no-con")?, wait_ns)?);
-                }
-                Work::Entropy { .. } if self.source.is_none() => {
-                    self.source = Some(Source::new(first(Kind::Entropy, "no-rng")?, wait_ns)?);
-                }
-                Work::Block { .. }
-                | Work::Net { .. }
-                | Work::Console { .. }
-                | Work::Entropy { .. }
-                | Work::Balloon { .. } => (),
-            }
-            Ok(())
-        }
-
-        fn work(&mut self, work: &Work, seed: u64) -> Result<(), Trouble> {
-            match (*work, self) {
-                (Work::Block { ops, order, placement, refill }, Self { disk: Some(disk), .. }) => {
-                    block::run(&BlockWork { ops, order, placement, refill, seed }, disk)
-                }
-                (Work::Net { ops }, Self { card: Some(card), .. }) => net::run(&ops, seed, card),
-                (Work::Console { lines }, Self { console: Some(console), .. }) => {
-                    console::run(lines, seed, console)
-                }
-                (Work::Entropy { requests, bytes }, Self { source: Some(source), .. }) => {
-                    entropy::run(requests, bytes, source)
-                }
-                // `probe` initialised a driver for every kind of work, or refused.
-                (
-                    Work::Block { .. }
-                    | Work::Net { .. }
-                    | Work::Console { .. }
-                    | Work::Entropy { .. }
-                    | Work::Balloon { .. },
-                    Self { .. },
-                ) => Err(Trouble::failed("no-driver")),
-            }
-        }
-    }
-
-    fn is(device: &Option<Device>, kind: Kind) -> bool {
-        device.is_some_and(|device| device.id == kind.device_id())
+    /// From the first unit that holds nothing of this image to the stack, or to the memory that is
+    /// reserved below it: a unit that is shared in place must not hold the code that shares it.
+    fn heap_range(machine: &Machine, stack: u64) -> (u64, u64) {
+        let unit = machine.ultravisor_unit.map_or(0, |unit| unit.bytes()).max(UNIT_BYTES as u64);
+        let below_stack = stack.saturating_sub(STACK_BYTES);
+        let end = machine.reserved_start.map_or(below_stack, |start| start.min(below_stack));
+        (image_end().next_multiple_of(unit), end)
     }
 }

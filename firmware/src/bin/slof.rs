@@ -1,8 +1,10 @@
 //! slof: boot firmware. Finds the first disk, loads the kernel image that begins at its first
 //! sector, resets the disk and hands over by the boot protocol `elf64`.
 //!
-//! It runs in normal mode before any guest becomes secure, drives the disk with raw addresses
-//! and knows no IOMMU: what the thread calls "the firmware's driver". Every trouble is a refusal.
+//! It runs in normal mode before any guest becomes secure. Today's drives the disk with raw
+//! addresses, never accepts bit 33 and knows no IOMMU: what the thread calls "the firmware's
+//! driver". One that knows TCE (`uvsim.slof=tce`) maps what it gives the disk, and unmaps it before
+//! it hands over. Every trouble is a refusal.
 #![cfg_attr(uv_guest, no_std, no_main)]
 
 #[cfg(not(uv_guest))]
@@ -16,8 +18,10 @@ mod boot {
 
     use alloc::vec;
     use core::ptr;
+    use firmware::bootargs::BootArgs;
     use firmware::calls::{Trouble, print};
     use firmware::device_tree::Machine;
+    use firmware::dma::state;
     use firmware::elf::{
         HEADER_BYTES, NotLoadable, PROGRAM_HEADER_BYTES, Segment, header, segment,
     };
@@ -50,6 +54,10 @@ mod boot {
     fn load(fdt: u64, stack: u64) -> Result<u64, Trouble> {
         // SAFETY: the boot protocol passes a tree that nobody else changes.
         let machine = unsafe { Machine::read(fdt) }?;
+        // Bootargs of a kernel that is not ours say nothing about slof.
+        if BootArgs::parse(machine.bootargs).is_ok_and(|args| args.slof_tce) {
+            state::init_firmware_with_iommu();
+        }
         let mut devices = machine.devices().filter_map(Device::probe);
         let device = devices.find(|device| device.id == Kind::Blk.device_id());
         let device = device.ok_or(Trouble::refused("slof-no-disk"))?;
@@ -58,6 +66,7 @@ mod boot {
         // The driver is not dropped: a reset ends all that it set up.
         core::mem::forget(image);
         device.reset();
+        state::detach(Kind::Blk as usize);
         print("slof: image loaded\n");
         Ok(entry)
     }

@@ -52,6 +52,75 @@ impl Window {
     pub const ALL: [Self; 2] = [Self::None, Self::Tce];
 }
 
+/// When a kernel decides which path a device takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Once per device, when its features are settled; the answer stays until the next reset.
+    Initialised,
+    /// Once per queue, when it is created; the answer is kept in the queue.
+    QueueCreation,
+    /// For each buffer, before the DMA API is called or is not; for ring memory too.
+    EachBuffer,
+    /// Inside the DMA API, for each mapping and for ring memory.
+    EachMapping,
+}
+
+/// When `virtio` decides.
+pub const fn moment(virtio: Virtio) -> Moment {
+    match virtio {
+        Virtio::OwnOps | Virtio::HookedOps | Virtio::IdentityOrFail => Moment::Initialised,
+        Virtio::PerQueue => Moment::QueueCreation,
+        Virtio::PerBufferXen
+        | Virtio::PerBufferArch
+        | Virtio::PerBufferPlatform
+        | Virtio::PerBufferFlag => Moment::EachBuffer,
+        Virtio::PerMappingQuirk => Moment::EachMapping,
+    }
+}
+
+/// Where a kernel learns whether its guest is secure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It knows: a static flag, set when the guest became secure.
+    Flag,
+    /// The FDT is searched for the ultravisor's node, for devices without bit 33.
+    SearchIfRaw,
+    /// The FDT is searched before anything else is looked at.
+    SearchFirst,
+}
+
+/// Where `virtio` learns it.
+pub const fn source(virtio: Virtio) -> Source {
+    match virtio {
+        Virtio::PerBufferArch => Source::SearchIfRaw,
+        Virtio::PerBufferPlatform => Source::SearchFirst,
+        Virtio::PerBufferXen
+        | Virtio::PerQueue
+        | Virtio::PerBufferFlag
+        | Virtio::PerMappingQuirk
+        | Virtio::OwnOps
+        | Virtio::HookedOps
+        | Virtio::IdentityOrFail => Source::Flag,
+    }
+}
+
+/// Which ops a kernel has on this machine: those that use a range or a pool which the FDT should
+/// describe are the IOMMU's where it describes none.
+pub const fn installed(ops: Ops, described: bool) -> Ops {
+    match ops {
+        Ops::LimitedRange | Ops::RestrictedPool if !described => Ops::Iommu,
+        Ops::Iommu
+        | Ops::Swiotlb
+        | Ops::SwiotlbMapped
+        | Ops::SwiotlbOverIommu
+        | Ops::LimitedRange
+        | Ops::RestrictedPool
+        | Ops::ShareInPlace
+        | Ops::DataDirect
+        | Ops::PayloadDirect => ops,
+    }
+}
+
 /// Whom virtio asks for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -186,7 +255,7 @@ pub enum Path {
 pub const DATA_BYTES_MIN: usize = 512;
 
 impl Path {
-    /// Every path.
+    /// Every path, in the order of its number.
     pub const ALL: [Self; 9] = [
         Self::Bypass,
         Self::Bounce,
@@ -201,7 +270,7 @@ impl Path {
 
     /// The path with this number, if there is one.
     pub fn from_number(number: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|path| *path as u64 == number)
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
     }
 
     /// Whether a buffer of `bytes` bytes bounces.
@@ -269,31 +338,8 @@ mod tests {
     use super::*;
     use Api::{Bypass, IfIdentity, OwnOps, PlatformOps};
 
-    const VIRTIOS: [Virtio; 9] = [
-        Virtio::PerBufferXen,
-        Virtio::PerQueue,
-        Virtio::PerBufferArch,
-        Virtio::PerBufferPlatform,
-        Virtio::PerBufferFlag,
-        Virtio::PerMappingQuirk,
-        Virtio::OwnOps,
-        Virtio::HookedOps,
-        Virtio::IdentityOrFail,
-    ];
-    const OPSES: [Ops; 9] = [
-        Ops::Iommu,
-        Ops::Swiotlb,
-        Ops::SwiotlbMapped,
-        Ops::SwiotlbOverIommu,
-        Ops::LimitedRange,
-        Ops::RestrictedPool,
-        Ops::ShareInPlace,
-        Ops::DataDirect,
-        Ops::PayloadDirect,
-    ];
-
     fn api_cells() -> impl Iterator<Item = (Virtio, Life, Addresses, Api)> {
-        VIRTIOS.into_iter().flat_map(|virtio| {
+        Virtio::ALL.into_iter().flat_map(|virtio| {
             Life::ALL.into_iter().flat_map(move |life| {
                 Addresses::ALL
                     .into_iter()
@@ -303,7 +349,7 @@ mod tests {
     }
 
     fn back_end_cells() -> impl Iterator<Item = (Ops, Life, Window, Path)> {
-        OPSES.into_iter().flat_map(|ops| {
+        Ops::ALL.into_iter().flat_map(|ops| {
             Life::ALL.into_iter().flat_map(move |life| {
                 Window::ALL
                     .into_iter()
@@ -330,7 +376,7 @@ mod tests {
 
     #[test]
     fn three_kernels_do_not_see_that_they_are_secure() {
-        let blind = VIRTIOS.into_iter().filter(|virtio| {
+        let blind = Virtio::ALL.into_iter().filter(|virtio| {
             let [normal, secure] = Life::ALL.map(|life| api(*virtio, life, Addresses::Raw));
             normal == secure
         });
@@ -386,6 +432,28 @@ mod tests {
             let refused = life == Life::Secure && back_end(ops, life, window).maps();
             assert_eq!(path == Path::Refuse, refused, "{ops:?} {life:?} {window:?}");
         }
+    }
+
+    #[test]
+    fn only_ops_that_need_a_description_change_without_one() {
+        let changed: Vec<Ops> =
+            Ops::ALL.into_iter().filter(|ops| installed(*ops, false) != *ops).collect();
+        assert_eq!(changed, [Ops::LimitedRange, Ops::RestrictedPool]);
+        assert!(Ops::ALL.into_iter().all(|ops| installed(ops, true) == ops));
+    }
+
+    #[test]
+    fn only_kernels_that_decide_for_each_buffer_search_the_tree() {
+        for virtio in Virtio::ALL {
+            let searches = source(virtio) != Source::Flag;
+            assert!(!searches || moment(virtio) == Moment::EachBuffer, "{virtio:?}");
+        }
+    }
+
+    #[test]
+    fn kernels_and_ops_are_found_by_their_numbers() {
+        assert!((0..).zip(Virtio::ALL).all(|(number, virtio)| virtio as u64 == number));
+        assert!((0..).zip(Ops::ALL).all(|(number, ops)| ops as u64 == number));
     }
 
     #[test]

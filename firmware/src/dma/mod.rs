@@ -1,15 +1,31 @@
 //! The DMA paths: how a driver's buffer becomes an address in a ring.
 //!
-//! Which path a device takes is one table ([`decide`]); what a path does is small: the buffer
-//! itself (direct), or a slot of the shared pool with copies to and fro ([`swiotlb`]). The
-//! probe points (`probes`), real functions whose entry and return the machine sees, do the work.
+//! Which path a device takes is one table ([`decide`]), and some kernels search the device tree to
+//! fill in its question ([`predicate`]). What a path does is small: the buffer itself (direct); a
+//! slot of a shared pool with copies to and fro ([`swiotlb`]); pages mapped in an IOMMU
+//! ([`iovas`], `tce`); units shared while they are lent ([`lent`], `in_place`). `state` has what
+//! the guest knows; the probe points (`ask`, `bounce`, `probes`), real functions whose entry and
+//! return the machine sees, do the work.
 
 pub mod decide;
-#[cfg(uv_guest)]
-pub mod probes;
+pub mod predicate;
 pub mod rings;
 pub mod slots;
 pub mod swiotlb;
+pub mod iovas;
+pub mod lent;
+#[cfg(uv_guest)]
+pub mod tce;
+#[cfg(uv_guest)]
+pub mod in_place;
+#[cfg(uv_guest)]
+pub mod ask;
+#[cfg(uv_guest)]
+pub mod bounce;
+#[cfg(uv_guest)]
+pub mod state;
+#[cfg(uv_guest)]
+pub mod probes;
 
 /// Who may write a buffer while a device holds it. The value is what the probe points carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,10 +48,14 @@ impl Swiotlb {
         Self { base, slots, mappings, reserved: Vec::with_capacity(RESERVED_MAX) }
     }
 
+    /// The address behind the last slot.
+    pub fn end(&self) -> u64 {
+        self.base + (self.slots.total() * SLOT_BYTES) as u64
+    }
+
     /// Whether `address` lies in the pool.
     pub fn contains(&self, address: u64) -> bool {
-        let end = self.base + (self.slots.total() * SLOT_BYTES) as u64;
-        (self.base..end).contains(&address)
+        (self.base..self.end()).contains(&address)
     }
 
     /// How many slots are taken.

@@ -6,6 +6,7 @@ use crate::pattern::{Pattern, Stream, place, written_position};
 use crate::virtio::blk::Disk;
 use crate::workload::{BlockOp, OPS_MAX, Order, Placement, Region, SECTOR_BYTES, block_regions};
 use alloc::vec;
+use core::ops::Range;
 
 /// Where [`Placement::Neighbour`]'s counter lies: the last page of the first unit.
 const NEIGHBOUR_OFFSET: usize = UNIT_BYTES - 4096;
@@ -57,20 +58,23 @@ impl Buffer {
     }
 }
 
-/// Does the work on `disk`.
+/// Does those steps of the work on `disk` that are in `steps`.
 ///
 /// # Errors
 /// The disk's troubles; `blk-too-small` if the steps do not fit on it, `blk-placement` if the
 /// buffer does not fit beside its neighbour; mismatches `blk-read` and `blk-readback`.
 #[inline(never)] // a frame of its own in call chains
-pub fn run(work: &BlockWork, disk: &mut Disk) -> Result<(), Trouble> {
+pub fn run(work: &BlockWork, steps: Range<usize>, disk: &mut Disk) -> Result<(), Trouble> {
+    if steps.is_empty() {
+        return Ok(());
+    }
     let regions = block_regions(&work.ops);
     let largest = regions.iter().flatten().map(|region| region.bytes).max().unwrap_or(0);
     if regions.iter().flatten().any(|region| region.end_sector() > disk.sectors()) {
         return Err(Trouble::refused("blk-too-small"));
     }
     let mut buffer = Buffer::new(work.placement, largest as usize)?;
-    for (index, op) in work.ops.iter().enumerate() {
+    for (index, op) in work.ops.iter().enumerate().take(steps.end).skip(steps.start) {
         match (op, regions[index]) {
             (Some(BlockOp::Write { .. }), Some(region)) => {
                 work.write(disk, &mut buffer, index, &region)?;

@@ -2,9 +2,10 @@
 #![expect(unsafe_code, reason = "requests that do not block promise to leave buffers alone")]
 
 use crate::calls::Trouble;
-use crate::dma::probes::{cancel, mapping_bytes_max, reserve};
+use crate::dma::state::{cancel, mapping_bytes_max, reserve};
 use crate::heap::{UNIT_BYTES, own_units_untouched};
 use crate::virtio::Kind;
+use crate::virtio::bugs::request_done;
 use crate::virtio::hal::DeviceHal;
 use crate::virtio::transport::Guarded;
 use crate::virtio::wait::{Device, Patience};
@@ -121,10 +122,11 @@ impl Disk {
     }
 
     fn submitted(&mut self, token: virtio_drivers::Result<u16>) -> Result<u16, Trouble> {
-        cancel();
+        cancel(INDEX);
         let token = token.map_err(|_| Kind::Blk.troubles().io_error)?;
         let driver = &mut self.driver;
         self.patience.until(|| driver.peek_used().is_some())?;
+        request_done();
         Ok(token)
     }
 }

@@ -6,8 +6,10 @@
 
 use crate::dma::Direction;
 use crate::dma::probes::{
-    dma_alloc, dma_free, dma_map, dma_unmap, give_ring_back, ring_pages, uses_dma_api,
+    dma_alloc, dma_free, dma_map, dma_unmap, give_ring_back, ring_at, ring_pages,
 };
+use crate::dma::state::{sends_through_api, uses_dma_api};
+use crate::virtio::{Kind, bugs};
 use core::ptr::{self, NonNull};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
@@ -38,17 +40,20 @@ unsafe impl<const DEVICE: usize> Hal for DeviceHal<DEVICE> {
         } else {
             ring_pages(bytes, direction, device)
         };
-        let pointer = NonNull::new(ptr::with_exposed_provenance_mut(start as usize));
         // Address 0 means that there is none; the driver then looks at the pointer no further.
-        (start, pointer.unwrap_or(NonNull::dangling()))
+        let pointer = NonNull::new(ring_at(start, device)).unwrap_or(NonNull::dangling());
+        if DEVICE == Kind::Blk as usize && start != 0 {
+            bugs::ring_is_at(pointer, direction);
+        }
+        (start, pointer)
     }
 
     unsafe fn dma_dealloc(start: PhysAddr, _pointer: NonNull<u8>, pages: usize) -> i32 {
         let bytes = (pages * PAGE_SIZE) as u64;
         if uses_dma_api(DEVICE) {
-            dma_free(start, bytes)
+            dma_free(start, bytes, DEVICE as u64);
         } else {
-            give_ring_back(start, bytes)
+            give_ring_back(start, bytes, DEVICE as u64);
         }
         0
     }
@@ -60,17 +65,30 @@ unsafe impl<const DEVICE: usize> Hal for DeviceHal<DEVICE> {
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, direction: BufferDirection) -> PhysAddr {
-        let address = address(buffer);
-        if uses_dma_api(DEVICE) {
-            dma_map(address, buffer.len() as u64, number(direction), DEVICE as u64)
+        let (address, bytes) = (address(buffer), buffer.len() as u64);
+        if DEVICE == Kind::Blk as usize
+            && let Some(wrong) = bugs::address_instead(address, bytes)
+        {
+            return wrong;
+        }
+        if sends_through_api(DEVICE) {
+            dma_map(address, bytes, number(direction), DEVICE as u64)
         } else {
             address
         }
     }
 
     unsafe fn unshare(start: PhysAddr, buffer: NonNull<[u8]>, direction: BufferDirection) {
+        let bytes = buffer.len() as u64;
+        let mut start = start;
+        if DEVICE == Kind::Blk as usize {
+            match bugs::address_to_undo(start, bytes) {
+                Some(address) => start = address,
+                None => return,
+            }
+        }
         if uses_dma_api(DEVICE) {
-            dma_unmap(start, buffer.len() as u64, number(direction), DEVICE as u64);
+            dma_unmap(start, bytes, number(direction), DEVICE as u64);
         }
     }
 }

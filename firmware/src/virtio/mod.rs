@@ -1,11 +1,13 @@
 //! The seam to `virtio-drivers` and drivers whose waits are bounded.
 //!
 //! `virtio-drivers` is used as it is. What it lacks is added around it: a `Hal` per device, so
-//! that each may take its own DMA path ([`hal`]); a `Transport` that accepts bit 33 and looks
-//! whether FEATURES_OK held ([`transport`]); waits that end ([`wait`]); and per kind of device a
+//! that each may take its own DMA path ([`hal`]), with the block driver's bugs (`bugs`); a
+//! `Transport` that accepts bit 33 and looks whether FEATURES_OK held ([`transport`]); waits that end ([`wait`]); and per kind of device a
 //! driver that reserves slots first, uses only calls that do not block, and names its troubles.
 
+pub mod balloon;
 pub mod blk;
+pub mod bugs;
 pub mod console;
 pub mod entropy;
 pub mod hal;
@@ -23,8 +25,10 @@ pub struct Troubles {
     pub init: Trouble,
     /// FEATURES_OK did not hold.
     pub features: Trouble,
-    /// The device translates addresses and no path maps for it.
-    pub no_iommu: Trouble,
+    /// It lacks a bit that this kernel demands of devices in a secure guest.
+    pub restricted: Trouble,
+    /// The kernel demands physical addresses and the DMA API does not promise them.
+    pub no_identity: Trouble,
     /// A request did not come back in time.
     pub timeout: Trouble,
     /// The same, and the device says that it needs a reset.
@@ -40,7 +44,8 @@ macro_rules! troubles {
         Troubles {
             init: Trouble::refused(concat!($kind, "-init")),
             features: Trouble::refused(concat!($kind, "-features-ok")),
-            no_iommu: Trouble::refused(concat!($kind, "-no-iommu-op")),
+            restricted: Trouble::refused(concat!($kind, "-restricted")),
+            no_identity: Trouble::refused(concat!($kind, "-no-identity")),
             timeout: Trouble::failed(concat!($kind, "-timeout")),
             needs_reset: Trouble::failed(concat!($kind, "-needs-reset")),
             io_error: Trouble::failed(concat!($kind, "-ioerr")),
@@ -61,6 +66,8 @@ pub enum Kind {
     Console = 2,
     /// virtio-rng.
     Entropy = 3,
+    /// virtio-balloon.
+    Balloon = 4,
 }
 
 impl Kind {
@@ -70,7 +77,8 @@ impl Kind {
             0 => Self::Blk,
             1 => Self::Net,
             2 => Self::Console,
-            _ => Self::Entropy,
+            3 => Self::Entropy,
+            _ => Self::Balloon,
         }
     }
 
@@ -81,6 +89,7 @@ impl Kind {
             Self::Blk => 2,
             Self::Console => 3,
             Self::Entropy => 4,
+            Self::Balloon => 5,
         }
     }
 
@@ -91,6 +100,7 @@ impl Kind {
             Self::Net => troubles!("net"),
             Self::Console => troubles!("con"),
             Self::Entropy => troubles!("rng"),
+            Self::Balloon => troubles!("bal"),
         }
     }
 }

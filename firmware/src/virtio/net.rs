@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "requests that do not block promise to leave buffers alone")]
 
 use crate::calls::Trouble;
-use crate::dma::probes::{cancel, reserve};
+use crate::dma::state::{cancel, reserve};
 use crate::heap::own_units;
 use crate::virtio::Kind;
 use crate::virtio::hal::DeviceHal;
@@ -65,7 +65,7 @@ impl Card {
         // SAFETY: the buffer stays borrowed and unread until the request is complete. If it
         // never completes, the guest ends.
         let token = unsafe { self.driver.transmit_begin(buffer) };
-        cancel();
+        cancel(INDEX);
         let token = token.map_err(|_| troubles.io_error)?;
         self.patience.until(|| self.driver.poll_transmit().is_some())?;
         // SAFETY: the same buffer.
@@ -83,7 +83,7 @@ impl Card {
         reserve(INDEX, [RECEIVE_BYTES])?;
         // SAFETY: the buffer is only looked at in `received`, once the request is complete.
         let token = unsafe { self.driver.receive_begin(self.receive) };
-        cancel();
+        cancel(INDEX);
         token.map(|token| Posted { token }).map_err(named)
     }
 

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "requests that do not block promise to leave buffers alone")]
 
 use crate::calls::Trouble;
-use crate::dma::probes::{cancel, reserve};
+use crate::dma::state::{cancel, reserve};
 use crate::virtio::Kind;
 use crate::virtio::hal::DeviceHal;
 use crate::virtio::transport::Guarded;
@@ -68,7 +68,7 @@ impl<const DEVICE: usize, const SIZE: usize> OneQueue<DEVICE, SIZE> {
     }
 
     fn submitted(&mut self, token: virtio_drivers::Result<u16>) -> Result<u16, Trouble> {
-        cancel();
+        cancel(DEVICE);
         let token = token.map_err(Self::named)?;
         if self.queue.should_notify() {
             self.transport.notify(self.index);

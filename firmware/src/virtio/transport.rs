@@ -2,15 +2,17 @@
 //!
 //! They never accept VIRTIO_F_ACCESS_PLATFORM (bit 33) and never look whether FEATURES_OK held
 //! (virtio 1.2, section 3.1.1, step 6). Both belong to the transport, so all drivers get them
-//! here; and here is where a device's DMA path is decided.
+//! here, whatever bits they know themselves; and here is where a device's DMA path is decided.
 #![expect(unsafe_code, reason = "device registers lie at addresses that the FDT names")]
 
 use crate::calls::Trouble;
-use crate::dma::decide::{Addresses, Path};
-use crate::dma::probes::{Moment, decide_at, negotiated};
+use crate::dma::decide::{Addresses, Life, Moment, Path};
+use crate::dma::state::{attach, decide_at, is_firmware, kernel, negotiated};
+use crate::kernel::Bit33;
 use crate::virtio::Kind;
 use crate::virtio::wait::Device;
 use core::ptr::{self, NonNull};
+use ultravisor_abi::ours::F_IDENTITY_ADDRESS;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{PhysAddr, Result};
@@ -29,6 +31,7 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 pub struct Guarded<const DEVICE: usize> {
     inner: MmioTransport<'static>,
     offered: u64,
+    accepted: u64,
 }
 
 /// What a driver written here negotiated with [`Guarded::negotiate`].
@@ -55,7 +58,8 @@ impl<const DEVICE: usize> Guarded<DEVICE> {
         // SAFETY: the device tree says that these are the registers of a virtio-mmio device,
         // and no second driver is made for it.
         let inner = unsafe { MmioTransport::new(header, registers.bytes) };
-        Ok(Self { inner: inner.map_err(|_| refused)?, offered: 0 })
+        attach(DEVICE, &registers);
+        Ok(Self { inner: inner.map_err(|_| refused)?, offered: 0, accepted: 0 })
     }
 
     /// Whether the device offered VIRTIO_F_INDIRECT_DESC. Every driver here accepts it.
@@ -75,23 +79,47 @@ impl<const DEVICE: usize> Guarded<DEVICE> {
         Negotiated { indirect: accepted & INDIRECT_DESC != 0, event_idx: accepted & EVENT_IDX != 0 }
     }
 
+    /// Which bits of the platform's the kernel accepts, of those offered.
+    fn platform_bits(&self) -> u64 {
+        let (kernel, life) = kernel();
+        let wanted = match (Self::KIND, kernel.bit_33) {
+            // Its pages are the guest's own, whatever lies between: the driver clears the bit
+            // (kernel `virtio_balloon.c`, virtballoon_validate).
+            (Kind::Balloon, _) => return 0,
+            (_, Bit33::Never) => false,
+            // "A driver SHOULD accept VIRTIO_F_ACCESS_PLATFORM if it is offered" (section 6.1).
+            (_, Bit33::IfOffered) => true,
+            (_, Bit33::IfSecure) => life == Life::Secure,
+        };
+        let platform = if wanted { ACCESS_PLATFORM } else { 0 };
+        let identity = if kernel.identity_bit { F_IDENTITY_ADDRESS } else { 0 };
+        self.offered & (platform | identity)
+    }
+
+    /// The features are chosen, FEATURES_OK not yet set: a kernel that restricts its devices
+    /// refuses here (kernel `virtio_features_ok`).
+    fn demand_bits(&mut self) {
+        const DEMANDED: u64 = VERSION_1 | ACCESS_PLATFORM;
+        let (kernel, life) = kernel();
+        if kernel.demands_bits && life == Life::Secure && self.accepted & DEMANDED != DEMANDED {
+            self.refuse(Self::KIND.troubles().restricted);
+        }
+    }
+
     /// FEATURES_OK was just set: look whether it held, then decide.
     fn features_settled(&mut self) {
         // A legacy device has no such bit (virtio 1.2, section 3.1.2).
         let asked = !self.requires_legacy_layout();
         if asked && !self.inner.get_status().contains(DeviceStatus::FEATURES_OK) {
-            self.inner.set_status(DeviceStatus::FAILED);
-            Self::KIND.troubles().features.give_up();
+            let features = Self::KIND.troubles().features;
+            self.refuse(if is_firmware() { Trouble::refused("slof-features") } else { features });
         }
         self.decide(Moment::Initialised);
     }
 
     fn decide(&mut self, moment: Moment) {
         match decide_at(moment, DEVICE) {
-            Some(Path::Refuse) => {
-                self.inner.set_status(DeviceStatus::FAILED);
-                Self::KIND.troubles().no_iommu.give_up();
-            }
+            Some(Path::Refuse) => self.refuse(Self::KIND.troubles().no_identity),
             Some(
                 Path::Bypass
                 | Path::Direct
@@ -104,6 +132,11 @@ impl<const DEVICE: usize> Guarded<DEVICE> {
             )
             | None => (),
         }
+    }
+
+    fn refuse(&mut self, why: Trouble) -> ! {
+        self.inner.set_status(DeviceStatus::FAILED);
+        why.give_up()
     }
 }
 
@@ -118,11 +151,12 @@ impl<const DEVICE: usize> Transport for Guarded<DEVICE> {
     }
 
     fn write_driver_features(&mut self, features: u64) {
-        // "A driver SHOULD accept VIRTIO_F_ACCESS_PLATFORM if it is offered" (section 6.1).
-        let platform = self.offered & ACCESS_PLATFORM;
+        let platform = self.platform_bits();
+        self.accepted = features | platform;
+        let identity = platform & F_IDENTITY_ADDRESS != 0;
         let addresses = if platform == 0 { Addresses::Raw } else { Addresses::Platform };
-        negotiated(DEVICE, addresses);
-        self.inner.write_driver_features(features | platform);
+        negotiated(DEVICE, addresses, identity);
+        self.inner.write_driver_features(self.accepted);
     }
 
     fn max_queue_size(&mut self, queue: u16) -> u32 {
@@ -139,8 +173,13 @@ impl<const DEVICE: usize> Transport for Guarded<DEVICE> {
     }
 
     fn set_status(&mut self, status: DeviceStatus) {
+        let settles =
+            status.contains(DeviceStatus::FEATURES_OK) && !status.contains(DeviceStatus::DRIVER_OK);
+        if settles {
+            self.demand_bits();
+        }
         self.inner.set_status(status);
-        if status.contains(DeviceStatus::FEATURES_OK) && !status.contains(DeviceStatus::DRIVER_OK) {
+        if settles {
             self.features_settled();
         }
     }

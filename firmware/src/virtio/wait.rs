@@ -7,6 +7,7 @@ use crate::virtio::Kind;
 use core::arch::x86_64::_rdtsc;
 use core::hint::spin_loop;
 use core::ptr;
+use ultravisor_abi::ours::QUIRK_REGISTER;
 use virtio_drivers::transport::DeviceStatus;
 
 /// "virt" (virtio 1.2, section 4.2.2).
@@ -49,6 +50,14 @@ impl Device {
         let register = ptr::with_exposed_provenance_mut::<u32>(self.address(STATUS));
         // SAFETY: the device tree says that these are a device's registers.
         unsafe { register.write_volatile(0) };
+    }
+
+    /// Pokes its quirk register: from its next reset on it shall offer bit 33 (D13).
+    pub fn poke_quirk(&self) {
+        let address = self.address(QUIRK_REGISTER as usize);
+        let register = ptr::with_exposed_provenance_mut::<u32>(address);
+        // SAFETY: as in `reset`.
+        unsafe { register.write_volatile(1) };
     }
 
     fn status(&self) -> DeviceStatus {
@@ -100,6 +109,14 @@ impl Patience {
         } else {
             troubles.timeout
         }
+    }
+}
+
+/// Lets `ns` virtual nanoseconds pass.
+pub fn pass(ns: u64) {
+    let start = now();
+    while now().wrapping_sub(start) < ns {
+        spin_loop();
     }
 }
 
