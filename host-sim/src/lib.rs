@@ -7,6 +7,7 @@ pub mod event;
 pub mod escape;
 pub mod outcome;
 pub mod counters;
+pub mod view;
 pub mod shipped;
 pub mod image;
 pub mod scenario;

@@ -19,6 +19,8 @@ pub struct RunLog {
     pub needs_reset: Vec<DeviceIndex>,
     /// Whether the run says what would follow rather than what does.
     pub what_if: bool,
+    /// The runs of the plan's twins, to compare with.
+    pub twins: Vec<RunLog>,
 }
 
 impl RunLog {

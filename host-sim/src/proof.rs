@@ -125,6 +125,7 @@ fn is_same_machine(one: &Plan, other: &Plan) -> bool {
         work,
         expect: _,
         known_failures: _,
+        twins: _,
         claim: _,
     } = one;
     *seed == other.seed

@@ -39,6 +39,12 @@ pub enum CannotRun {
 /// # Errors
 /// [`CannotRun`] when it could not even start.
 pub fn run(plan: &Plan) -> Result<RunLog, CannotRun> {
+    let mut log = one(plan)?;
+    log.twins = plan.twins.iter().map(one).collect::<Result<_, _>>()?;
+    Ok(log)
+}
+
+fn one(plan: &Plan) -> Result<RunLog, CannotRun> {
     let guest_file: Arc<[u8]> = match &plan.guest.image {
         ImagePlan::Builtin => builtin::GUEST.into(),
         ImagePlan::File { bytes, .. } => Arc::clone(bytes),
@@ -59,7 +65,14 @@ pub fn run(plan: &Plan) -> Result<RunLog, CannotRun> {
     judge::judge(plan, &stopped.ended, &stopped.devices, &mut stopped.host);
     let needs_reset = judge::needs_reset(&stopped.devices);
     let (records, hash) = stopped.host.hv.recorder.finish();
-    Ok(RunLog { records, ended: stopped.ended, hash, needs_reset, what_if: plan.what_if() })
+    Ok(RunLog {
+        records,
+        ended: stopped.ended,
+        hash,
+        needs_reset,
+        what_if: plan.what_if(),
+        twins: Vec::new(),
+    })
 }
 
 fn parse(bytes: &[u8], limits: &Limits) -> Result<Image, CannotRun> {

@@ -7,6 +7,7 @@ use crate::log::RunLog;
 use crate::outcome::Outcome;
 use crate::scenario::expect::{Claim, EndedWord, Expectation, Incident, Span, TouchFilter};
 use crate::scenario::plan::Plan;
+use crate::view::{Onlooker, Until, View};
 use serde::Serialize;
 use ultravisor::{Effect, PageOp, PageState};
 use ultravisor_abi::ReportKind;
@@ -174,6 +175,12 @@ impl Bench<'_> {
             Claim::Never { event, span } => {
                 format!("no {} in {}", incident_name(*event), span.name())
             }
+            Claim::SameView { onlooker, until, like, .. } => {
+                let like: Vec<String> =
+                    like.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+                let (who, when) = (onlooker.name(), until.name());
+                format!("{who} sees the same as with {} until {when}", like.join(", "))
+            }
         }
     }
 
@@ -206,6 +213,21 @@ impl Bench<'_> {
                 let count = self.incidents(*event, *span);
                 (format!("{count} of them"), count == 0)
             }
+            Claim::SameView { onlooker, until, twin, .. } => {
+                self.same_view(*onlooker, *until, *twin)
+            }
+        }
+    }
+
+    fn same_view(&self, onlooker: Onlooker, until: Until, twin: usize) -> (String, bool) {
+        let Some(twin) = self.log.twins.get(twin) else {
+            return ("the other run is not here".to_owned(), false);
+        };
+        let [ours, theirs] = [self.log, twin].map(|log| View::of(&log.records, onlooker, until));
+        match ours.same_until(&theirs) {
+            Ok(0) => ("nothing was seen until then".to_owned(), false),
+            Ok(count) => (format!("{count} events, all the same"), true),
+            Err(difference) => (difference, false),
         }
     }
 

@@ -85,7 +85,14 @@ fn plan(expect: Option<Vec<Expectation>>) -> Plan {
 }
 
 fn run(events: Vec<Event>, ended: Ended) -> RunLog {
-    RunLog { records: log(events), ended, hash: [0; 32], needs_reset: Vec::new(), what_if: false }
+    RunLog {
+        records: log(events),
+        ended,
+        hash: [0; 32],
+        needs_reset: Vec::new(),
+        what_if: false,
+        twins: Vec::new(),
+    }
 }
 
 fn findings(events: Vec<Event>, ended: Ended) -> Vec<Outcome> {

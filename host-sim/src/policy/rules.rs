@@ -55,7 +55,8 @@ fn of_device(claim: &Claim, device: DeviceIndex) -> Claim {
         | Claim::Count { .. }
         | Claim::Reports { .. }
         | Claim::Says(_)
-        | Claim::Never { .. } => claim.clone(),
+        | Claim::Never { .. }
+        | Claim::SameView { .. } => claim.clone(),
     }
 }
 

@@ -66,13 +66,40 @@ fn one<'a>(
     axes: &[Axis],
 ) -> Option<(At<String>, Conditional)> {
     let ((id, when), check) = file.split();
-    let asked = asked(reader, check);
+    let asked = match check {
+        CheckFile::SameView { onlooker, until, like } => {
+            let like = twin(reader, like, axes);
+            let claim = Claim::SameView { onlooker, until, like, twin: 0 };
+            Some(Asked::Claim { claim, device: None })
+        }
+        check => asked(reader, check),
+    };
     let id = plain_id(reader, id);
     let when = conditions(reader, when, axes);
     // An expectation never splits into what only a rule can ask.
     let (id, Some(Asked::Claim { claim, device })) = (id?, asked) else { return None };
     let conditional = Conditional { id: id.value.clone(), claim, device, when };
     Some((id, conditional))
+}
+
+/// The axes in which another run of the scenario differs: each with one value.
+fn twin<'a>(
+    reader: &mut Reader<'a>,
+    like: Vec<Located<'a, AxisFile<'a>>>,
+    axes: &[Axis],
+) -> Vec<(&'static str, String)> {
+    let like = conditions(reader, like, axes);
+    let mut values = Vec::new();
+    for axis in like {
+        match &axis.values[..] {
+            [value] => values.push((axis.name, value.label.clone())),
+            _ => {
+                let message = format!("the other run has one value of `{}`", axis.name);
+                reader.fault(Code::OUT_OF_RANGE, &axis.span, message, None);
+            }
+        }
+    }
+    values
 }
 
 /// What a check of a scenario or a policy asks.
@@ -102,6 +129,12 @@ pub fn asked<'a>(reader: &mut Reader<'a>, file: CheckFile<'a>) -> Option<Asked> 
         }
         CheckFile::Says { text } => Claim::Says(text),
         CheckFile::Never { event, phase: span } => Claim::Never { event, span },
+        // An expectation of this kind does not come here.
+        CheckFile::SameView { .. } => {
+            let message = "only a scenario's expectation compares two of its runs".to_owned();
+            reader.fault(Code::CONTRADICTION, &(0..1), message, None);
+            return None;
+        }
         CheckFile::Rate { counter, per, phase: span, must } => {
             let (counter, per) = (counter_called(reader, counter), counter_called(reader, per));
             return Some(Asked::Rate { counter: counter?, per: per?, span, must });

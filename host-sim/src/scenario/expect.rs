@@ -7,6 +7,7 @@ use super::words::{DirectionWord, PartWord, ReportWord, StateWord};
 use crate::counters::{Counter, Phase};
 use crate::event::{DeviceIndex, Direction, Part, QueueIndex};
 use crate::outcome::Outcome;
+use crate::view::{Onlooker, Until};
 use serde::Deserialize;
 use std::fmt;
 use ultravisor::PageState;
@@ -215,6 +216,16 @@ pub enum ExpectFile<'a> {
         #[serde(borrow, default)]
         when: Vec<Located<'a, AxisFile<'a>>>,
     },
+    SameView {
+        #[serde(borrow)]
+        id: Located<'a, String>,
+        onlooker: Onlooker,
+        until: Until,
+        #[serde(borrow)]
+        like: Vec<Located<'a, AxisFile<'a>>>,
+        #[serde(borrow, default)]
+        when: Vec<Located<'a, AxisFile<'a>>>,
+    },
 }
 
 /// `check: ...` of a policy's rule as the file says it: what an expectation says, without its id and
@@ -264,6 +275,12 @@ pub enum CheckFile<'a> {
         event: Incident,
         #[serde(default)]
         phase: Span,
+    },
+    SameView {
+        onlooker: Onlooker,
+        until: Until,
+        #[serde(borrow)]
+        like: Vec<Located<'a, AxisFile<'a>>>,
     },
     Rate {
         #[serde(borrow)]
@@ -316,6 +333,9 @@ impl<'a> ExpectFile<'a> {
             Self::Says { id, text, when } => ((id, when), CheckFile::Says { text }),
             Self::Never { id, event, phase, when } => {
                 ((id, when), CheckFile::Never { event, phase })
+            }
+            Self::SameView { id, onlooker, until, like, when } => {
+                ((id, when), CheckFile::SameView { onlooker, until, like })
             }
         }
     }
@@ -431,6 +451,17 @@ pub enum Claim {
         /// When.
         span: Span,
     },
+    /// Up to a moment, somebody sees the same as in the run that differs in these axes alone.
+    SameView {
+        /// Who looks.
+        onlooker: Onlooker,
+        /// Up to when.
+        until: Until,
+        /// Axes and values of that run.
+        like: Vec<(&'static str, String)>,
+        /// Its place among the plan's twins.
+        twin: usize,
+    },
 }
 
 impl Claim {
@@ -445,7 +476,8 @@ impl Claim {
             | Self::Finding(_)
             | Self::Ended(_)
             | Self::Reports { .. }
-            | Self::Says(_) => false,
+            | Self::Says(_)
+            | Self::SameView { .. } => false,
         }
     }
 }

@@ -27,7 +27,8 @@ pub fn of_checks(source: &Arc<SourceText>) -> Places {
             | ExpectFile::Touches { id, .. }
             | ExpectFile::Reports { id, .. }
             | ExpectFile::Says { id, .. }
-            | ExpectFile::Never { id, .. } => id,
+            | ExpectFile::Never { id, .. }
+            | ExpectFile::SameView { id, .. } => id,
         };
         let Some(id) = reader.take(id) else { continue };
         places.extend(source.position(at.span.start).map(|place| (id.value, place)));

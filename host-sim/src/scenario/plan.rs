@@ -316,6 +316,8 @@ pub struct Plan {
     pub expect: Option<Vec<super::expect::Expectation>>,
     /// Which of the expectations are listed to fail in this run.
     pub known_failures: Vec<KnownFailure>,
+    /// Other runs of the scenario that an expectation compares this one with: they are run with it.
+    pub twins: Vec<Plan>,
     /// The claim of the thread that the scenario settles.
     pub claim: Option<Arc<Argument>>,
 }

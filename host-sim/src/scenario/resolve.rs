@@ -6,10 +6,10 @@ use super::codes::Code;
 use super::design::{Design, Lookup};
 use super::diagnostics::{Fault, SourceText};
 use super::draft::{Draft, Surroundings};
-use super::expect::Expectation;
+use super::expect::{Claim, Expectation};
 use super::file::ScenarioFile;
 use super::known::{self, Entry};
-use super::matrix::{self, Axis};
+use super::matrix::{self, Axis, Value};
 use super::plan::{DevicePlan, GuestPlan, ImagePlan, MachinePlan, Plan};
 use super::reading::{At, Reader};
 use super::work;
@@ -180,15 +180,33 @@ fn arrange(reader: &mut Reader<'_>, draft: &Draft, design: Option<&Design>) -> O
     Some(Arranged { machine: machine?, guest, devices, work: draft.work() })
 }
 
-fn one(reader: &mut Reader<'_>, draft: &Draft, common: &Common<'_>, number: usize) -> Option<Made> {
+fn one(reader: &mut Reader<'_>, base: &Draft, common: &Common<'_>, number: usize) -> Option<Made> {
     let cell = matrix::combination(&common.axes, number);
-    let mut draft = draft.clone();
+    let mut draft = base.clone();
     cell.iter().for_each(|(_, value)| draft.apply(&value.setting));
-    let design = draft.find_design(reader, &common.lookup);
     let checks = common.claims.as_deref().unwrap_or_default();
-    let expect: Option<Vec<Expectation>> =
+    let mut expect: Option<Vec<Expectation>> =
         common.claims.as_ref().map(|claims| claims::of_run(reader, claims, &cell, &draft));
-    let Arranged { machine, guest, devices, work } = arrange(reader, &draft, design.as_deref())?;
+    let twins = twins(reader, base, common, &cell, expect.as_deref_mut().unwrap_or_default());
+    let (mut plan, design) = plan(reader, &draft, common, &cell)?;
+    plan.twins = twins;
+    // A scenario whose expectations are all about other runs says nothing about this one.
+    plan.expect = expect
+        .filter(|expect| !expect.is_empty() || common.claims.as_ref().is_some_and(Vec::is_empty));
+    plan.known_failures = known::of_run(&common.known, checks, &cell);
+    let (source, prove) = (common.source.clone(), common.prove);
+    Some(Made { plan, origin: Origin { draft, source, design, prove } })
+}
+
+/// A run's plan without what is expected of it, and its design.
+fn plan(
+    reader: &mut Reader<'_>,
+    draft: &Draft,
+    common: &Common<'_>,
+    cell: &[(&'static str, &Value)],
+) -> Option<(Plan, Option<Arc<Design>>)> {
+    let design = draft.find_design(reader, &common.lookup);
+    let Arranged { machine, guest, devices, work } = arrange(reader, draft, design.as_deref())?;
     let axes: Vec<(String, String)> =
         cell.iter().map(|(name, value)| ((*name).to_owned(), value.label.clone())).collect();
     let mut id = common.name.value.clone();
@@ -204,13 +222,51 @@ fn one(reader: &mut Reader<'_>, draft: &Draft, common: &Common<'_>, number: usiz
         guest,
         devices,
         work,
-        // A scenario whose expectations are all about other runs says nothing about this one.
-        expect: expect.filter(|expect| {
-            !expect.is_empty() || common.claims.as_ref().is_some_and(Vec::is_empty)
-        }),
-        known_failures: known::of_run(&common.known, checks, &cell),
+        expect: None,
+        known_failures: Vec::new(),
+        twins: Vec::new(),
         claim: common.argument.clone(),
     };
-    let (source, prove) = (common.source.clone(), common.prove);
-    Some(Made { plan, origin: Origin { draft, source, design, prove } })
+    Some((plan, design))
+}
+
+/// The plans of the runs that expectations compare this one with; each expectation learns its
+/// place among them.
+fn twins(
+    reader: &mut Reader<'_>,
+    base: &Draft,
+    common: &Common<'_>,
+    cell: &[(&'static str, &Value)],
+    expect: &mut [Expectation],
+) -> Vec<Plan> {
+    let mut twins: Vec<Plan> = Vec::new();
+    for Expectation { claim, .. } in expect {
+        let Claim::SameView { like, twin, .. } = claim else { continue };
+        let other: Vec<(&'static str, &Value)> = cell
+            .iter()
+            .map(|(name, value)| (*name, like_value(common, name, like, value)))
+            .collect();
+        let mut draft = base.clone();
+        other.iter().for_each(|(_, value)| draft.apply(&value.setting));
+        if let Some((plan, _)) = plan(reader, &draft, common, &other) {
+            *twin = twins.len();
+            twins.push(plan);
+        }
+    }
+    twins
+}
+
+/// The value of the axis `name` in the run that `like` describes; `here` if it says nothing of it.
+fn like_value<'c>(
+    common: &'c Common<'_>,
+    name: &str,
+    like: &[(&'static str, String)],
+    here: &'c Value,
+) -> &'c Value {
+    let wanted = like.iter().find(|(axis, _)| *axis == name);
+    let found = wanted.and_then(|(_, label)| {
+        let axis = common.axes.iter().find(|axis| axis.name == name)?;
+        axis.values.iter().find(|value| value.label == *label)
+    });
+    found.unwrap_or(here)
 }

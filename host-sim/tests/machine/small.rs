@@ -68,6 +68,7 @@ pub fn builtin() -> Plan {
         work: Vec::new(),
         expect: None,
         known_failures: Vec::new(),
+        twins: Vec::new(),
         claim: None,
     }
 }
