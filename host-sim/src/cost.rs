@@ -64,6 +64,10 @@ pub struct CostTable {
     pub take_in: Cost,
     /// That copy, per byte.
     pub copy_byte: Cost,
+    /// A vhost back end asks QEMU for one translation.
+    pub iotlb_miss: Cost,
+    /// It knows one.
+    pub iotlb_hit: Cost,
 }
 
 /// The table of a platform.
@@ -81,6 +85,15 @@ const GUEST_UNIT: Cost = cost(1_000, Tag::Estimate, "one work unit a nanosecond"
 
 const VECTOR_AES: Cost = cost(500, Tag::Estimate, "vector AES on POWER8 and x86, with slack");
 
+const IOTLB_MISS: Cost = cost(
+    10_000_000,
+    Tag::Estimate,
+    "a message to QEMU and its answer, two wake-ups; no published number",
+);
+
+const IOTLB_HIT: Cost =
+    cost(40_000, Tag::Estimate, "one look-up in an interval tree; no published number");
+
 const PLAIN: CostTable = CostTable {
     guest_unit: GUEST_UNIT,
     exit: cost(1_000_000, Tag::Read, "kvm-unit-tests vmexit, CVM_eval cpuid: 450-1250 ns"),
@@ -92,6 +105,8 @@ const PLAIN: CostTable = CostTable {
     cipher_byte: nothing(),
     take_in: nothing(),
     copy_byte: nothing(),
+    iotlb_miss: IOTLB_MISS,
+    iotlb_hit: IOTLB_HIT,
 };
 
 const PEF: CostTable = CostTable {
@@ -109,11 +124,13 @@ const PEF: CostTable = CostTable {
     ),
     take_in: cost(12_000_000, Tag::Estimate, "as a page-in without its cipher"),
     copy_byte: cost(150, Tag::Derived, "fio with bounce buffers: 0.13-0.16 ns/B"),
+    iotlb_miss: IOTLB_MISS,
+    iotlb_hit: IOTLB_HIT,
 };
 
 impl CostTable {
     /// The rows with their names, for outputs.
-    pub const fn rows(&self) -> [(&'static str, Cost); 10] {
+    pub const fn rows(&self) -> [(&'static str, Cost); 12] {
         [
             ("guest work unit", self.guest_unit),
             ("exit", self.exit),
@@ -125,6 +142,8 @@ impl CostTable {
             ("cipher, per byte", self.cipher_byte),
             ("take-in of one unit, without copy", self.take_in),
             ("take-in copy, per byte", self.copy_byte),
+            ("vhost IOTLB miss", self.iotlb_miss),
+            ("vhost IOTLB hit", self.iotlb_hit),
         ]
     }
 
@@ -141,6 +160,8 @@ impl CostTable {
             // The whole unit was read and hashed before the tag differed.
             Event::Tampered { .. } => self.page_in.ps + self.cipher_byte.ps * unit.bytes(),
             Event::Wait { ns, .. } => ns * 1000,
+            Event::IotlbMiss { .. } => self.iotlb_miss.ps,
+            Event::IotlbHits { hits, .. } => hits.saturating_mul(self.iotlb_hit.ps),
             Event::HvCall { .. }
             | Event::Life { .. }
             | Event::Measured { .. }
@@ -165,6 +186,9 @@ impl CostTable {
             | Event::DmaFree { .. }
             | Event::Bounce { .. }
             | Event::Foreign { .. }
+            | Event::Balloon { .. }
+            | Event::Flip { .. }
+            | Event::Plugged { .. }
             | Event::Leak { .. }
             | Event::Comparison { .. } => 0,
         };

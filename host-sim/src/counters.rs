@@ -94,6 +94,8 @@ counters! {
     BalloonInflated = "balloon.inflated", "4 KiB pages given to the balloon.";
     BalloonDeflated = "balloon.deflated", "4 KiB pages taken back from the balloon.";
     BalloonReclaimed = "balloon.reclaimed_bytes", "Bytes that the host got back.";
+    VhostIotlbHits = "vhost.iotlb_hits", "Translations that a vhost back end knew.";
+    VhostIotlbMisses = "vhost.iotlb_misses", "Translations that it had to ask QEMU for.";
     GuestInstructions = "guest.instructions", "Instructions retired (a whole REP is one).";
     GuestWaitUnits = "guest.wait_units", "Work units (a nanosecond each) that the guest waited instead.";
     TimeNs = "time.ns", "Virtual time in nanoseconds.";
@@ -319,6 +321,12 @@ impl Counters {
                 self.add(C::BounceBytes, *bytes);
             }
             Event::Foreign { .. } => self.add(C::DmaForeign, 1),
+            Event::Balloon { inflate, pages, reclaimed, .. } => {
+                self.add(if *inflate { C::BalloonInflated } else { C::BalloonDeflated }, *pages);
+                self.add(C::BalloonReclaimed, *reclaimed);
+            }
+            Event::IotlbMiss { .. } => self.add(C::VhostIotlbMisses, 1),
+            Event::IotlbHits { hits, .. } => self.add(C::VhostIotlbHits, *hits),
             Event::Tampered { .. }
             | Event::Life { .. }
             | Event::Measured { .. }
@@ -333,6 +341,8 @@ impl Counters {
             | Event::Console { .. }
             | Event::DmaAlloc { .. }
             | Event::DmaFree { .. }
+            | Event::Flip { .. }
+            | Event::Plugged { .. }
             | Event::Leak { .. }
             | Event::Comparison { .. } => (),
         }

@@ -341,6 +341,52 @@ pub enum Event {
         /// The address.
         dma: u64,
     },
+    /// The balloon took pages, or gave them back: one chain's.
+    #[serde(rename = "balloon")]
+    Balloon {
+        /// Which device.
+        device: DeviceIndex,
+        /// Whether it took them.
+        inflate: bool,
+        /// How many pages of 4 KiB.
+        pages: u64,
+        /// How many more numbers named no page of guest RAM; QEMU skips those.
+        skipped: u64,
+        /// Bytes that the host got back.
+        reclaimed: u64,
+    },
+    /// QEMU, told of the switch, turned `iommu_platform` on for a device.
+    #[serde(rename = "qemu.flip")]
+    Flip {
+        /// Which device.
+        device: DeviceIndex,
+    },
+    /// QEMU plugged a device while the guest ran.
+    #[serde(rename = "qemu.plug")]
+    Plugged {
+        /// Which device.
+        device: DeviceIndex,
+    },
+    /// A vhost back end asked QEMU for a translation.
+    #[serde(rename = "vhost.iotlb_miss")]
+    IotlbMiss {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+        /// The address.
+        dma: u64,
+    },
+    /// How many translations a vhost back end knew during one step.
+    #[serde(rename = "vhost.iotlb_hits")]
+    IotlbHits {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue.
+        queue: QueueIndex,
+        /// How many.
+        hits: u64,
+    },
     /// A declared secret showed in plain.
     #[serde(rename = "leak")]
     Leak {

@@ -4,7 +4,9 @@
 //! platform hook looks at. Bootargs are padded to a fixed length, so that a choice made there
 //! never moves another byte of the tree.
 
+use crate::iommu;
 use thiserror::Error;
+use ultravisor::platform::RamRange;
 use ultravisor_abi::UnitSize;
 use ultravisor_abi::boot::{
     BOOTARGS_BYTES, FDT, FDT_END, HIGH_RAM, LOW_RAM_END, ULTRAVISOR_COMPATIBLE, ULTRAVISOR_NODE,
@@ -15,8 +17,31 @@ use vm_fdt::FdtWriter;
 /// Most bytes that the tree may have.
 const ROOM_BYTES: usize = (FDT_END.0 - FDT.0) as usize;
 
+/// What is reserved for devices that reach only a part of memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reserved {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// One range that every device is limited to; bus addresses are physical ones.
+    DmaRange(RamRange),
+    /// A pool for each device, in the order of the devices (kernel
+    /// `Documentation/devicetree/bindings/reserved-memory`, `restricted-dma-pool`).
+    Pools(Vec<RamRange>),
+}
+
+impl Reserved {
+    fn ranges(&self) -> &[RamRange] {
+        match self {
+            Self::Nothing => &[],
+            Self::DmaRange(range) => std::slice::from_ref(range),
+            Self::Pools(pools) => pools,
+        }
+    }
+}
+
 /// What the tree says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FdtSpec {
     /// Guest RAM in bytes.
     pub memory_bytes: u64,
@@ -26,6 +51,31 @@ pub struct FdtSpec {
     pub devices: usize,
     /// `/chosen/bootargs`, without its padding.
     pub bootargs: String,
+    /// Bytes of each device's DMA window, if the machine has TCE tables.
+    pub dma_window_bytes: Option<u64>,
+    /// What is reserved.
+    pub reserved: Reserved,
+    /// How many nodes there are at least, the root included: the tree is filled up with nodes that
+    /// mean nothing, half of them before the ultravisor's.
+    pub nodes_min: u32,
+}
+
+impl FdtSpec {
+    /// Nodes that mean something.
+    fn nodes(&self) -> usize {
+        // The root, chosen, memory, cpus and one CPU.
+        const ALWAYS: usize = 5;
+        let reserved = match self.reserved.ranges().len() {
+            0 => 0,
+            ranges => 1 + ranges,
+        };
+        ALWAYS + usize::from(self.ultravisor_unit.is_some()) + reserved + self.devices
+    }
+
+    /// Nodes that mean nothing.
+    fn fillers(&self) -> usize {
+        (self.nodes_min as usize).saturating_sub(self.nodes())
+    }
 }
 
 /// Why there is no tree.
@@ -65,7 +115,8 @@ pub fn build(spec: &FdtSpec) -> Result<Vec<u8>, FdtError> {
     let bootargs = padded(&spec.bootargs)?;
     // Each device has a node of more bytes than this: no need to build what cannot fit.
     const NODE_BYTES_MIN: usize = 64;
-    let least_bytes = spec.devices.saturating_mul(NODE_BYTES_MIN);
+    let nodes = spec.devices.saturating_add(spec.nodes_min as usize);
+    let least_bytes = nodes.saturating_mul(NODE_BYTES_MIN);
     if least_bytes > ROOM_BYTES {
         return Err(FdtError::TooLarge { bytes: least_bytes });
     }
@@ -78,11 +129,15 @@ pub fn build(spec: &FdtSpec) -> Result<Vec<u8>, FdtError> {
     chosen(&mut fdt, &bootargs)?;
     memory(&mut fdt, spec.memory_bytes)?;
     cpus(&mut fdt)?;
+    reserved_memory(&mut fdt, &spec.reserved)?;
+    let fillers = spec.fillers() as u64;
+    (0..fillers / 2).try_for_each(|number| filler(&mut fdt, number))?;
     if let Some(unit) = spec.ultravisor_unit {
         ultravisor(&mut fdt, unit)?;
     }
-    for index in 0..spec.devices {
-        virtio_mmio(&mut fdt, index as u64)?;
+    (fillers / 2..fillers).try_for_each(|number| filler(&mut fdt, number))?;
+    for slot in 0..spec.devices {
+        virtio_mmio(&mut fdt, spec, slot)?;
     }
     fdt.end_node(root)?;
     let tree = fdt.finish()?;
@@ -142,11 +197,59 @@ fn ultravisor(fdt: &mut FdtWriter, unit: UnitSize) -> Result<(), vm_fdt::Error> 
     fdt.end_node(node)
 }
 
-fn virtio_mmio(fdt: &mut FdtWriter, index: u64) -> Result<(), vm_fdt::Error> {
-    let address = VIRTIO_MMIO.0 + index * VIRTIO_MMIO_STRIDE;
+fn reserved_memory(fdt: &mut FdtWriter, reserved: &Reserved) -> Result<(), vm_fdt::Error> {
+    let (name, compatible) = match reserved {
+        Reserved::Nothing => return Ok(()),
+        Reserved::DmaRange(_) => ("dma-range", "uvsim,dma-range"),
+        Reserved::Pools(_) => ("dma-pool", "restricted-dma-pool"),
+    };
+    let parent = fdt.begin_node("reserved-memory")?;
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 2)?;
+    fdt.property_null("ranges")?;
+    for (slot, range) in reserved.ranges().iter().enumerate() {
+        let node = fdt.begin_node(&format!("{name}@{:x}", range.start.0))?;
+        fdt.property_string("compatible", compatible)?;
+        fdt.property_array_u64("reg", &[range.start.0, range.bytes])?;
+        fdt.property_u32("phandle", phandle(slot))?;
+        fdt.end_node(node)?;
+    }
+    fdt.end_node(parent)
+}
+
+/// The phandle of a reserved range.
+fn phandle(slot: usize) -> u32 {
+    u32::try_from(slot + 1).unwrap_or(u32::MAX)
+}
+
+/// A node that means nothing, of the size of one of pseries' `ibm,vio` children.
+fn filler(fdt: &mut FdtWriter, number: u64) -> Result<(), vm_fdt::Error> {
+    let node = fdt.begin_node(&format!("vdevice@{:x}", 0x3000_0000 + number))?;
+    fdt.property_string("device_type", "block")?;
+    fdt.property_string("compatible", "uvsim,filler")?;
+    fdt.property_array_u64("reg", &[0x3000_0000 + number, 0])?;
+    fdt.property_string("status", "disabled")?;
+    fdt.end_node(node)
+}
+
+fn virtio_mmio(fdt: &mut FdtWriter, spec: &FdtSpec, slot: usize) -> Result<(), vm_fdt::Error> {
+    let address = VIRTIO_MMIO.0 + slot as u64 * VIRTIO_MMIO_STRIDE;
     let node = fdt.begin_node(&format!("virtio_mmio@{address:x}"))?;
     fdt.property_string("compatible", "virtio,mmio")?;
     fdt.property_array_u64("reg", &[address, VIRTIO_MMIO_STRIDE])?;
+    if let Some(bytes) = spec.dma_window_bytes {
+        // LIOBN, then start and size of two cells each (PAPR, "ibm,my-dma-window").
+        let cells = [iommu::liobn(slot), 0, 0, bytes >> 32, bytes & u64::from(u32::MAX)];
+        fdt.property_array_u32("ibm,my-dma-window", &cells.map(|cell| cell as u32))?;
+    }
+    match &spec.reserved {
+        Reserved::Nothing => (),
+        Reserved::DmaRange(range) => {
+            let start = range.start.0;
+            fdt.property_array_u64("dma-ranges", &[start, start, range.bytes])?;
+        }
+        Reserved::Pools(_) => fdt.property_u32("memory-region", phandle(slot))?,
+    }
     fdt.end_node(node)
 }
 
@@ -161,6 +264,7 @@ mod tests {
             ultravisor_unit: Some(UnitSize::KIB_64),
             devices: 3,
             bootargs: "uvsim.seed=1".to_owned(),
+            ..FdtSpec::default()
         }
     }
 
@@ -239,5 +343,76 @@ mod tests {
         let absurd = FdtSpec { devices: usize::MAX, ..spec() };
         assert!(matches!(build(&absurd), Err(FdtError::TooLarge { .. })));
         assert!(build(&FdtSpec { devices: 256, ..spec() }).is_ok());
+    }
+
+    fn cells(node: &::fdt::node::FdtNode<'_, '_>, name: &str) -> Vec<u32> {
+        let value = node.property(name).map_or(&[][..], |property| property.value);
+        value.chunks(4).map(|cell| u32::from_be_bytes(cell.try_into().expect("a cell"))).collect()
+    }
+
+    fn range(start: u64, bytes: u64) -> RamRange {
+        RamRange { start: ultravisor_abi::Gpa(start), bytes }
+    }
+
+    #[test]
+    fn each_device_has_a_dma_window_if_and_only_if_there_are_tce_tables() {
+        for window in [None, Some(64 << 20), Some(2 << 30)] {
+            let bytes = built(&FdtSpec { dma_window_bytes: window, ..spec() });
+            let tree = parsed(&bytes);
+            let nodes = tree.all_nodes().filter(|node| node.name.starts_with("virtio_mmio@"));
+            let found: Vec<_> = nodes.map(|node| cells(&node, "ibm,my-dma-window")).collect();
+            let of = |slot: u32| {
+                window.map_or(vec![], |bytes| vec![0x1000_0000 | slot, 0, 0, 0, bytes as u32])
+            };
+            assert_eq!(found, [of(0), of(1), of(2)]);
+        }
+    }
+
+    #[test]
+    fn a_pool_of_its_own_is_named_by_each_device() {
+        let pools = vec![range(2 << 20, 512), range(4 << 20, 512), range(6 << 20, 512)];
+        let bytes = built(&FdtSpec { reserved: Reserved::Pools(pools), ..spec() });
+        let tree = parsed(&bytes);
+        for (slot, start) in [(0, 2 << 20), (1, 4 << 20), (2, 6 << 20)] {
+            let device = format!("/virtio_mmio@{:x}", 0xd000_0000_u64 + slot * 0x1000);
+            let device = tree.find_node(&device).expect("it is there");
+            let [phandle] = cells(&device, "memory-region")[..] else { panic!("one cell") };
+            let pool = tree.find_phandle(phandle).expect("it is there");
+            assert_eq!(pool.name, format!("dma-pool@{start:x}"));
+            let region = pool.reg().and_then(|mut reg| reg.next()).expect("it has a range");
+            assert_eq!((region.starting_address as u64, region.size), (start, Some(512)));
+            let names = pool.compatible().map(|names| names.first().to_owned());
+            assert_eq!(names.as_deref(), Some("restricted-dma-pool"));
+        }
+    }
+
+    #[test]
+    fn a_limited_range_is_every_devices_and_its_bus_addresses_are_physical() {
+        let reserved = Reserved::DmaRange(range(0x20_0000, 0x10_0000));
+        let bytes = built(&FdtSpec { reserved, ..spec() });
+        let tree = parsed(&bytes);
+        assert!(tree.find_compatible(&["uvsim,dma-range"]).is_some());
+        for node in tree.all_nodes().filter(|node| node.name.starts_with("virtio_mmio@")) {
+            assert_eq!(cells(&node, "dma-ranges"), [0, 0x20_0000, 0, 0x20_0000, 0, 0x10_0000]);
+        }
+    }
+
+    #[test]
+    fn the_tree_is_filled_up_on_both_sides_of_the_ultravisor_node() {
+        for nodes_min in [0, 20, 200, 2000] {
+            let bytes = built(&FdtSpec { nodes_min, ..spec() });
+            let tree = parsed(&bytes);
+            let names: Vec<_> = tree.all_nodes().map(|node| node.name).collect();
+            assert_eq!(names.len(), (nodes_min as usize).max(9));
+            let place =
+                names.iter().position(|name| *name == ULTRAVISOR_NODE).expect("it is there");
+            let is_filler = |name: &&&str| name.starts_with("vdevice@");
+            let before = names[..place].iter().filter(is_filler).count();
+            let after = names[place..].iter().filter(is_filler).count();
+            assert_eq!(before + after, (nodes_min as usize).saturating_sub(9));
+            assert!(after - before <= 1, "{before} before, {after} after");
+        }
+        let absurd = FdtSpec { nodes_min: u32::MAX, ..spec() };
+        assert!(matches!(build(&absurd), Err(FdtError::TooLarge { .. })));
     }
 }

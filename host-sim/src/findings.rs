@@ -72,6 +72,11 @@ impl Facts {
             | Event::DmaAlloc { .. }
             | Event::DmaFree { .. }
             | Event::Bounce { .. }
+            | Event::Balloon { .. }
+            | Event::Flip { .. }
+            | Event::Plugged { .. }
+            | Event::IotlbMiss { .. }
+            | Event::IotlbHits { .. }
             | Event::Foreign { .. } => (),
         }
     }

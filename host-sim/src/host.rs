@@ -7,8 +7,15 @@
     reason = "hands out pieces of normal memory and promises how long they live"
 )]
 
-use crate::event::{Cause, DeviceIndex, Direction, Event, LeakPlace, QueueIndex, Seen};
+mod calls;
+
+use crate::event::{
+    Cause, Chain, DeviceIndex, Direction, Event, LeakPlace, Part, QueueIndex, Seen,
+};
 use crate::hypervisor::{Hypervisor, Tag};
+use crate::iommu::domains::{Refused, Request};
+use crate::iommu::iotlb::Iotlb;
+use crate::iommu::{AddressSpace, Dma, PAGE_BYTES, Run};
 use crate::secrets::{Secrets, WINDOW};
 use crate::touch::{Host, Piece, Pieces, Touch, TouchFault};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +47,10 @@ pub struct HostSide {
     read: Vec<u8>,
     written: Vec<Written>,
     mapped: Mapped,
+    /// What is settled about each device's DMA. One that nothing was said of has raw addresses.
+    dma: Vec<Dma>,
+    /// Where the range under way lies.
+    runs: Vec<Run>,
     epoch: u64,
     seals: bool,
 }
@@ -66,6 +77,8 @@ impl HostSide {
             read: Vec::new(),
             written: Vec::new(),
             mapped: Mapped::default(),
+            dma: Vec::new(),
+            runs: Vec::new(),
             epoch: 0,
             seals,
         }
@@ -74,6 +87,19 @@ impl HostSide {
     /// The guest is about to run: no piece handed out before may be used from now on.
     pub fn guest_runs(&mut self) {
         self.epoch += 1;
+    }
+
+    /// QEMU settles where a device's addresses lead.
+    pub fn set_dma(&mut self, device: DeviceIndex, dma: Dma) {
+        let slot = usize::from(device.0);
+        if self.dma.len() <= slot {
+            self.dma.resize(slot + 1, Dma::default());
+        }
+        self.dma[slot] = dma;
+    }
+
+    fn dma(&self, device: DeviceIndex) -> Dma {
+        self.dma.get(usize::from(device.0)).copied().unwrap_or_default()
     }
 
     /// Follows the guest's DMA API: what `dma_map` and `dma_alloc` gave out may be given to a
@@ -99,36 +125,52 @@ impl HostSide {
     }
 
     /// Touches one unit: what will be seen, and the page-out that it takes.
-    fn touch_unit(&mut self, touch: &Touch<'_>, gfn: Gfn, gpa: u64, bytes: u64) -> Seen {
+    fn touch_unit(&mut self, by: &By<'_>, gfn: Gfn, gpa: u64, bytes: u64) -> Seen {
         let state = self.uv.memory().state(gfn);
         let faults = self.hv.tag(gfn) == Tag::SecureIn;
         let seen = self.will_see(state, faults);
         let quiet = matches!(state, PageState::Shared);
+        let By { device, queue, part, direction, chain } = *by;
         self.hv.recorder.push(Event::Touch {
-            device: Some(touch.device),
-            queue: Some(touch.queue),
-            part: touch.part,
-            direction: touch.direction,
+            device,
+            queue,
+            part,
+            direction,
             gpa,
             bytes,
             gfn: gfn.0,
             state,
             seen,
-            chain: if quiet { None } else { touch.chain.cloned() },
+            chain: if quiet { None } else { chain.cloned() },
         });
-        let cause =
-            Cause::Touch { device: Some(touch.device), queue: Some(touch.queue), part: touch.part };
+        let cause = Cause::Touch { device, queue, part };
         if faults && self.hv.page_out(&mut self.uv, gfn, cause).is_err() {
             return Seen::Fault;
         }
         self.uv.memory_mut().note_read(Gpa(gpa));
-        if touch.direction == Direction::Write {
+        if direction == Direction::Write {
             self.uv.memory_mut().note_write(gfn);
             if self.uv.memory().state(gfn) == PageState::PagedOut {
                 self.hv.note_writer(gfn, cause);
             }
         }
         seen
+    }
+
+    /// Touches every unit of a run of RAM.
+    fn touch_run(&mut self, by: &By<'_>, run: Run) -> Result<(), TouchFault> {
+        let unit = self.uv.memory().unit();
+        let end = run.gpa.0 + run.bytes;
+        let mut at = run.gpa.0;
+        while at < end {
+            let gfn = unit.gfn(Gpa(at));
+            let next = end.min(unit.start(Gfn(gfn.0 + 1)).0);
+            if self.touch_unit(by, gfn, at, next - at) == Seen::Fault {
+                return Err(TouchFault::Sigbus);
+            }
+            at = next;
+        }
+        Ok(())
     }
 
     /// What the host side sees of a unit once it has been paged out if need be (table 2).
@@ -147,25 +189,31 @@ impl HostSide {
     }
 
     /// Whether what a read is about to return shows a secret; too short a one cannot.
-    fn look_for_leak(&mut self, gpa: Gpa, bytes: u64) {
+    fn look_for_leak(&mut self, runs: &[Run]) {
+        let bytes: u64 = runs.iter().map(|run| run.bytes).sum();
         let Ok(length) = usize::try_from(bytes) else { return };
         if length < WINDOW {
             return;
         }
         self.read.resize(length, 0);
-        if !self.normal.read(gpa, &mut self.read) {
-            return;
-        }
-        if let Some(offset) = self.secrets.find(&self.read) {
-            let at = gpa.0 + offset as u64;
-            if self.leaks.insert(at) {
-                self.hv.recorder.push(Event::Leak { place: LeakPlace::Read, at });
+        let mut done = 0;
+        for run in runs {
+            let end = done + run.bytes as usize;
+            if !self.normal.read(run.gpa, &mut self.read[done..end]) {
+                return;
             }
+            done = end;
+        }
+        if let Some(offset) = self.secrets.find(&self.read)
+            && let Some(at) = place_in(runs, offset as u64)
+            && self.leaks.insert(at)
+        {
+            self.hv.recorder.push(Event::Leak { place: LeakPlace::Read, at });
         }
     }
 
     /// A touch that reaches no RAM is told too.
-    fn outside(&mut self, touch: &Touch<'_>) -> TouchFault {
+    fn missed(&mut self, touch: &Touch<'_>, why: TouchFault) -> TouchFault {
         let unit = self.uv.memory().unit();
         self.hv.recorder.push(Event::Touch {
             device: Some(touch.device),
@@ -179,8 +227,87 @@ impl HostSide {
             seen: Seen::Fault,
             chain: touch.chain.cloned(),
         });
-        TouchFault::Outside
+        why
     }
+
+    /// Where a range of a device's addresses lies, into `runs`: all of it RAM.
+    fn translate(
+        &mut self,
+        device: DeviceIndex,
+        (at, bytes): (DmaAddr, u64),
+        direction: Direction,
+        runs: &mut Vec<Run>,
+    ) -> Result<(), TouchFault> {
+        let space = self.dma(device).space;
+        let found = self.hv.iommus.translate(space, device, (at, bytes), direction, runs);
+        self.hv.recorder.host_works(runs.len() as u64 / RUNS_PER_UNIT);
+        found.ok_or(TouchFault::NotMapped)?;
+        let memory = self.uv.memory();
+        let all_ram = runs.iter().all(|run| memory.is_ram(run.gpa, run.bytes));
+        if all_ram { Ok(()) } else { Err(TouchFault::Outside) }
+    }
+
+    /// What a back end of its own does before a touch: it looks up each page, and asks QEMU for
+    /// those that it does not know.
+    fn look_up(&mut self, touch: &Touch<'_>) {
+        let Some(iotlb) = self.hv.iommus.iotlb(touch.device) else { return };
+        for at in iotlb.look_up(touch.at, touch.bytes) {
+            let (device, queue) = (touch.device, touch.queue);
+            self.hv.recorder.push(Event::IotlbMiss { device, queue, dma: at.0 });
+        }
+    }
+
+    /// Touches all that `runs` name, and only then says where it lies.
+    fn reach(&mut self, touch: &Touch<'_>, runs: &[Run]) -> Result<Pieces, TouchFault> {
+        let by = By::from(touch);
+        runs.iter().try_for_each(|run| self.touch_run(&by, *run))?;
+        match touch.direction {
+            Direction::Read if self.secrets.any() => self.look_for_leak(runs),
+            Direction::Read => {}
+            Direction::Write => {
+                let written = runs.iter().map(|run| Written { gpa: run.gpa, bytes: run.bytes });
+                self.written.extend(written);
+            }
+        }
+        let piece = |run: &Run| {
+            let ptr = self.normal.at(run.gpa, run.bytes).ok_or(TouchFault::Outside)?;
+            Ok(Piece { ptr, bytes: run.bytes, gpa: run.gpa })
+        };
+        match runs {
+            [run] => piece(run).map(Pieces::One),
+            _ => runs.iter().map(piece).collect::<Result<_, _>>().map(Pieces::Many),
+        }
+    }
+}
+
+/// Translations that are done in one work unit of the run's budget.
+const RUNS_PER_UNIT: u64 = 4;
+
+/// Who touches, and doing what.
+struct By<'a> {
+    /// Which device; `None`: the hypervisor.
+    device: Option<DeviceIndex>,
+    queue: Option<QueueIndex>,
+    part: Part,
+    direction: Direction,
+    chain: Option<&'a Chain>,
+}
+
+impl<'a> From<&Touch<'a>> for By<'a> {
+    fn from(touch: &Touch<'a>) -> Self {
+        let Touch { device, queue, part, direction, chain, .. } = *touch;
+        Self { device: Some(device), queue: Some(queue), part, direction, chain }
+    }
+}
+
+/// The guest-physical address of byte `offset` of `runs`.
+fn place_in(runs: &[Run], offset: u64) -> Option<u64> {
+    let mut left = offset;
+    runs.iter().find_map(|run| {
+        let here = (left < run.bytes).then_some(run.gpa.0 + left);
+        left = left.saturating_sub(run.bytes);
+        here
+    })
 }
 
 // SAFETY: a piece points into normal memory, which stays mapped as long as `self.normal` lives.
@@ -188,34 +315,46 @@ impl HostSide {
 // change what lies there, and nothing in this crate holds a reference into it.
 unsafe impl Host for HostSide {
     fn touch(&mut self, touch: &Touch<'_>) -> Result<Pieces, TouchFault> {
-        let gpa = Gpa(touch.at.0);
-        if !self.uv.memory().is_ram(gpa, touch.bytes) {
-            return Err(self.outside(touch));
-        }
-        let unit = self.uv.memory().unit();
-        let end = gpa.0 + touch.bytes;
-        let mut at = gpa.0;
-        while at < end {
-            let gfn = unit.gfn(Gpa(at));
-            let next = end.min(unit.start(Gfn(gfn.0 + 1)).0);
-            if self.touch_unit(touch, gfn, at, next - at) == Seen::Fault {
-                return Err(TouchFault::Sigbus);
+        let dma = self.dma(touch.device);
+        if dma.space == AddressSpace::Raw {
+            let run = Run { gpa: Gpa(touch.at.0), bytes: touch.bytes };
+            if !self.uv.memory().is_ram(run.gpa, run.bytes) {
+                return Err(self.missed(touch, TouchFault::Outside));
             }
-            at = next;
+            return self.reach(touch, &[run]);
         }
-        match touch.direction {
-            Direction::Read if self.secrets.any() => {
-                self.look_for_leak(gpa, touch.bytes);
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.clear();
+        let range = (touch.at, touch.bytes);
+        let found = self.translate(touch.device, range, touch.direction, &mut runs);
+        let reached = match found {
+            Ok(()) => {
+                if dma.looks_up {
+                    self.look_up(touch);
+                }
+                self.reach(touch, &runs)
             }
-            Direction::Read => {}
-            Direction::Write => self.written.push(Written { gpa, bytes: touch.bytes }),
-        }
-        let ptr = self.normal.at(gpa, touch.bytes).ok_or(TouchFault::Outside)?;
-        Ok(Pieces::One(Piece { ptr, bytes: touch.bytes, gpa }))
+            Err(why) => Err(self.missed(touch, why)),
+        };
+        self.runs = runs;
+        reached
     }
 
-    fn in_range(&self, _device: DeviceIndex, at: DmaAddr, bytes: u64, _: Direction) -> bool {
-        self.uv.memory().is_ram(Gpa(at.0), bytes)
+    fn in_range(
+        &mut self,
+        device: DeviceIndex,
+        at: DmaAddr,
+        bytes: u64,
+        direction: Direction,
+    ) -> bool {
+        if self.dma(device).space == AddressSpace::Raw {
+            return self.uv.memory().is_ram(Gpa(at.0), bytes);
+        }
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.clear();
+        let found = self.translate(device, (at, bytes), direction, &mut runs).is_ok();
+        self.runs = runs;
+        found
     }
 
     fn given(&mut self, device: DeviceIndex, queue: QueueIndex, at: DmaAddr) {
@@ -224,6 +363,27 @@ unsafe impl Host for HostSide {
         if self.mapped.known && !known {
             self.hv.recorder.push(Event::Foreign { device, queue, dma: at.0 });
         }
+    }
+
+    fn is_ram_page(&self, page: Gpa) -> bool {
+        self.uv.memory().is_ram(page, PAGE_BYTES)
+    }
+
+    fn discard(&mut self, page: Gpa) -> u64 {
+        self.discard_page(page)
+    }
+
+    fn iommu(&mut self, request: Request) -> Result<(), Refused> {
+        self.hv.recorder.host_works(1);
+        self.hv.iommus.serve(request)
+    }
+
+    fn take_iotlb_hits(&mut self, device: DeviceIndex) -> u64 {
+        self.hv.iommus.iotlb(device).map_or(0, Iotlb::take_hits)
+    }
+
+    fn works(&mut self, units: u64) {
+        self.hv.recorder.host_works(units);
     }
 
     fn log(&mut self, event: Event) {

@@ -4,6 +4,7 @@
 //! knows it cannot ask. Source: kernel `arch/powerpc/kvm/book3s_hv_uvmem.c` (facts 2.4, 2.5).
 
 use crate::event::{Cause, Event};
+use crate::iommu::{Iommus, PAGE_BYTES};
 use crate::recorder::Recorder;
 use std::collections::BTreeMap;
 use ultravisor::event::UvEvent;
@@ -13,6 +14,9 @@ use ultravisor::unit_map::UnitMap;
 use ultravisor::{LPID, PageOp, Ultravisor};
 use ultravisor_abi::hcall::H_PAGE_IN_SHARED;
 use ultravisor_abi::{Gfn, Gpa, HStatus, Hcall, UStatus, Ucall, UnitSize};
+
+/// Entries of a table that are cleared in one work unit of the run's budget.
+const ENTRIES_PER_UNIT: u64 = 8;
 
 /// What the hypervisor knows of a unit (kernel: the bits of a slot's `pfns` array).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Tag {
 pub struct Hypervisor {
     /// The log: whoever works on the host side writes it through here.
     pub recorder: Recorder,
+    /// What lies between devices and guest memory.
+    pub iommus: Iommus,
     slots: Vec<RamRange>,
     unit: UnitSize,
     tags: UnitMap<Tag>,
@@ -63,6 +69,7 @@ impl Hypervisor {
         let end = slots.iter().map(|slot| slot.start.0 + slot.bytes).max().unwrap_or(0);
         Self {
             recorder,
+            iommus: Iommus::default(),
             slots,
             unit,
             tags: UnitMap::new(end / unit.bytes()),
@@ -125,6 +132,14 @@ impl Hypervisor {
         Ok(())
     }
 
+    /// The host unmaps a unit of a secure VM: the ultravisor is told, and its answer ignored
+    /// (kernel `book3s_hv_uvmem.c`, `kvmppc_uvmem_drop_pages` and its callers).
+    pub fn invalidate(&mut self, uv: &mut Ultravisor, gfn: Gfn) {
+        let order = u64::from(self.unit.order());
+        uv.host_call(Ucall::PageInval, [LPID, self.unit.start(gfn).0, order, 0, 0, 0]);
+        self.absorb(uv);
+    }
+
     /// Takes over what the ultravisor told: in the log it stands where it happened.
     pub fn absorb(&mut self, uv: &mut Ultravisor) {
         for event in uv.take_events() {
@@ -178,8 +193,10 @@ impl Hypervisor {
             // Only the ultravisor makes these, of a load or store: a guest accesses its devices
             // itself, and to claim success for an access that nobody did would be a lie.
             Hcall::LogicalCiLoad | Hcall::LogicalCiStore => HStatus::Function,
-            // No device of this machine sits behind a TCE IOMMU yet.
-            Hcall::PutTce | Hcall::PutTceIndirect | Hcall::StuffTce => HStatus::Function,
+            Hcall::PutTce => self.put_tce(args),
+            Hcall::StuffTce => self.stuff_tce(args),
+            // It reads guest memory: `host.rs` serves it.
+            Hcall::PutTceIndirect => HStatus::Function,
         }
     }
 
@@ -280,6 +297,35 @@ impl Hypervisor {
         }
     }
 
+    /// H_PUT_TCE `(LIOBN, I/O address, TCE)`.
+    fn put_tce(&mut self, args: [u64; 6]) -> HStatus {
+        let [liobn, ioba, tce, ..] = args;
+        let slots = &self.slots;
+        self.iommus.put_tce([liobn, ioba, tce], |page| is_in(slots, page))
+    }
+
+    /// H_STUFF_TCE `(LIOBN, I/O address, TCE, count)`.
+    fn stuff_tce(&mut self, args: [u64; 6]) -> HStatus {
+        let [liobn, ioba, tce, count, ..] = args;
+        let status = self.iommus.stuff_tce([liobn, ioba, tce, count]);
+        if status == HStatus::Success {
+            self.recorder.host_works(count / ENTRIES_PER_UNIT);
+        }
+        status
+    }
+
+    /// What H_PUT_TCE_INDIRECT found in its list goes into the table, entry by entry: those before
+    /// one that is not sound stay.
+    pub fn put_tces(&mut self, [liobn, ioba]: [u64; 2], tces: &[u64]) -> HStatus {
+        self.recorder.host_works(tces.len() as u64);
+        let addresses = (0..).map(|page| ioba.wrapping_add(page * PAGE_BYTES));
+        let slots = &self.slots;
+        let put = |(at, tce): (u64, &u64)| {
+            self.iommus.put_tce([liobn, at, *tce], |page| is_in(slots, page)).ok()
+        };
+        addresses.zip(tces).try_for_each(put).err().unwrap_or(HStatus::Success)
+    }
+
     /// H_PUT_TERM_CHAR `(terminal, length, bytes 0-7, bytes 8-15)`.
     fn put_term_char(&mut self, args: [u64; 6]) -> HStatus {
         let [terminal, length, low, high, ..] = args;
@@ -307,6 +353,11 @@ impl Hypervisor {
         self.recorder.push(Event::HvCall { call, args, status, by_ultravisor: false });
         status
     }
+}
+
+/// Whether the IOMMU page at `page` is in a memory slot.
+fn is_in(slots: &[RamRange], page: Gpa) -> bool {
+    slots.iter().any(|slot| slot.holds(page, PAGE_BYTES))
 }
 
 impl ultravisor::Hypervisor for Hypervisor {

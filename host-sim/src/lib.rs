@@ -14,6 +14,7 @@ pub mod scenario;
 pub mod cost;
 pub mod recorder;
 pub mod log;
+pub mod iommu;
 pub mod fdt;
 pub mod loader;
 pub mod hypervisor;

@@ -1,14 +1,15 @@
 //! What lies in guest memory when the guest starts: boot protocol `elf64` (`ultravisor_abi::boot`).
 
-use crate::fdt::{self, FdtSpec};
+use crate::fdt::{self, FdtSpec, Reserved};
 use crate::image::Image;
-use crate::scenario::plan::{Boot, Plan};
+use crate::iommu;
+use crate::scenario::plan::{Boot, Describes, Iommu, MachinePlan, Plan};
 use firmware::bootargs::BootArgs;
 use firmware::workload::WORK_MAX;
 use ultravisor::memory::Memory;
 use ultravisor::platform::RamRange;
 use ultravisor_abi::Gpa;
-use ultravisor_abi::boot::{FDT, HIGH_RAM, LOW_RAM_END, PAGE_TABLES};
+use ultravisor_abi::boot::{FDT, HIGH_RAM, IMAGES, LOW_RAM_END, PAGE_TABLES};
 
 /// Page-table entry: present and writable (SDM volume 3, table 4-15).
 const PRESENT_WRITABLE: u64 = 0b11;
@@ -27,6 +28,43 @@ pub fn ram(bytes: u64) -> Vec<RamRange> {
     ranges
 }
 
+/// Reserved ranges end so far below the end of the low RAM: the stack begins there.
+const STACK_BYTES: u64 = 1 << 20;
+/// What their addresses are multiples of.
+const RESERVED_ALIGN: u64 = 2 << 20;
+/// What the size of a pool is a multiple of: a set of swiotlb slots.
+const POOL_ALIGN: u64 = 256 << 10;
+/// Room for rings, in a range for all devices and in a pool for one.
+const RANGE_RINGS_BYTES: u64 = 1 << 20;
+const POOL_RINGS_BYTES: u64 = 256 << 10;
+
+/// What is reserved for `devices` devices: at the top of the low RAM, below the stack, the first
+/// device's highest.
+///
+/// # Errors
+/// That it does not fit, in words.
+pub fn reserved(machine: &MachinePlan, devices: usize) -> Result<Reserved, String> {
+    let low_end = machine.memory_bytes.min(LOW_RAM_END.0);
+    let mut end = low_end.saturating_sub(STACK_BYTES);
+    let mut below = |bytes: u64| {
+        let start = end.checked_sub(bytes).map(|start| start & !(RESERVED_ALIGN - 1));
+        let start = start.filter(|start| *start > IMAGES.0);
+        end = start.ok_or("what the FDT reserves does not fit into the low RAM")?;
+        Ok::<_, String>(RamRange { start: Gpa(end), bytes })
+    };
+    let share = machine.swiotlb_bytes / devices.max(1) as u64;
+    let pool = (share & !(POOL_ALIGN - 1)).max(2 * POOL_ALIGN) + POOL_RINGS_BYTES;
+    Ok(match machine.describes {
+        Describes::Nothing => Reserved::Nothing,
+        Describes::DmaRange => {
+            Reserved::DmaRange(below(machine.swiotlb_bytes.saturating_add(RANGE_RINGS_BYTES))?)
+        }
+        Describes::RestrictedPools => {
+            Reserved::Pools((0..devices).map(|_| below(pool)).collect::<Result<_, _>>()?)
+        }
+    })
+}
+
 /// Where the CPU begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
@@ -40,17 +78,27 @@ pub struct Start {
     pub rdi: u64,
 }
 
-/// Writes page tables, FDT and `image` into guest memory.
+/// Writes page tables, FDT and `image` into the memory of a guest with `devices` device slots.
 ///
 /// # Errors
 /// What does not fit, in words.
-pub fn load(memory: &mut Memory, plan: &Plan, image: &Image) -> Result<Start, String> {
+pub fn load(
+    memory: &mut Memory,
+    plan: &Plan,
+    devices: usize,
+    image: &Image,
+) -> Result<Start, String> {
     page_tables(memory)?;
+    let machine = &plan.machine;
+    let window_bytes = iommu::window_bytes(machine.memory_bytes);
     let spec = FdtSpec {
-        memory_bytes: plan.machine.memory_bytes,
-        ultravisor_unit: plan.guest.secure.then_some(plan.machine.unit),
-        devices: plan.devices.len(),
+        memory_bytes: machine.memory_bytes,
+        ultravisor_unit: plan.guest.secure.then_some(machine.unit),
+        devices,
         bootargs: boot_args(plan).to_string(),
+        dma_window_bytes: (machine.iommu == Iommu::Tce).then_some(window_bytes),
+        reserved: reserved(machine, devices)?,
+        nodes_min: machine.fdt_nodes,
     };
     let tree = fdt::build(&spec).map_err(|error| error.to_string())?;
     write(memory, FDT, &tree)?;

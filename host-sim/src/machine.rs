@@ -6,6 +6,8 @@
 
 mod calls;
 mod devices;
+mod platform;
+mod polls;
 
 use crate::call_chain::{self, Chains};
 use crate::device::Device;
@@ -17,6 +19,8 @@ use crate::loader::Start;
 use crate::log::BY_TAMPERING;
 use crate::probe::Probes;
 use crate::scenario::plan::{OnTamper, Plan};
+use polls::Polls;
+use ultravisor::platform::RamRange;
 use ultravisor::{Fault, Life};
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Cpu, Exit, Reg};
@@ -48,6 +52,9 @@ pub struct Machine<'p> {
     probes: Probes,
     chains: Chains<'p>,
     due: Vec<Due>,
+    polls: Polls,
+    /// What devices behind bit 33 are limited to.
+    limit: Option<RamRange>,
     /// How long the guest has waited with nothing due, in nanoseconds.
     idle_ns: u64,
     /// (instructions, units) at the last `Retired` record.
@@ -78,7 +85,7 @@ impl<'p> Machine<'p> {
         cpu.enter_long_mode(start.cr3, start.rip, start.rsp);
         cpu.regs.set(Reg::Rdi, start.rdi);
         let probes = symbols.first().map(|known| Probes::arm(known, &mut cpu)).unwrap_or_default();
-        Self {
+        let mut machine = Self {
             plan,
             cpu,
             host,
@@ -86,9 +93,13 @@ impl<'p> Machine<'p> {
             probes,
             chains: Chains::new(symbols),
             due: Vec::new(),
+            polls: Polls::default(),
+            limit: platform::limit(plan),
             idle_ns: 0,
             told: (0, 0),
-        }
+        };
+        machine.power_on();
+        machine
     }
 
     /// Runs to the end.
@@ -119,7 +130,11 @@ impl<'p> Machine<'p> {
         if let Some(due) = self.take_due() {
             return self.serve(due);
         }
-        let units = match self.next_due_ns() {
+        if let Some(device) = self.polls.take(self.host.hv.recorder.now_ns()) {
+            return self.poll(device);
+        }
+        let next_ns = self.next_due_ns().into_iter().chain(self.polls.next_ns()).min();
+        let units = match next_ns {
             Some(at_ns) => left.min(self.host.hv.recorder.units_until(at_ns)),
             None => left,
         };
@@ -205,18 +220,26 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The guest waits: the clock jumps to whoever is due next.
+    /// The guest waits: the clock jumps to whoever is due next. A poll is not somebody due: what
+    /// is waited for polls alone counts as idle until one of them finds work.
     fn wait(&mut self, by: WaitBy) -> Option<Ended> {
         let now = self.host.hv.recorder.now_ns();
+        let poll_ns = self.polls.next_ns();
         let ns = match (self.next_due_ns(), by) {
             (Some(at_ns), _) => {
                 self.idle_ns = 0;
-                at_ns.saturating_sub(now)
+                poll_ns.map_or(at_ns, |ns| ns.min(at_ns)).saturating_sub(now)
             }
-            (None, WaitBy::Halt | WaitBy::Cede | WaitBy::Refault) => return Some(Ended::Idle),
-            (None, WaitBy::Pause) if self.idle_ns >= IDLE_MAX_NS => return Some(Ended::Idle),
-            (None, WaitBy::Pause) => {
-                let ns = (self.idle_ns / 8).max(PAUSE_NS).min(IDLE_MAX_NS - self.idle_ns);
+            (None, WaitBy::Halt | WaitBy::Cede | WaitBy::Refault) if poll_ns.is_none() => {
+                return Some(Ended::Idle);
+            }
+            (None, _) if self.idle_ns >= IDLE_MAX_NS => return Some(Ended::Idle),
+            (None, _) => {
+                let longest = match poll_ns {
+                    Some(at_ns) => at_ns.saturating_sub(now),
+                    None => (self.idle_ns / 8).max(PAUSE_NS),
+                };
+                let ns = longest.min(IDLE_MAX_NS - self.idle_ns);
                 self.idle_ns += ns;
                 ns
             }

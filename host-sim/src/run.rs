@@ -59,8 +59,10 @@ fn one(plan: &Plan) -> Result<RunLog, CannotRun> {
         }
     };
     let mut host = host_side(plan)?;
-    let start = loader::load(host.uv.memory_mut(), plan, first).map_err(CannotRun::Load)?;
-    let devices = qemu::plug(&devices, plan.seed);
+    let mut devices = qemu::plug(&devices, plan.seed);
+    host.hv.iommus = qemu::add_iommu(&plan.machine, &mut devices);
+    let memory = host.uv.memory_mut();
+    let start = loader::load(memory, plan, devices.len(), first).map_err(CannotRun::Load)?;
     let mut stopped = Machine::new(plan, host, devices, start, symbols).run();
     judge::judge(plan, &stopped.ended, &stopped.devices, &mut stopped.host);
     let needs_reset = judge::needs_reset(&stopped.devices);

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "whoever hands out pieces of memory promises how long they live")]
 
 use crate::event::{Chain, DeviceIndex, Direction, Event, Part, QueueIndex};
+use crate::iommu::domains::{Refused, Request};
 use ultravisor_abi::{DmaAddr, Gpa};
 
 /// One access by a device, before anything was translated or checked: a claim.
@@ -96,10 +97,36 @@ pub unsafe trait Host {
 
     /// As [`Self::touch`], but only asks whether the range is guest RAM that the device can
     /// address: nothing is paged out or logged.
-    fn in_range(&self, device: DeviceIndex, at: DmaAddr, bytes: u64, direction: Direction) -> bool;
+    fn in_range(
+        &mut self,
+        device: DeviceIndex,
+        at: DmaAddr,
+        bytes: u64,
+        direction: Direction,
+    ) -> bool;
 
     /// A driver gave a device this address in a descriptor.
     fn given(&mut self, device: DeviceIndex, queue: QueueIndex, at: DmaAddr);
+
+    /// Whether the 4 KiB page at `page` is guest RAM.
+    fn is_ram_page(&self, page: Gpa) -> bool;
+
+    /// The balloon took the 4 KiB page at `page`, which is guest RAM: gives it back to the
+    /// operating system. Returns how many bytes the host got.
+    fn discard(&mut self, page: Gpa) -> u64;
+
+    /// The driver of the virtio-iommu asks for something.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    fn iommu(&mut self, request: Request) -> Result<(), Refused>;
+
+    /// How many look-ups in the device's IOTLB found what they looked for since this was asked
+    /// last.
+    fn take_iotlb_hits(&mut self, device: DeviceIndex) -> u64;
+
+    /// Takes work units of the run's budget for what no event tells.
+    fn works(&mut self, units: u64);
 
     /// Logs an event.
     fn log(&mut self, event: Event);

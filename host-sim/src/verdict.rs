@@ -349,6 +349,11 @@ fn incident(event: &Event) -> Option<Incident> {
         | Event::DmaUnmap { .. }
         | Event::DmaAlloc { .. }
         | Event::DmaFree { .. }
+        | Event::Balloon { .. }
+        | Event::Flip { .. }
+        | Event::Plugged { .. }
+        | Event::IotlbMiss { .. }
+        | Event::IotlbHits { .. }
         | Event::Bounce { .. }
         | Event::Comparison { .. } => None,
     }

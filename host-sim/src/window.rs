@@ -11,12 +11,13 @@
 #![expect(unsafe_code, reason = "turns the host's pieces of normal memory into volatile slices")]
 
 use crate::event::{Chain, DeviceIndex, Direction, Event, Part, QueueIndex};
+use crate::iommu::domains::{Refused, Request};
 use crate::touch::{Host, Piece, Pieces, Touch, TouchFault};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
-use ultravisor_abi::DmaAddr;
+use ultravisor_abi::{DmaAddr, Gpa};
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemory, GuestMemoryError, GuestMemoryRegion, GuestMemoryRegionBytes,
@@ -67,12 +68,40 @@ impl<'a> Window<'a> {
 
     /// Whether the device can address the range. Nothing is touched. An empty range is in range.
     pub fn in_range(&self, at: DmaAddr, bytes: u64, direction: Direction) -> bool {
-        bytes == 0 || self.host.borrow().in_range(self.device, at, bytes, direction)
+        bytes == 0 || self.host.borrow_mut().in_range(self.device, at, bytes, direction)
     }
 
     /// Tells the host that a descriptor of `queue` holds the address `at`.
     pub fn given(&self, queue: QueueIndex, at: DmaAddr) {
         self.host.borrow_mut().given(self.device, queue, at);
+    }
+
+    /// Whether the 4 KiB page at `page` is guest RAM.
+    pub fn is_ram_page(&self, page: Gpa) -> bool {
+        self.host.borrow().is_ram_page(page)
+    }
+
+    /// The balloon took the 4 KiB page at `page`. Returns how many bytes the host got back.
+    pub fn discard(&self, page: Gpa) -> u64 {
+        self.host.borrow_mut().discard(page)
+    }
+
+    /// The driver of the virtio-iommu asks for something.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn iommu(&self, request: Request) -> Result<(), Refused> {
+        self.host.borrow_mut().iommu(request)
+    }
+
+    /// What the device's IOTLB found since the last call.
+    pub fn take_iotlb_hits(&self) -> u64 {
+        self.host.borrow_mut().take_iotlb_hits(self.device)
+    }
+
+    /// Takes work units of the run's budget for what no event tells.
+    pub fn works(&self, units: u64) {
+        self.host.borrow_mut().works(units);
     }
 
     /// Logs an event.
@@ -219,8 +248,9 @@ impl<'s> Iterator for Slices<'s> {
         // SAFETY: the host promises (safety section of `Host`) that the piece may be accessed
         // until its epoch changes, which takes `&mut` to the host. The window holds that `&mut`
         // while this slice's lifetime, a borrow of the window, lasts, and lends it to `touch`,
-        // `log` and `given` only; the first two panic if the epoch is no longer the one at which the window was opened.
-        // So no access can follow a change. A slice got by a read is written by nobody: devices
+        // `log`, `given` and the few other calls of `Host` that a device may make; `touch` and
+        // `log` panic if the epoch is no longer the one at which the window was opened, and the
+        // others of our host do not change it. So no access can follow a change. A slice got by a read is written by nobody: devices
         // and virtio-queue ask for `Permissions::Write` before they write.
         Some(Ok(unsafe { VolatileSlice::new(ptr.as_ptr(), bytes as usize) }))
     }

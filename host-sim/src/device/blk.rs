@@ -122,7 +122,12 @@ impl Blk {
     }
 
     pub fn identity(&self) -> Identity {
-        Identity { device_id: 2, features: F_SEG_MAX | F_BLK_SIZE | F_FLUSH, queues: 1 }
+        Identity {
+            device_id: 2,
+            features: F_SEG_MAX | F_BLK_SIZE | F_FLUSH,
+            queues: 1,
+            writable: 0..0,
+        }
     }
 
     /// `struct virtio_blk_config` up to and with the topology.

@@ -22,7 +22,7 @@ pub(super) struct Console {
 
 impl Console {
     pub fn identity(&self) -> Identity {
-        Identity { device_id: 3, features: 0, queues: 2 }
+        Identity { device_id: 3, features: 0, queues: 2, writable: 0..0 }
     }
 
     /// `struct virtio_console_config`: columns and rows are not told, one port.

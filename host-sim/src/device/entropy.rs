@@ -24,7 +24,7 @@ impl Entropy {
     }
 
     pub fn identity(&self) -> Identity {
-        Identity { device_id: 4, features: 0, queues: 1 }
+        Identity { device_id: 4, features: 0, queues: 1, writable: 0..0 }
     }
 
     pub fn config(&self) -> Vec<u8> {

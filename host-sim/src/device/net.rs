@@ -94,7 +94,7 @@ impl Net {
     }
 
     pub fn identity(&self) -> Identity {
-        Identity { device_id: 1, features: F_MAC | F_STATUS, queues: 2 }
+        Identity { device_id: 1, features: F_MAC | F_STATUS, queues: 2, writable: 0..0 }
     }
 
     /// `struct virtio_net_config`: address, then status with the link up.

@@ -35,6 +35,8 @@ pub(super) struct Ring {
     shadow_avail: u16,
     /// Whether the driver was asked to notify.
     notification: bool,
+    /// Whether the device polls, and never asks to be notified.
+    polled: bool,
     /// Used index at the last interrupt decision.
     signalled: Option<u16>,
 }
@@ -44,7 +46,7 @@ impl Ring {
     pub fn new(size_max: u16) -> Self {
         let queue = Queue::new(size_max).expect("the transport offers a power of two up to 1024");
         let (layout, signalled) = (None, None);
-        Self { queue, layout, shadow_avail: 0, notification: true, signalled }
+        Self { queue, layout, shadow_avail: 0, notification: true, polled: false, signalled }
     }
 
     /// Back to reset.
@@ -102,6 +104,8 @@ pub(super) struct Step<'s, 'w> {
     /// Chains that may still be taken: a driver whose rings overlap cannot keep a step going. No
     /// chain outlives its step, so this is also QEMU's bound on chains in use.
     left: u16,
+    /// Whether its chains are somebody's data.
+    data: bool,
     due: Due,
 }
 
@@ -128,7 +132,7 @@ impl<'s, 'w> Step<'s, 'w> {
         ring.queue.set_event_idx(event_idx);
         let size = ring.queue.size();
         let due = Due::default();
-        Ok(Self { window, index, ring, transport, size, event_idx, left: size, due })
+        Ok(Self { window, index, ring, transport, size, event_idx, left: size, data: true, due })
     }
 
     /// What chains' bytes are read and written through.
@@ -144,6 +148,11 @@ impl<'s, 'w> Step<'s, 'w> {
     /// Which queues have work now.
     pub fn due(&self) -> Due {
         self.due
+    }
+
+    /// The queue carries no data: its chains are not anybody's requests.
+    pub fn is_control(&mut self) {
+        self.data = false;
     }
 
     /// The queue wants another step.
@@ -185,6 +194,17 @@ impl<'s, 'w> Step<'s, 'w> {
         let index = pane.settle(index, at, 2)?.0;
         self.ring.shadow_avail = index;
         Ok(index)
+    }
+
+    /// A polling back end's look at a queue: whether the driver's available index has moved since
+    /// it was read last. At its first look it asks not to be notified, and keeps to that.
+    pub fn poll(&mut self) -> Result<bool, Stop> {
+        if self.ring.notification {
+            self.set_notification(false)?;
+            self.ring.polled = true;
+        }
+        let before = self.ring.shadow_avail;
+        Ok(self.refresh_avail()? != before)
     }
 
     /// Whether the driver made nothing available. Guest memory is read only if the device took all
@@ -355,8 +375,7 @@ impl<'s, 'w> Step<'s, 'w> {
             queue: self.index,
             head: element.head,
             written,
-            // None of our devices has a control queue: each chain is somebody's data.
-            data: true,
+            data: self.data,
         });
         Ok(())
     }
@@ -364,6 +383,9 @@ impl<'s, 'w> Step<'s, 'w> {
     /// Asks the driver to notify, or not to. Without EVENT_IDX that is a flag, read and written;
     /// with it the available index is read either way and, to be notified, put into `avail_event`.
     pub fn set_notification(&mut self, enable: bool) -> Result<(), Stop> {
+        if self.ring.polled {
+            return Ok(());
+        }
         self.ring.notification = enable;
         if self.event_idx {
             let index = self.refresh_avail()?;

@@ -8,6 +8,8 @@
 use crate::event::QueueIndex;
 use crate::scenario::plan::QemuOptions;
 use std::num::NonZeroU16;
+use std::ops::Range;
+use ultravisor_abi::ours::{F_IDENTITY_ADDRESS, QUIRK_REGISTER};
 
 /// VIRTIO_F_INDIRECT_DESC.
 pub const INDIRECT_DESC: u64 = 1 << 28;
@@ -41,7 +43,7 @@ const QUEUE_SELECTORS: u32 = 1024;
 const LEGACY_ALIGN: u32 = 4096;
 
 /// What a device is to the transport.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Identity {
     /// Device id (virtio 1.4, 5).
     pub device_id: u32,
@@ -49,6 +51,19 @@ pub(super) struct Identity {
     pub features: u64,
     /// How many queues.
     pub queues: u16,
+    /// Which bytes of configuration space a driver may write.
+    pub writable: Range<u64>,
+}
+
+/// How a device's addresses are to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addresses {
+    /// As guest-physical ones, untranslated and unlimited: bit 33 is not in effect.
+    Raw,
+    /// As guest-physical ones, which the driver promised.
+    Identity,
+    /// As the platform says.
+    Platform,
 }
 
 /// What a register write led to.
@@ -62,6 +77,8 @@ pub enum Effect {
     Reset,
     /// The status register has this value now.
     StatusChanged(u8),
+    /// The driver wrote into configuration space.
+    Configured,
 }
 
 /// Where a ready queue lies. A driver's claim: nothing about it was checked.
@@ -143,6 +160,7 @@ enum Register {
     ShmLenHigh,
     ShmBaseLow,
     ShmBaseHigh,
+    Quirk,
     ConfigGeneration,
 }
 
@@ -156,7 +174,7 @@ enum Interface {
 
 /// Offset, register, interface that has it.
 #[rustfmt::skip]
-const REGISTERS: [(u64, Register, Interface); 31] = {
+const REGISTERS: [(u64, Register, Interface); 32] = {
     use {Interface::*, Register::*};
     [
         (0x000, Magic,             Both),
@@ -189,6 +207,7 @@ const REGISTERS: [(u64, Register, Interface); 31] = {
         (0x0b4, ShmLenHigh,        Modern),
         (0x0b8, ShmBaseLow,        Modern),
         (0x0bc, ShmBaseHigh,       Modern),
+        (QUIRK_REGISTER, Quirk,    Modern),
         (0x0fc, ConfigGeneration,  Modern),
     ]
 };
@@ -198,8 +217,13 @@ const REGISTERS: [(u64, Register, Interface); 31] = {
 pub(super) struct Transport {
     identity: Identity,
     config: Vec<u8>,
-    offered: u64,
+    options: QemuOptions,
     legacy: bool,
+    /// Whether `iommu_platform` is in effect: from the start, by the quirk, or because QEMU turned
+    /// it on.
+    platform: bool,
+    /// Whether the driver wrote the quirk register: it counts from the next reset on.
+    quirk: bool,
     queue_size_max: u16,
     device_features_sel: u32,
     driver_features_sel: u32,
@@ -223,8 +247,10 @@ impl Transport {
         Self {
             identity,
             config,
-            offered: offer(identity.features, options),
+            options: *options,
             legacy: options.legacy,
+            platform: options.iommu_platform,
+            quirk: false,
             queue_size_max,
             device_features_sel: 0,
             driver_features_sel: 0,
@@ -238,6 +264,50 @@ impl Transport {
             generation: 0,
             broken: false,
         }
+    }
+
+    /// What the device offers: its own features and the ring's as QEMU's options say. A legacy
+    /// device has bits 0 to 31 only.
+    fn offered(&self) -> u64 {
+        let options = &self.options;
+        let when = |option, features| if option { features } else { 0 };
+        let offered = self.identity.features
+            | when(options.indirect_desc, INDIRECT_DESC)
+            | when(options.event_idx, EVENT_IDX);
+        if self.legacy {
+            return offered & u64::from(u32::MAX);
+        }
+        offered
+            | when(self.platform, ACCESS_PLATFORM)
+            | when(options.identity_bit, ACCESS_PLATFORM | F_IDENTITY_ADDRESS)
+            | VERSION_1
+    }
+
+    /// Whether a driver that does not accept bit 33 is served all the same.
+    fn is_optional(&self) -> bool {
+        self.options.optional_33 || self.options.identity_bit
+    }
+
+    /// How the device's addresses are to be taken. `iommu_platform` alone decides, as QEMU fixes
+    /// it at plug, except where the bit may be refused: there the driver's answer does.
+    pub fn addresses(&self) -> Addresses {
+        if self.legacy {
+            Addresses::Raw
+        } else if self.has(F_IDENTITY_ADDRESS) {
+            Addresses::Identity
+        } else if self.has(ACCESS_PLATFORM) || self.platform && !self.is_optional() {
+            Addresses::Platform
+        } else {
+            Addresses::Raw
+        }
+    }
+
+    /// Turns `iommu_platform` on, in whatever state the device is. Returns whether that was new;
+    /// a legacy device cannot have it.
+    pub fn turn_platform_on(&mut self) -> bool {
+        let new = !self.legacy && !self.platform;
+        self.platform |= new;
+        new
     }
 
     /// Whether the driver accepted all of `features`.
@@ -318,10 +388,8 @@ impl Transport {
 
     /// A write of the low `bytes` bytes of `value` at `offset` of the device's window.
     pub fn write(&mut self, offset: u64, bytes: u8, value: u64) -> Effect {
-        // None of our devices has a configuration field that a driver may write.
-        if offset >= CONFIG {
-            tracing::debug!(offset, bytes, value, "write to configuration space ignored");
-            return Effect::Nothing;
+        if let Some(at) = offset.checked_sub(CONFIG) {
+            return self.write_config(at, bytes, value);
         }
         match self.register(offset, bytes) {
             Some(register) => self.write_register(register, value as u32),
@@ -339,7 +407,7 @@ impl Transport {
             Interface::Both => true,
             Interface::Modern => !self.legacy,
             Interface::Legacy => self.legacy,
-        };
+        } && (*register != Register::Quirk || self.options.quirk);
         (present && bytes == 4).then_some(*register)
     }
 
@@ -355,6 +423,28 @@ impl Transport {
         u64::from_le_bytes(value)
     }
 
+    /// Only what the device lets its driver write changes, byte by byte.
+    fn write_config(&mut self, at: u64, bytes: u8, value: u64) -> Effect {
+        let mut effect = Effect::Nothing;
+        let written = at..at.saturating_add(u64::from(bytes.min(8)));
+        for (place, byte) in written.zip(value.to_le_bytes()) {
+            if self.identity.writable.contains(&place)
+                && let Some(field) = self.config.get_mut(place as usize)
+            {
+                *field = byte;
+                effect = Effect::Configured;
+            } else {
+                tracing::debug!(place, byte, "write to configuration space ignored");
+            }
+        }
+        effect
+    }
+
+    /// A byte of configuration space.
+    pub fn configured(&self, at: u64) -> Option<u8> {
+        self.config.get(usize::try_from(at).ok()?).copied()
+    }
+
     fn read_register(&self, register: Register) -> u32 {
         use Register::*;
         let queue = self.queues.get(self.queue_sel as usize);
@@ -364,7 +454,7 @@ impl Transport {
             Version => 2,
             DeviceId => self.identity.device_id,
             Vendor => VENDOR,
-            DeviceFeatures => half(self.offered, self.device_features_sel),
+            DeviceFeatures => half(self.offered(), self.device_features_sel),
             QueueSizeMax => queue.map_or(0, |_| u32::from(self.queue_size_max)),
             QueuePfn => queue.map_or(0, |queue| queue.pfn),
             QueueReady => queue.map_or(0, |queue| u32::from(queue.ready)),
@@ -376,7 +466,7 @@ impl Transport {
             DeviceFeaturesSel | DriverFeatures | DriverFeaturesSel | GuestPageSize | QueueSel
             | QueueSize | QueueAlign | QueueNotify | InterruptAck | QueueDescLow
             | QueueDescHigh | QueueDriverLow | QueueDriverHigh | QueueDeviceLow
-            | QueueDeviceHigh | ShmSel => {
+            | QueueDeviceHigh | ShmSel | Quirk => {
                 tracing::debug!(?register, "read of a write-only register");
                 0
             }
@@ -398,6 +488,7 @@ impl Transport {
             QueuePfn if value == 0 => return self.reset(),
             InterruptAck => self.interrupt_status &= !value,
             Status => return self.set_status(value as u8),
+            Quirk => self.quirk |= value == 1,
             QueueSize | QueueAlign | QueuePfn | QueueReady | QueueDescLow | QueueDescHigh
             | QueueDriverLow | QueueDriverHigh | QueueDeviceLow | QueueDeviceHigh => {
                 self.set_up_queue(register, value);
@@ -430,7 +521,7 @@ impl Transport {
             Magic | Version | DeviceId | Vendor | DeviceFeatures | DeviceFeaturesSel
             | DriverFeatures | DriverFeaturesSel | GuestPageSize | QueueSel | QueueSizeMax
             | QueueAlign | QueueNotify | InterruptStatus | InterruptAck | Status | ShmSel
-            | ShmLenLow | ShmLenHigh | ShmBaseLow | ShmBaseHigh | ConfigGeneration => {}
+            | ShmLenLow | ShmLenHigh | ShmBaseLow | ShmBaseHigh | Quirk | ConfigGeneration => {}
         }
     }
 
@@ -443,7 +534,7 @@ impl Transport {
             _ => return,
         }
         if self.legacy {
-            self.accepted = self.requested & self.offered;
+            self.accepted = self.requested & self.offered();
         }
     }
 
@@ -456,8 +547,8 @@ impl Transport {
         }
         let agrees = value & STATUS_FEATURES_OK != 0 && self.status & STATUS_FEATURES_OK == 0;
         if agrees && !self.legacy {
-            self.accepted = self.requested & self.offered;
-            if self.offered & ACCESS_PLATFORM != 0 && !self.has(ACCESS_PLATFORM) {
+            self.accepted = self.requested & self.offered();
+            if self.platform && !self.is_optional() && !self.has(ACCESS_PLATFORM) {
                 tracing::debug!("FEATURES_OK refused: ACCESS_PLATFORM offered but not accepted");
                 return Effect::StatusChanged(self.status);
             }
@@ -467,6 +558,7 @@ impl Transport {
     }
 
     fn reset(&mut self) -> Effect {
+        self.platform |= std::mem::take(&mut self.quirk);
         self.device_features_sel = 0;
         self.driver_features_sel = 0;
         self.requested = 0;
@@ -481,23 +573,14 @@ impl Transport {
     }
 }
 
-/// What a device offers: its own features and the ring's as QEMU's options say. A legacy device
-/// has bits 0 to 31 only.
-fn offer(device_features: u64, options: &QemuOptions) -> u64 {
-    let mut offered = device_features;
-    if options.indirect_desc {
-        offered |= INDIRECT_DESC;
+/// What reads at `offset` of a place with no device in it: a device id of 0, which a driver is to
+/// ignore (virtio 1.4, 4.2.2).
+pub(super) fn empty(offset: u64) -> u64 {
+    match offset {
+        0x000 => MAGIC.into(),
+        0x004 => 2,
+        _ => 0,
     }
-    if options.event_idx {
-        offered |= EVENT_IDX;
-    }
-    if options.legacy {
-        return offered & u64::from(u32::MAX);
-    }
-    if options.iommu_platform {
-        offered |= ACCESS_PLATFORM;
-    }
-    offered | VERSION_1
 }
 
 /// The largest ring that the option allows: a power of two, at most QEMU's 1024.

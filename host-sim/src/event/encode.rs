@@ -163,6 +163,11 @@ impl Event {
             | Self::Foreign { .. }
             | Self::Leak { .. }
             | Self::Comparison { .. } => self.encode_guest(out),
+            Self::Balloon { .. }
+            | Self::Flip { .. }
+            | Self::Plugged { .. }
+            | Self::IotlbMiss { .. }
+            | Self::IotlbHits { .. } => self.encode_qemu(out),
         }
     }
 
@@ -207,7 +212,31 @@ impl Event {
             | Self::Sigbus { .. }
             | Self::Wait { .. }
             | Self::Mark { .. }
-            | Self::Retired { .. } => {}
+            | Self::Retired { .. }
+            | Self::Balloon { .. }
+            | Self::Flip { .. }
+            | Self::Plugged { .. }
+            | Self::IotlbMiss { .. }
+            | Self::IotlbHits { .. } => {}
+        }
+    }
+
+    /// What QEMU does of its own accord, or without touching guest memory.
+    fn encode_qemu(&self, out: &mut Vec<u8>) {
+        if let Self::Balloon { device, inflate, pages, skipped, reclaimed } = self {
+            put!(out; 32u8, *device, *inflate, *pages, *skipped, *reclaimed);
+        }
+        if let Self::Flip { device } = self {
+            put!(out; 33u8, *device);
+        }
+        if let Self::Plugged { device } = self {
+            put!(out; 34u8, *device);
+        }
+        if let Self::IotlbMiss { device, queue, dma } = self {
+            put!(out; 35u8, *device, *queue, *dma);
+        }
+        if let Self::IotlbHits { device, queue, hits } = self {
+            put!(out; 36u8, *device, *queue, *hits);
         }
     }
 }

@@ -31,6 +31,9 @@ impl Machine<'_> {
             let status = self.host.uv.guest_call(&mut self.host.hv, regs);
             self.host.hv.absorb(&mut self.host.uv);
             self.answer(status.code());
+            if call == Ucall::Esm && status == UStatus::Success {
+                self.became_secure();
+            }
             return self.terminated();
         }
         self.answer(UStatus::Function.code());
@@ -67,12 +70,9 @@ impl Machine<'_> {
             return None;
         }
         self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Hypercall });
-        let status = if secure {
-            let args = reflect::hypercall(call, regs).unwrap_or_default();
-            ultravisor::Hypervisor::hcall(&mut self.host.hv, &mut self.host.uv, call, args)
-        } else {
-            self.host.hv.guest_hcall(&mut self.host.uv, call, regs.args)
-        };
+        let args =
+            if secure { reflect::hypercall(call, regs).unwrap_or_default() } else { regs.args };
+        let status = self.host.hypercall(call, args, secure);
         self.answer(status.code());
         match call {
             Hcall::Cede => self.wait(WaitBy::Cede),

@@ -32,35 +32,44 @@ impl Machine<'_> {
         let effect = device.write(offset, bytes, value);
         let reason = match effect {
             Effect::Notify(_) if in_kernel => ExitReason::Notify,
-            Effect::Notify(_) | Effect::Nothing | Effect::Reset | Effect::StatusChanged(_) => {
-                ExitReason::Mmio
-            }
+            Effect::Notify(_)
+            | Effect::Nothing
+            | Effect::Reset
+            | Effect::StatusChanged(_)
+            | Effect::Configured => ExitReason::Mmio,
         };
         self.host.hv.recorder.push(Event::Exit { reason });
         self.reflect(reflect::mmio_store(gpa, bytes, value));
         self.register(index, offset, true, bytes, value);
         match effect {
-            Effect::Nothing => None,
-            Effect::Notify(queue) => self.kick(index, queue, in_kernel),
+            Effect::Nothing => {}
+            Effect::Notify(queue) => return self.kick(index, queue, in_kernel),
+            Effect::Configured => self.configured(index),
             Effect::Reset => {
                 self.due.retain(|due| due.device != index);
                 self.host.hv.recorder.push(Event::Status { device: index, status: 0 });
-                None
+                self.forget_dma(index);
+                self.settle_dma(index);
+                self.follow_status(index);
             }
             Effect::StatusChanged(status) => {
                 self.host.hv.recorder.push(Event::Status { device: index, status });
-                None
+                self.settle_dma(index);
+                self.follow_status(index);
             }
         }
+        None
     }
 
-    /// A notification: with ioeventfd a thread of QEMU's serves the queue a little later, without
+    /// A notification, which a back end that polls does not need: with ioeventfd a thread of QEMU's serves the queue a little later, without
     /// it the exit does.
     fn kick(&mut self, device: DeviceIndex, queue: QueueIndex, later: bool) -> Option<Ended> {
         let chain = self.chains.capture(&self.cpu, self.host.uv.memory());
         self.host.hv.recorder.push(Event::Kick { device, queue, chain: chain.clone() });
         let now = self.host.hv.recorder.now_ns();
-        if later {
+        if self.devices[usize::from(device.0)].polls() {
+            None
+        } else if later {
             self.schedule(now + self.plan.machine.kick_latency_ns, device, queue, Some(chain));
             None
         } else {

@@ -33,6 +33,7 @@ enum Telling {
     SealedTouch,
     Broken,
     Foreign,
+    Flip,
     Report,
     Sigbus,
     Life,
@@ -78,6 +79,7 @@ fn telling(event: &Event) -> Option<Telling> {
         Event::Sigbus { .. } => Some(Telling::Sigbus),
         Event::Report { .. } => Some(Telling::Report),
         Event::Foreign { .. } => Some(Telling::Foreign),
+        Event::Flip { .. } => Some(Telling::Flip),
         Event::Broken { .. } => Some(Telling::Broken),
         Event::Touch { state: PageState::Secure, .. } => Some(Telling::SecureTouch),
         Event::Touch { seen: Seen::Sealed | Seen::Fault, .. } => Some(Telling::SealedTouch),
@@ -105,6 +107,10 @@ fn telling(event: &Event) -> Option<Telling> {
         | Event::DmaUnmap { .. }
         | Event::DmaAlloc { .. }
         | Event::DmaFree { .. }
+        | Event::Balloon { .. }
+        | Event::Plugged { .. }
+        | Event::IotlbMiss { .. }
+        | Event::IotlbHits { .. }
         | Event::Bounce { .. } => None,
     }
 }
@@ -154,6 +160,10 @@ fn sentence(plan: &Plan, event: &Event) -> String {
             let who = words::toucher(plan, Some(*device), Some(*queue));
             format!("{who} was given {dma:#x}, which the DMA API did not make")
         }
+        Event::Flip { device } => {
+            let who = words::device(plan, Some(*device));
+            format!("{who}: QEMU, told of the switch, turns iommu_platform on")
+        }
         Event::Sigbus { gfn } => format!("QEMU gets SIGBUS: unit {gfn:#x} could not be paged out"),
         Event::Life { from, to } => format!("the VM goes from {} to {}", from.name(), to.name()),
         // Not among the telling ones.
@@ -177,6 +187,10 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         | Event::DmaUnmap { .. }
         | Event::DmaAlloc { .. }
         | Event::DmaFree { .. }
+        | Event::Balloon { .. }
+        | Event::Plugged { .. }
+        | Event::IotlbMiss { .. }
+        | Event::IotlbHits { .. }
         | Event::Bounce { .. } => format!("{event:?}"),
     }
 }

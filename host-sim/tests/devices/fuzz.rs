@@ -21,10 +21,11 @@ impl Random {
 }
 
 fn device(random: &mut Random) -> Rig {
-    let kind = match random.below(5) {
+    let kind = match random.below(6) {
         0 | 1 => disk(64),
         2 => DeviceKind::Net { peer: Peer::Echo },
         3 => DeviceKind::Console,
+        4 => DeviceKind::Balloon,
         _ => DeviceKind::Entropy,
     };
     let (legacy, event_idx) = (random.below(2) == 0, random.below(2) == 0);

@@ -1,5 +1,6 @@
 //! Devices from the outside: a small driver, a host of plain memory that writes down each touch.
 
+mod balloon;
 mod blk;
 mod fuzz;
 mod garbage;
@@ -7,4 +8,5 @@ mod net;
 mod rig;
 mod streams;
 mod transport;
+mod viommu;
 mod window;

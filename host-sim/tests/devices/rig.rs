@@ -3,6 +3,7 @@
 
 use host_sim::device::{Device, Due, Effect, Serviced};
 use host_sim::event::{DeviceIndex, Direction, Event, QueueIndex};
+use host_sim::iommu::domains::{Domains, Refused, Request};
 use host_sim::scenario::plan::{Contents, DeviceKind, DevicePlan, Plugged, QemuOptions};
 use host_sim::touch::{Host, Piece, Pieces, Touch, TouchFault};
 use host_sim::window::Window;
@@ -38,6 +39,10 @@ pub struct FakeHost {
     pub epoch: u64,
     /// Pieces are at most this long.
     pub piece_bytes: u64,
+    /// What the virtio-iommu's driver asked for, over four endpoints.
+    pub domains: Domains,
+    /// Work units that no event tells of.
+    pub worked: u64,
 }
 
 impl FakeHost {
@@ -45,7 +50,9 @@ impl FakeHost {
         let memory = vec![0; MEMORY_BYTES as usize / 8];
         let (seen, events) = (Vec::new(), Vec::new());
         let (given, piece_bytes) = (Vec::new(), u64::MAX);
-        Self { memory, seen, events, given, poison: None, epoch: 1, piece_bytes }
+        let (domains, worked) = (Domains::new(4), 0);
+        let (poison, epoch) = (None, 1);
+        Self { memory, seen, events, given, poison, epoch, piece_bytes, domains, worked }
     }
 
     fn pointer(&mut self) -> NonNull<u8> {
@@ -91,8 +98,29 @@ unsafe impl Host for FakeHost {
         Ok(pieces.into())
     }
 
-    fn in_range(&self, _: DeviceIndex, at: DmaAddr, bytes: u64, _: Direction) -> bool {
+    fn in_range(&mut self, _: DeviceIndex, at: DmaAddr, bytes: u64, _: Direction) -> bool {
         inside(at.0, bytes)
+    }
+
+    fn is_ram_page(&self, page: Gpa) -> bool {
+        inside(page.0, 4096)
+    }
+
+    fn discard(&mut self, page: Gpa) -> u64 {
+        self.bytes()[page.0 as usize..page.0 as usize + 4096].fill(0);
+        4096
+    }
+
+    fn iommu(&mut self, request: Request) -> Result<(), Refused> {
+        self.domains.serve(request)
+    }
+
+    fn take_iotlb_hits(&mut self, _: DeviceIndex) -> u64 {
+        0
+    }
+
+    fn works(&mut self, units: u64) {
+        self.worked += units;
     }
 
     fn given(&mut self, _: DeviceIndex, _: QueueIndex, at: DmaAddr) {
@@ -166,8 +194,12 @@ impl Rig {
     /// A device at reset, in a run with this seed.
     pub fn plugged(kind: DeviceKind, options: QemuOptions, seed: u64) -> Self {
         let plan = DevicePlan { id: "disk".into(), kind, options, plugged: Plugged::AtStart };
-        let device = Device::new(DeviceIndex(0), &plan, seed);
-        let (host, legacy) = (FakeHost::new(), options.legacy);
+        Self::around(Device::new(DeviceIndex(0), &plan, seed))
+    }
+
+    /// A device at reset.
+    pub fn around(device: Device) -> Self {
+        let (host, legacy) = (FakeHost::new(), device.options().legacy);
         Self { host, device, legacy, free: 0, avail: [0; 2], used: [0; 2] }
     }
 

@@ -4,9 +4,13 @@ use crate::rig::{BUFFERS, Rig, disk, options, readable, writable};
 use host_sim::device::Effect;
 use host_sim::device::transport::{ACCESS_PLATFORM, EVENT_IDX, INDIRECT_DESC, VERSION_1};
 use host_sim::event::QueueIndex;
+use host_sim::iommu::{AddressSpace, Dma};
 use host_sim::qemu::{device_at, plug, slot};
-use host_sim::scenario::plan::{DeviceKind, DevicePlan, Peer, Plugged, QemuOptions};
+use host_sim::scenario::plan::{
+    Backend, DeviceKind, DevicePlan, Iommu, Peer, Plugged, QemuOptions,
+};
 use ultravisor_abi::Gpa;
+use ultravisor_abi::ours::{F_IDENTITY_ADDRESS, QUIRK_REGISTER};
 
 const BLK: u64 = 1 << 2 | 1 << 6 | 1 << 9;
 
@@ -49,6 +53,100 @@ fn features_ok_does_not_stick_if_the_driver_does_not_accept_the_platform() {
     rig.accept(VERSION_1 | ACCESS_PLATFORM);
     assert_eq!(rig.set(0x70, 11), Effect::StatusChanged(11));
     assert_eq!(rig.get(0x70), 11);
+}
+
+#[test]
+fn where_bit_33_may_be_refused_features_ok_sticks_without_it() {
+    for (optional_33, identity_bit) in [(true, false), (false, true)] {
+        let options = QemuOptions { iommu_platform: true, optional_33, identity_bit, ..options() };
+        let mut rig = Rig::plugged(disk(64), options, 1);
+        assert_ne!(rig.offered() & ACCESS_PLATFORM, 0);
+        rig.set(0x70, 3);
+        rig.accept(VERSION_1);
+        assert_eq!(rig.set(0x70, 11), Effect::StatusChanged(11));
+    }
+}
+
+#[test]
+fn the_identity_bit_comes_with_bit_33_and_to_no_legacy_device() {
+    let both = ACCESS_PLATFORM | F_IDENTITY_ADDRESS;
+    for (legacy, offered) in [(false, both), (true, 0)] {
+        let options = QemuOptions { identity_bit: true, legacy, ..options() };
+        assert_eq!(Rig::plugged(disk(64), options, 1).offered() & both, offered);
+    }
+}
+
+#[test]
+fn the_quirk_counts_from_the_next_reset_on_and_only_where_it_is_known() {
+    for (quirk, value, offered) in
+        [(true, 1, ACCESS_PLATFORM), (true, 0, 0), (true, 2, 0), (false, 1, 0)]
+    {
+        let mut rig = Rig::plugged(disk(64), QemuOptions { quirk, ..options() }, 1);
+        rig.device.write(QUIRK_REGISTER, 4, value);
+        assert_eq!(rig.offered() & ACCESS_PLATFORM, 0, "not yet");
+        for _ in 0..2 {
+            rig.set(0x70, 0);
+            assert_eq!(rig.offered() & ACCESS_PLATFORM, offered, "{quirk} {value}");
+        }
+    }
+}
+
+/// Where a device's addresses lead once its driver has accepted `features` of what it offers.
+fn dma(options: QemuOptions, features: u64, iommu: Iommu) -> Dma {
+    let mut rig = Rig::plugged(disk(64), options, 1);
+    rig.set(0x70, 3);
+    rig.accept(features);
+    rig.set(0x70, 11);
+    rig.device.dma(iommu, None)
+}
+
+#[test]
+fn a_devices_address_space_follows_from_its_options_and_the_drivers_answer() {
+    use AddressSpace::{Identity, Raw, Tce, VirtioIommu};
+    let base = options();
+    let on = QemuOptions { iommu_platform: true, ..base };
+    let optional = QemuOptions { optional_33: true, ..on };
+    let identity = QemuOptions { identity_bit: true, ..base };
+    let all = !0;
+    for (options, features, iommu, space) in [
+        (base, all, Iommu::Tce, Raw),
+        (on, all, Iommu::Tce, Tce),
+        (on, VERSION_1, Iommu::Tce, Tce),
+        (on, all, Iommu::Absent, Identity),
+        (on, all, Iommu::VirtioIommu, VirtioIommu),
+        (optional, all, Iommu::Tce, Tce),
+        (optional, VERSION_1, Iommu::Tce, Raw),
+        (identity, all, Iommu::Tce, Identity),
+        (identity, VERSION_1, Iommu::Tce, Raw),
+        (identity, VERSION_1 | ACCESS_PLATFORM, Iommu::Tce, Tce),
+        (QemuOptions { legacy: true, ..on }, all, Iommu::Tce, Raw),
+    ] {
+        assert_eq!(dma(options, features, iommu).space, space, "{options:?} {features:#x}");
+    }
+}
+
+#[test]
+fn a_vhost_back_end_looks_up_only_where_bit_33_is_in_effect() {
+    for (backend, iommu_platform, looks_up) in [
+        (Backend::Vhost, true, true),
+        (Backend::Vhost, false, false),
+        (Backend::Qemu, true, false),
+        (Backend::Poll, true, false),
+    ] {
+        let options = QemuOptions { backend, iommu_platform, ..options() };
+        assert_eq!(dma(options, !0, Iommu::Absent).looks_up, looks_up, "{backend:?}");
+    }
+}
+
+#[test]
+fn turning_the_platform_on_shows_at_once() {
+    let mut rig = Rig::new(disk(64), options());
+    assert!(rig.device.turn_platform_on());
+    assert!(!rig.device.turn_platform_on(), "it is on");
+    assert_ne!(rig.offered() & ACCESS_PLATFORM, 0);
+    assert_eq!(rig.device.dma(Iommu::Tce, None).space, AddressSpace::Tce);
+    let mut legacy = Rig::new(disk(64), QemuOptions { legacy: true, ..options() });
+    assert!(!legacy.device.turn_platform_on());
 }
 
 #[test]

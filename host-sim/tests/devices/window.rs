@@ -2,9 +2,10 @@
 
 use crate::rig::{FakeHost, MEMORY_BYTES};
 use host_sim::event::{DeviceIndex, Direction, Part, QueueIndex};
+use host_sim::iommu::domains::{Refused, Request};
 use host_sim::touch::TouchFault;
 use host_sim::window::{Fault, Window};
-use ultravisor_abi::DmaAddr;
+use ultravisor_abi::{DmaAddr, Gpa};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 const QUEUE: QueueIndex = QueueIndex(1);
@@ -93,8 +94,28 @@ unsafe impl host_sim::touch::Host for Restless {
         self.0.touch(touch)
     }
 
-    fn in_range(&self, device: DeviceIndex, at: DmaAddr, bytes: u64, way: Direction) -> bool {
+    fn in_range(&mut self, device: DeviceIndex, at: DmaAddr, bytes: u64, way: Direction) -> bool {
         self.0.in_range(device, at, bytes, way)
+    }
+
+    fn is_ram_page(&self, page: Gpa) -> bool {
+        self.0.is_ram_page(page)
+    }
+
+    fn discard(&mut self, page: Gpa) -> u64 {
+        self.0.discard(page)
+    }
+
+    fn iommu(&mut self, request: Request) -> Result<(), Refused> {
+        self.0.iommu(request)
+    }
+
+    fn take_iotlb_hits(&mut self, device: DeviceIndex) -> u64 {
+        self.0.take_iotlb_hits(device)
+    }
+
+    fn works(&mut self, units: u64) {
+        self.0.works(units);
     }
 
     fn given(&mut self, device: DeviceIndex, queue: QueueIndex, at: DmaAddr) {

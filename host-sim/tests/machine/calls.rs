@@ -57,7 +57,7 @@ fn answer(secure: bool, number: u64, args: [u64; 5]) -> Ended {
 #[test]
 fn a_guest_is_not_told_success_for_what_nobody_did() {
     for secure in [false, true] {
-        for call in [Hcall::LogicalCiLoad, Hcall::LogicalCiStore, Hcall::PutTce] {
+        for call in [Hcall::LogicalCiLoad, Hcall::LogicalCiStore] {
             let ended = answer(secure, call.number(), [4, 0xd000_0000, 0, 0, 0]);
             assert_eq!(ended, Ended::Exit(HStatus::Function.code().cast_unsigned()), "{call:?}");
         }

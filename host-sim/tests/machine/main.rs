@@ -3,7 +3,9 @@
 
 mod calls;
 mod ends;
+mod iommu;
 mod memory;
+mod platform;
 mod probes;
 mod small;
 mod whole;

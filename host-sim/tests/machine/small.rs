@@ -2,6 +2,7 @@
 
 use firmware::bootargs::Rings;
 use firmware::kernel::{Kernel, Kexec, Switch, Tce};
+use host_sim::device::transport::VERSION_1;
 use host_sim::event::{Event, Record};
 use host_sim::log::RunLog;
 use host_sim::run;
@@ -9,7 +10,7 @@ use host_sim::scenario::plan::{
     Boot, Contents, CostProfile, Describes, DeviceKind, DevicePlan, GuestPlan, ImagePlan, Iommu,
     MachinePlan, OnTamper, Plan, Platform, Plugged, QemuOptions,
 };
-use iced_x86::code_asm::{CodeAssembler, dword_ptr, qword_ptr, rax, rbx, rcx, rdi, rdx, rsi};
+use iced_x86::code_asm::{CodeAssembler, dword_ptr, eax, qword_ptr, rax, rbx, rcx, rdi, rdx, rsi};
 use iced_x86::code_asm::{r8, r10, word_ptr};
 use ultravisor_abi::boot::{IMAGES, VIRTIO_MMIO};
 use ultravisor_abi::{Hcall, OurCall, Ucall, UnitSize};
@@ -137,10 +138,16 @@ pub trait Write {
     fn become_secure(&mut self);
     /// Stores to a register of device 0.
     fn register(&mut self, offset: u64, value: u32);
+    /// Loads a register of device 0 into `rax`.
+    fn load_register(&mut self, offset: u64);
     /// Brings device 0 up, a disk with its ring at [`RING`].
     fn start_disk(&mut self);
+    /// The same, accepting these of the feature bits from 32 on.
+    fn start_disk_with(&mut self, features: u64);
     /// Makes one request of the disk available: `bytes` at `data`, written by the device or read.
     fn ask(&mut self, number: u64, data: u64, bytes: u32, to_memory: bool);
+    /// The same without a kick.
+    fn make_available(&mut self, number: u64, data: u64, bytes: u32, to_memory: bool);
     /// Waits until `number` requests are done.
     fn wait_for(&mut self, number: u16);
 }
@@ -180,12 +187,21 @@ impl Write for CodeAssembler {
         self.mov(dword_ptr(rbx), value).expect("encodable");
     }
 
+    fn load_register(&mut self, offset: u64) {
+        self.mov(rbx, VIRTIO_MMIO.0 + offset).expect("encodable");
+        self.mov(eax, dword_ptr(rbx)).expect("encodable");
+    }
+
     fn start_disk(&mut self) {
+        self.start_disk_with(VERSION_1);
+    }
+
+    fn start_disk_with(&mut self, features: u64) {
         for status in [0, 1, 3] {
             self.register(0x70, status);
         }
         self.register(0x24, 1);
-        self.register(0x20, 1); // VERSION_1
+        self.register(0x20, (features >> 32) as u32);
         self.register(0x70, 11);
         self.register(0x30, 0);
         self.register(0x38, 4);
@@ -198,6 +214,11 @@ impl Write for CodeAssembler {
     }
 
     fn ask(&mut self, number: u64, data: u64, bytes: u32, to_memory: bool) {
+        self.make_available(number, data, bytes, to_memory);
+        self.register(0x50, 0);
+    }
+
+    fn make_available(&mut self, number: u64, data: u64, bytes: u32, to_memory: bool) {
         const NEXT: u64 = 1;
         const WRITE: u64 = 2;
         let of_data = if to_memory { NEXT | WRITE } else { NEXT };
@@ -211,7 +232,6 @@ impl Write for CodeAssembler {
         self.store(HEADER + 8, 0);
         // All entries of the ring are chain 0; flags 0, then the index.
         self.store(AVAIL, number << 16);
-        self.register(0x50, 0);
     }
 
     fn wait_for(&mut self, number: u16) {

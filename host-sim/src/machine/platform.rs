@@ -1,0 +1,73 @@
+//! What QEMU settles while the guest runs: where devices' addresses lead, who is plugged, and what
+//! it does when it is told that the VM has become secure.
+
+use super::Machine;
+use crate::event::{DeviceIndex, Event};
+use crate::fdt::Reserved;
+use crate::loader;
+use crate::scenario::plan::Plan;
+use ultravisor::platform::RamRange;
+
+/// What the devices behind bit 33 are limited to. The loader has told by now if it does not fit.
+pub(super) fn limit(plan: &Plan) -> Option<RamRange> {
+    match loader::reserved(&plan.machine, plan.devices.len()) {
+        Ok(Reserved::DmaRange(range)) => Some(range),
+        Ok(Reserved::Nothing | Reserved::Pools(_)) | Err(_) => None,
+    }
+}
+
+impl Machine<'_> {
+    /// What holds before the guest's first instruction. A VM that is never to become secure has no
+    /// switch to wait for: what is plugged after it is there from the start.
+    pub(super) fn power_on(&mut self) {
+        for slot in 0..self.devices.len() {
+            if !self.plan.guest.secure {
+                self.devices[slot].plug();
+            }
+            self.settle_dma(self.devices[slot].index());
+        }
+    }
+
+    /// Settles where a device's addresses lead, after whatever may have changed that.
+    pub(super) fn settle_dma(&mut self, index: DeviceIndex) {
+        let device = &self.devices[usize::from(index.0)];
+        self.host.set_dma(index, device.dma(self.plan.machine.iommu, self.limit));
+    }
+
+    /// A device was reset: what was known of its addresses is forgotten, and with a virtio-iommu
+    /// go its domains.
+    pub(super) fn forget_dma(&mut self, index: DeviceIndex) {
+        if let Some(iotlb) = self.host.hv.iommus.iotlb(index) {
+            iotlb.forget_all();
+        }
+        if self.devices[usize::from(index.0)].iommu_bypass().is_some() {
+            self.host.hv.iommus.domains.reset();
+        }
+    }
+
+    /// The driver wrote into a device's configuration.
+    pub(super) fn configured(&mut self, index: DeviceIndex) {
+        if let Some(bypass) = self.devices[usize::from(index.0)].iommu_bypass() {
+            self.host.hv.iommus.domains.set_bypass(bypass);
+        }
+    }
+
+    /// The VM has become secure. If the hypervisor tells QEMU, it walks the devices that are
+    /// plugged and turns `iommu_platform` on; what a driver has set up by then is not asked. Then
+    /// the devices come that were to come after the switch, as they are.
+    pub(super) fn became_secure(&mut self) {
+        for slot in 0..self.devices.len() {
+            let index = self.devices[slot].index();
+            if self.plan.machine.flips_at_esm && self.devices[slot].turn_platform_on() {
+                self.settle_dma(index);
+                self.host.hv.recorder.push(Event::Flip { device: index });
+            }
+        }
+        for slot in 0..self.devices.len() {
+            if self.devices[slot].plug() {
+                let device = self.devices[slot].index();
+                self.host.hv.recorder.push(Event::Plugged { device });
+            }
+        }
+    }
+}
