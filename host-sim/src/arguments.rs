@@ -1,5 +1,7 @@
 //! The command's arguments, as clap reads them.
 
+use crate::counters::Counter;
+use crate::scenario::diagnostics::nearest;
 use crate::scenario::policy::day;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +16,7 @@ EXAMPLES
   uvsim run scenarios/basics --design d5     only the runs of one design
   uvsim list scenarios --id '*unit=4KiB*'    the ids of some runs
   uvsim run scenarios --policy scenarios/policies/thread.ron
+  uvsim compare scenarios/thread             one table: designs x demands
   uvsim check my.ron                         read and check everything, run nothing
   uvsim run my.ron --report json=result.json --report events=events.ndjson
   uvsim run scenarios --report github --report junit=junit.xml
@@ -53,6 +56,8 @@ pub enum When {
 pub enum Verb {
     /// Run scenarios and judge them.
     Run(RunArgs),
+    /// Run scenarios and compare their designs: demands, who must act, costs.
+    Compare(CompareArgs),
     /// Print the id of each run, one a line.
     List(Chosen),
     /// Read and check scenarios, designs, policies and images; run nothing.
@@ -96,6 +101,66 @@ pub struct CheckArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would print it")]
     pub judging: Judging,
+}
+
+/// `compare`'s arguments.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub chosen: Chosen,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub judging: Judging,
+    /// What makes a row.
+    #[arg(long, value_name = "WHAT", default_value = "design")]
+    pub by: By,
+    /// The design that factors are against [default: the fastest clean one of each run]
+    #[arg(long, value_name = "DESIGN")]
+    pub base: Option<String>,
+    /// A counter to show per request too; may be given several times.
+    #[arg(long = "metric", value_name = "COUNTER")]
+    pub metrics: Vec<Metric>,
+    /// What the table looks like.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: TableFormat,
+    /// Threads [default: number of cores]
+    #[arg(short, long, value_name = "N", env = "UVSIM_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+}
+
+/// What makes a row of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// The design.
+    Design,
+}
+
+/// What a comparison looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// Tables for a terminal.
+    Text,
+    /// Markdown.
+    Md,
+    /// One JSON object, schema `uvsim.compare/1`.
+    Json,
+}
+
+/// A counter by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric(pub Counter);
+
+impl FromStr for Metric {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Counter::from_name(name).map(Self).ok_or_else(|| {
+            let near = nearest(name, Counter::ALL.iter().map(|counter| counter.name()));
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            format!("there is no such counter{hint}")
+        })
+    }
 }
 
 /// `run`'s arguments.

@@ -2,6 +2,7 @@
 //! [`World`], so that a test can be the world.
 
 use crate::arguments::{CheckArgs, Chosen, Command, Judging, Verb, When};
+use crate::comparing::Comparing;
 use crate::escape;
 use crate::job::Job;
 use crate::output::words;
@@ -56,6 +57,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
                 Ok((selection, policies)) => {
                     let today = judging.today.unwrap_or_else(utc_today);
                     check(&selection, &policies, today, &mut talk)
+                }
+                Err(code) => code,
+            }
+        }
+        Verb::Compare(arguments) => {
+            match selection(&arguments.chosen, Some(&arguments.judging), &mut talk, style) {
+                Ok((selection, policies)) => {
+                    let today = arguments.judging.today.unwrap_or_else(utc_today);
+                    let (arguments, selection, policies) = (&arguments, &selection, &policies);
+                    let job = Comparing { arguments, selection, policies, today, style };
+                    job.run(runner, &mut out, &mut talk)
                 }
                 Err(code) => code,
             }

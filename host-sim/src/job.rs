@@ -193,6 +193,7 @@ impl Progress<'_, '_, '_, '_> {
         self.print(&human::excused(&judged, &rulings));
         if judged.verdict == Verdict::Fail {
             let more = repeat(file, &plan.id, self.job.arguments.chosen.seed);
+            let more = human::under(&more, self.job.policies);
             let more = format!("{more} --report events=events.ndjson");
             let why = explanation.unwrap_or_default();
             let text = human::unexpected(plan, &run.ended, &judged, &rulings, (&why, &more));

@@ -183,6 +183,15 @@ pub fn policies(policies: &[Policy], today: &str) -> String {
     words::wrapped(&format!("{what}  "), &format!("{}, as of {today}", names.join(", ")))
 }
 
+/// The command `repeat` with the policies that judged.
+pub fn under(repeat: &str, policies: &[Policy]) -> String {
+    let mut command = repeat.to_owned();
+    for policy in policies {
+        command.push_str(&format!(" --policy {}", shell_word(&policy.source.path)));
+    }
+    command
+}
+
 /// `text` in one shell word.
 pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);

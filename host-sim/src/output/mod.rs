@@ -1,5 +1,8 @@
 //! What a user gets: lines for people, JSON for programs, events for later reports.
 
+pub mod compare_grid;
+pub mod compare_json;
+pub mod compare_text;
 pub mod csv;
 pub mod events;
 pub mod explain;

@@ -45,7 +45,8 @@ impl Origin {
         let Arranged { machine, guest, devices, work } =
             arrange(&mut reader, &self.draft, Some(design))?;
         let design = Some(design.name.clone());
-        let plan = Plan { design, machine, guest, devices, work, ..plan.clone() };
+        let twins = Vec::new();
+        let plan = Plan { design, machine, guest, devices, work, twins, ..plan.clone() };
         (!reader.is_faulty()).then_some(plan)
     }
 }
@@ -118,7 +119,9 @@ fn read<'a>(
     check_design_once(reader, &draft, &axes);
     work::check(reader, &draft);
     let runs = matrix::combinations(reader, &axes)?;
-    known::check(reader, &known, claims.as_deref().unwrap_or_default(), &axes, runs);
+    if !reader.is_faulty() {
+        known::check(reader, &known, claims.as_deref().unwrap_or_default(), &axes, runs);
+    }
     let (name, about, source) = (name?, about?, source.clone());
     let common = Common { name, about, axes, claims, known, argument, prove, source, lookup, seed };
     let plans: Option<Vec<Made>> =
