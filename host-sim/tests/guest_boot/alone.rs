@@ -1,27 +1,24 @@
-//! What the guest images do by themselves, on a machine without a host: the order of their
-//! calls, their DMA paths, and every trouble by its name.
+//! The images by themselves: the order of their calls, their work, and every trouble by its name.
 
-mod flat;
-
+use super::flat::device::{Device, Habit, Kind};
+use super::flat::{Did, End, Flat, MEMORY, args};
 use firmware::bootargs::{BootArgs, Rings};
 use firmware::kernel::{Kernel, Ops};
 use firmware::pattern::{Pattern, SectorSource, Stream, console_line, is_frame, sector_at_end};
 use firmware::workload::{BlockOp, NetOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
-use flat::device::{Device, Habit, Kind};
-use flat::{Did, End, Flat, MEMORY, args};
 use host_sim::image::{Image, Limits, builtin, sweep};
 use std::ops::Range;
 use ultravisor_abi::ReportKind::{Failed, Mismatch, Refused};
 use ultravisor_abi::{ReportKind, Ucall};
 use ultravisor_cpu::{Exit, Reg};
 
-const HELLO: &[u8] = include_bytes!("../../scenarios/basics/own-elf/hello.elf");
+const HELLO: &[u8] = include_bytes!("../../../scenarios/basics/own-elf/hello.elf");
 
-fn guest() -> Image {
+pub fn guest() -> Image {
     Image::parse(builtin::GUEST, &Limits::guest(MEMORY)).expect("the built guest passes")
 }
 
-fn slof() -> Image {
+pub fn slof() -> Image {
     Image::parse(builtin::SLOF, &Limits::slof()).expect("the built slof passes")
 }
 
@@ -29,11 +26,11 @@ fn hello() -> Image {
     Image::parse(HELLO, &Limits::guest(MEMORY)).expect("the example passes")
 }
 
-fn ops(list: &[BlockOp]) -> [Option<BlockOp>; OPS_MAX] {
+pub fn ops(list: &[BlockOp]) -> [Option<BlockOp>; OPS_MAX] {
     std::array::from_fn(|index| list.get(index).copied())
 }
 
-fn block(list: &[BlockOp]) -> [Option<Work>; WORK_MAX] {
+pub fn block(list: &[BlockOp]) -> [Option<Work>; WORK_MAX] {
     let work = Work::Block {
         ops: ops(list),
         order: Order::Random,
@@ -43,18 +40,18 @@ fn block(list: &[BlockOp]) -> [Option<Work>; WORK_MAX] {
     [Some(work), None, None, None, None]
 }
 
-const WRITE: BlockOp = BlockOp::Write { requests: 5, bytes: 4096 };
-const READ: BlockOp = BlockOp::Read { requests: 3, bytes: 1024 };
+pub const WRITE: BlockOp = BlockOp::Write { requests: 5, bytes: 4096 };
+pub const READ: BlockOp = BlockOp::Read { requests: 3, bytes: 1024 };
 
 /// A disk of 1 MiB that holds the initial pattern.
-fn patterned(habit: Habit) -> Device {
+pub fn patterned(habit: Habit) -> Device {
     let mut medium = vec![0; 1 << 20];
     Pattern::new(args().seed, Stream::Initial).fill(0, &mut medium);
     Device::disk(medium, habit)
 }
 
 /// Runs the guest with these bootargs on one disk.
-fn run(args: &BootArgs, habit: Habit) -> (Flat, End) {
+pub fn run(args: &BootArgs, habit: Habit) -> (Flat, End) {
     let mut flat = Flat::new(&guest(), args.to_string(), args.secure, vec![patterned(habit)]);
     let end = flat.run();
     (flat, end)
@@ -63,11 +60,11 @@ fn run(args: &BootArgs, habit: Habit) -> (Flat, End) {
 const DATA_DIRECT: Kernel = Kernel { ops: Ops::DataDirect, ..Kernel::PLATFORM_HOOK };
 const PAYLOAD_DIRECT: Kernel = Kernel { ops: Ops::PayloadDirect, ..Kernel::PLATFORM_HOOK };
 
-fn secure(kernel: Kernel, list: &[BlockOp]) -> BootArgs {
+pub fn secure(kernel: Kernel, list: &[BlockOp]) -> BootArgs {
     BootArgs { secure: true, kernel, work: block(list), ..args() }
 }
 
-fn assert_disk(disk: &Device, list: &[BlockOp]) {
+pub fn assert_disk(disk: &Device, list: &[BlockOp]) {
     for (sector, bytes) in (0..).zip(disk.medium.chunks(512)) {
         let (stream, position) = match sector_at_end(&ops(list), true, sector) {
             SectorSource::Initial => (Stream::Initial, sector * 512),
@@ -79,10 +76,15 @@ fn assert_disk(disk: &Device, list: &[BlockOp]) {
 }
 
 /// What UV_SHARE_PAGE named.
-fn shared(flat: &Flat) -> Vec<Range<u64>> {
+pub fn shared(flat: &Flat) -> Vec<Range<u64>> {
     let shares = flat.did.iter().filter_map(|did| match did {
         Did::Ucall(Ucall::SharePage, first, count) => Some(first << 16..(first + count) << 16),
-        Did::Ucall(..) | Did::Mark(_) | Did::Secret(..) | Did::Report(..) | Did::Mmio(_) => None,
+        Did::Ucall(..)
+        | Did::Hcall(..)
+        | Did::Mark(_)
+        | Did::Secret(..)
+        | Did::Report(..)
+        | Did::Mmio(_) => None,
     });
     shares.collect()
 }
@@ -214,13 +216,12 @@ fn a_request_that_finds_no_slots_never_reaches_the_device() {
 
 #[test]
 fn every_trouble_is_reported_by_its_name() {
-    let cases: [(Habit, ReportKind, &str, u64); 9] = [
+    let cases: [(Habit, ReportKind, &str, u64); 8] = [
         (Habit::IoError, Failed, "blk-ioerr", 1),
         (Habit::Silent, Failed, "blk-timeout", 1),
         (Habit::NeedsReset, Failed, "blk-needs-reset", 1),
         (Habit::WrongToken, Failed, "blk-token", 1),
         (Habit::RefusesFeatures, Refused, "blk-features-ok", 2),
-        (Habit::Translates, Refused, "blk-no-iommu-op", 2),
         (Habit::Corrupts, Mismatch, "blk-readback", 3),
         (Habit::Forgets, Mismatch, "blk-readback", 3),
         (Habit::Good, Refused, "blk-too-small", 2),
@@ -321,7 +322,7 @@ fn mixed(args: &BootArgs, habit: Habit) -> (Flat, End) {
     (flat, end)
 }
 
-fn net_work() -> Work {
+pub fn net_work() -> Work {
     let list = [NetOp::Transmit { frames: 3, bytes: 60 }, NetOp::Echo { frames: 2, bytes: 1514 }];
     Work::Net { ops: std::array::from_fn(|index| list.get(index).copied()) }
 }
@@ -388,7 +389,7 @@ fn entropy_that_did_not_arrive_is_noticed() {
 }
 
 /// Calls a function of the guest image: arguments in, `rax` out.
-fn call(flat: &mut Flat, address: u64, arguments: [u64; 3]) -> u64 {
+pub fn call(flat: &mut Flat, address: u64, arguments: [u64; 3]) -> u64 {
     const RETURN: u64 = 0x9_0000;
     const HLT: u8 = 0xf4;
     flat.ram.write(RETURN, &[HLT]);

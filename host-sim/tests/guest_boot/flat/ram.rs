@@ -22,6 +22,10 @@ impl Ram {
         Self { base, layout }
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.layout.size() as u64
+    }
+
     fn at(&self, gpa: u64, bytes: usize) -> NonNull<u8> {
         let end = (gpa as usize).checked_add(bytes).expect("no wrap");
         assert!(end <= self.layout.size(), "{gpa:#x} + {bytes} is not RAM");

@@ -1,9 +1,11 @@
 //! Devices over virtio-mmio, as small as the guest lets them be, that can misbehave.
 
-use super::ram::Ram;
+use super::reach::Reach;
+use ultravisor_abi::ours::{F_IDENTITY_ADDRESS, QUIRK_REGISTER};
 
 const VERSION_1: u64 = 1 << 32;
-const ACCESS_PLATFORM: u64 = 1 << 33;
+/// VIRTIO_F_ACCESS_PLATFORM.
+pub const ACCESS_PLATFORM: u64 = 1 << 33;
 const INDIRECT: u64 = 1 << 28;
 const FEATURES_OK: u32 = 8;
 const NEEDS_RESET: u32 = 64;
@@ -23,8 +25,6 @@ pub enum Habit {
     NeedsReset,
     /// Clears FEATURES_OK.
     RefusesFeatures,
-    /// Offers bit 33.
-    Translates,
     /// Flips a bit in what it reads from its medium.
     Corrupts,
     /// Says done, but writes no data.
@@ -41,6 +41,8 @@ pub enum Kind {
     Blk,
     Console,
     Entropy,
+    /// Notes the page numbers that it gets.
+    Balloon,
 }
 
 /// Buffers of a request: address, bytes, whether the device writes it.
@@ -63,8 +65,20 @@ pub struct Device {
     /// Every buffer of every request.
     pub buffers: Chain,
     pub requests: usize,
+    /// Feature bits offered beside those that its habit names.
+    offers: u64,
+    /// Bits without which FEATURES_OK does not hold.
+    demands: u64,
+    /// Whether it is not there before the guest is secure.
+    pub late: bool,
+    /// How often the driver reset it.
+    pub resets: usize,
+    /// What the driver accepted.
+    pub accepted: u64,
+    poked: bool,
     status: u32,
     selector: u64,
+    driver_selector: u64,
     queues: [Queue; 2],
     selected: usize,
     /// What came over the wire or to the console.
@@ -83,8 +97,15 @@ impl Device {
             medium,
             buffers: Vec::new(),
             requests: 0,
+            offers: 0,
+            demands: 0,
+            late: false,
+            resets: 0,
+            accepted: 0,
+            poked: false,
             status: 0,
             selector: 0,
+            driver_selector: 0,
             queues: Default::default(),
             selected: 0,
             sent: Vec::new(),
@@ -93,10 +114,30 @@ impl Device {
         disk
     }
 
+    /// The same, with these feature bits offered too.
+    pub fn offering(self, offers: u64) -> Self {
+        Self { offers, ..self }
+    }
+
+    /// The same, with these feature bits offered and demanded.
+    pub fn demanding(self, demands: u64) -> Self {
+        Self { offers: self.offers | demands, demands, ..self }
+    }
+
+    /// The same, but not there before the guest is secure.
+    pub fn late(self) -> Self {
+        Self { late: true, ..self }
+    }
+
     fn features(&self) -> u64 {
         let habit = |habit, bits| if self.habit == habit { bits } else { 0 };
         let version = if self.habit == Habit::Legacy { 0 } else { VERSION_1 };
-        version | habit(Habit::Indirect, INDIRECT) | habit(Habit::Translates, ACCESS_PLATFORM)
+        version | habit(Habit::Indirect, INDIRECT) | self.offers
+    }
+
+    /// Whether it takes addresses for those of its window, if it has one.
+    pub fn translates(&self) -> bool {
+        self.accepted & (ACCESS_PLATFORM | F_IDENTITY_ADDRESS) == ACCESS_PLATFORM
     }
 
     pub fn read(&self, at: u64, bytes: u8) -> u64 {
@@ -111,11 +152,13 @@ impl Device {
                     2
                 }
             }
+            0x008 if self.late => 0,
             0x008 => match self.kind {
                 Kind::Net => 1,
                 Kind::Blk => 2,
                 Kind::Console => 3,
                 Kind::Entropy => 4,
+                Kind::Balloon => 5,
             },
             0x010 => (self.features() >> (32 * self.selector)) & 0xffff_ffff,
             0x034 => 256,
@@ -138,6 +181,11 @@ impl Device {
         let queue = &mut self.queues[self.selected];
         match at {
             0x014 => self.selector = wide & 1,
+            0x020 => {
+                let other = 0xffff_ffff << (32 * (1 - self.driver_selector));
+                self.accepted = self.accepted & other | wide << (32 * self.driver_selector);
+            }
+            0x024 => self.driver_selector = wide & 1,
             0x030 => self.selected = value as usize & 1,
             0x038 => queue.size = wide,
             0x040 => {
@@ -147,47 +195,60 @@ impl Device {
             }
             0x044 => queue.ready = wide == 1,
             0x050 => return true,
-            0x070 if value == 0 => (self.status, self.queues) = (0, Default::default()),
+            0x070 if value == 0 => {
+                (self.status, self.queues, self.accepted) = (0, Default::default(), 0);
+                self.resets += 1;
+                self.offers |= if self.poked { ACCESS_PLATFORM } else { 0 };
+            }
             0x070 if self.habit == Habit::RefusesFeatures => self.status = value & !FEATURES_OK,
+            0x070 if self.accepted & self.demands != self.demands => {
+                self.status = value & !FEATURES_OK;
+            }
             0x070 => self.status = value,
             0x080 => queue.desc = wide,
             0x090 => queue.avail = wide,
             0x0a0 => queue.used = wide,
+            QUIRK_REGISTER => self.poked = true,
             _ => (),
         }
         false
     }
 
-    /// Serves what is in the available ring; returns what it wrote.
-    pub fn serve(&mut self, ram: &mut Ram) -> Vec<(u64, u64)> {
+    /// Serves what is in the available rings.
+    pub fn serve(&mut self, ram: &mut Reach<'_>) {
         if self.habit == Habit::NeedsReset {
             self.status |= NEEDS_RESET;
         }
         if matches!(self.habit, Habit::Silent | Habit::NeedsReset) {
-            return Vec::new();
+            return;
         }
         // Buffers in a receive queue wait until there is something to receive.
-        let queue = match self.kind {
-            Kind::Blk | Kind::Entropy => 0,
-            Kind::Net | Kind::Console => 1,
+        let queues = match self.kind {
+            Kind::Blk | Kind::Entropy => 0..1,
+            Kind::Net | Kind::Console => 1..2,
+            Kind::Balloon => 0..2,
         };
-        let mut written = Vec::new();
-        while let Some((head, chain)) = self.take(ram, queue) {
-            let bytes = match self.kind {
-                Kind::Blk => self.request(ram, &chain, &mut written),
-                Kind::Entropy => self.entropy(ram, &chain, &mut written),
-                Kind::Net | Kind::Console => self.send(ram, &chain, &mut written),
-            };
-            let id = if self.habit == Habit::WrongToken { head + 1 } else { head };
-            self.give(ram, queue, id | bytes << 32, &mut written);
+        for queue in queues {
+            while let Some((head, chain)) = self.take(ram, queue) {
+                let bytes = match self.kind {
+                    Kind::Blk => self.request(ram, &chain),
+                    Kind::Entropy => self.entropy(ram, &chain),
+                    Kind::Net | Kind::Console | Kind::Balloon => self.send(ram, &chain),
+                };
+                let id = if self.habit == Habit::WrongToken { head + 1 } else { head };
+                self.give(ram, queue, id | bytes << 32);
+            }
         }
-        written
     }
 
     /// The next chain of a queue, if there is one.
-    fn take(&mut self, ram: &Ram, queue: usize) -> Option<(u64, Chain)> {
+    fn take(&mut self, ram: &mut Reach<'_>, queue: usize) -> Option<(u64, Chain)> {
         let Queue { size, desc, avail, seen, .. } = self.queues[queue];
         if size == 0 || u64::from(seen) == ram.number(avail + 2, 2) {
+            return None;
+        }
+        if !ram.faults.is_empty() {
+            self.status |= NEEDS_RESET;
             return None;
         }
         let head = ram.number(avail + 4 + 2 * (u64::from(seen) % size), 2);
@@ -195,22 +256,16 @@ impl Device {
     }
 
     /// Puts an entry into a used ring.
-    fn give(&mut self, ram: &mut Ram, queue: usize, entry: u64, written: &mut Vec<(u64, u64)>) {
+    fn give(&mut self, ram: &mut Reach<'_>, queue: usize, entry: u64) {
         let queue = &mut self.queues[queue];
         let slot = u64::from(queue.seen) % queue.size;
         ram.write(queue.used + 4 + 8 * slot, &entry.to_le_bytes());
         queue.seen = queue.seen.wrapping_add(1);
         ram.write(queue.used + 2, &queue.seen.to_le_bytes());
-        written.push((queue.used, 6 + 8 * queue.size));
     }
 
     /// Takes what the guest sends; a network answers with the same if the guest waits for it.
-    fn send(
-        &mut self,
-        ram: &mut Ram,
-        chain: &[(u64, u32, bool)],
-        written: &mut Vec<(u64, u64)>,
-    ) -> u64 {
+    fn send(&mut self, ram: &mut Reach<'_>, chain: &[(u64, u32, bool)]) -> u64 {
         self.requests += 1;
         let mut bytes: Vec<u8> =
             chain.iter().flat_map(|(at, bytes, _)| ram.read(*at, *bytes as usize)).collect();
@@ -222,28 +277,21 @@ impl Device {
             bytes[last] ^= u8::from(self.habit == Habit::Corrupts);
             let shown = if self.habit == Habit::Forgets { 12 } else { bytes.len() };
             ram.write(buffers[0].0, &bytes[..shown]);
-            written.push((buffers[0].0, shown as u64));
-            self.give(ram, 0, head | (bytes.len() as u64) << 32, written);
+            self.give(ram, 0, head | (bytes.len() as u64) << 32);
         }
         0
     }
 
-    fn entropy(
-        &mut self,
-        ram: &mut Ram,
-        chain: &[(u64, u32, bool)],
-        written: &mut Vec<(u64, u64)>,
-    ) -> u64 {
+    fn entropy(&mut self, ram: &mut Reach<'_>, chain: &[(u64, u32, bool)]) -> u64 {
         self.requests += 1;
         let (at, bytes, _) = chain[0];
         if self.habit != Habit::Forgets {
             ram.write(at, &vec![0xa5; bytes as usize]);
         }
-        written.push((at, u64::from(bytes)));
         if self.habit == Habit::IoError { 0 } else { u64::from(bytes) }
     }
 
-    fn chain(&mut self, ram: &Ram, desc: u64, head: u64) -> Chain {
+    fn chain(&mut self, ram: &mut Reach<'_>, desc: u64, head: u64) -> Chain {
         let (mut table, mut index, mut chain) = (desc, head, Vec::new());
         loop {
             let at = table + 16 * index;
@@ -264,12 +312,7 @@ impl Device {
     }
 
     /// Returns how many bytes it claims to have written.
-    fn request(
-        &mut self,
-        ram: &mut Ram,
-        chain: &[(u64, u32, bool)],
-        written: &mut Vec<(u64, u64)>,
-    ) -> u64 {
+    fn request(&mut self, ram: &mut Reach<'_>, chain: &[(u64, u32, bool)]) -> u64 {
         self.requests += 1;
         let [(header, ..), (data, bytes, to_guest), (status, ..)] = *chain else {
             panic!("header, data, status: {chain:?}")
@@ -281,12 +324,10 @@ impl Device {
             let mut out = self.medium[place].to_vec();
             out[bytes as usize / 2] ^= u8::from(self.habit == Habit::Corrupts);
             ram.write(data, &out);
-            written.push((data, u64::from(bytes)));
         } else if !to_guest {
             self.medium[place].copy_from_slice(&ram.read(data, bytes as usize));
         }
         ram.write(status, &[u8::from(self.habit == Habit::IoError)]);
-        written.push((status, 1));
         u64::from(if to_guest { bytes } else { 0 }) + 1
     }
 }
