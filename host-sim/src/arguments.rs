@@ -1,6 +1,7 @@
 //! The command's arguments, as clap reads them.
 
 use crate::counters::Counter;
+use crate::help::{reference, templates};
 use crate::scenario::diagnostics::nearest;
 use crate::scenario::policy::day;
 use clap::builder::FalseyValueParser;
@@ -21,9 +22,30 @@ EXAMPLES
   uvsim run my.ron --report json=result.json --report events=events.ndjson
   uvsim run scenarios --report github --report junit=junit.xml
 
+  uvsim new block mine.ron                   a commented scenario to start from
+  uvsim explain ping-pong                    what a word, a code or a design means
+
 EXIT CODES
   0 all as expected   1 something is not   2 usage   3 wrong input, nothing judged
   4 nothing selected  5 a run has no verdict  6 a report could not be written  70 a bug of uvsim";
+
+const EXPLAIN_EXAMPLES: &str = "\
+EXAMPLES
+  uvsim explain              all words
+  uvsim explain E303         an error code: why, what to do, an example
+  uvsim explain d5           a design: who proposed it, what it changes, its file
+  uvsim explain slow         an outcome
+  uvsim explain round_trips  a counter";
+
+const NEW_EXAMPLES: &str = "\
+EXAMPLES
+  uvsim new scenario mine.ron && uvsim run mine.ron
+  uvsim new policy -         print it";
+
+const SCHEMA_EXAMPLES: &str = "\
+EXAMPLES
+  uvsim schema scenario | less
+  uvsim schema result > uvsim.result.schema.json";
 
 /// Shows, page by page, what a host's devices do to a secure guest.
 #[derive(Debug, Parser)]
@@ -62,6 +84,30 @@ pub enum Verb {
     List(Chosen),
     /// Read and check scenarios, designs, policies and images; run nothing.
     Check(CheckArgs),
+    /// Explain an error code, a design, an outcome, a counter or a word; without one, list them.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        /// What to explain, e.g. E303, d5, slow, round_trips, ping-pong.
+        #[arg(value_name = "WORD")]
+        words: Vec<String>,
+    },
+    /// Write a commented file to start from.
+    #[command(after_help = NEW_EXAMPLES)]
+    New {
+        /// What to write.
+        #[arg(value_name = "KIND")]
+        kind: templates::Kind,
+        /// Where to; `-` is stdout. A file that is there already is left as it is.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print all that a kind of file can say: annotated RON, or JSON Schema for results.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema {
+        /// Of which kind of file.
+        #[arg(value_name = "KIND")]
+        kind: reference::Kind,
+    },
 }
 
 /// Which runs.

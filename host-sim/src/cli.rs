@@ -4,6 +4,7 @@
 use crate::arguments::{CheckArgs, Chosen, Command, Judging, Verb, When};
 use crate::comparing::Comparing;
 use crate::escape;
+use crate::help_verbs;
 use crate::job::Job;
 use crate::output::words;
 use crate::scenario::policy::Policy;
@@ -72,6 +73,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
                 Err(code) => code,
             }
         }
+        Verb::Explain { words } => help_verbs::explain(&words, &mut out, &mut talk),
+        Verb::New { kind, file } => help_verbs::new(kind, &file, style, &mut out, &mut talk),
+        Verb::Schema { kind } => help_verbs::schema(kind, &mut out),
         Verb::Run(arguments) => {
             match selection(&arguments.chosen, Some(&arguments.judging), &mut talk, style) {
                 Ok((selection, policies)) => {

@@ -49,7 +49,10 @@ pub fn terminal_bytes(bytes: &[u8]) -> String {
 }
 
 fn push_escaped(out: &mut String, c: char) {
-    if !is_active(c) {
+    if c == '[' && out.ends_with("##") {
+        // GitHub's runner looks for `##[command]` anywhere in a line.
+        out.push_str("\\x5b");
+    } else if !is_active(c) {
         out.push(c);
     } else if u32::from(c) < 0x100 {
         write!(out, "\\x{:02x}", u32::from(c)).expect("writing into a String cannot fail");
@@ -78,6 +81,11 @@ mod tests {
     #[test]
     fn a_block_keeps_its_lines_and_nothing_else() {
         assert_eq!(block("a\n\tb\x1b\u{202e}c"), "a\n\tb??c");
+    }
+
+    #[test]
+    fn no_command_of_a_build_log_comes_through() {
+        assert_eq!(terminal("a ##[error]b"), r"a ##\x5berror]b");
     }
 
     #[test]

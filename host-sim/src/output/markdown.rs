@@ -41,9 +41,17 @@ impl Room {
         fits
     }
 
-    /// Adds as many pieces as fit, and says how many more there are.
-    fn add_all(&mut self, pieces: impl Iterator<Item = String>, what: &str, total: usize) {
-        let shown = pieces.take_while(|piece| self.add(piece)).count();
+    /// Adds a head and as many pieces as fit, and says how many more of `total` there are.
+    fn section(
+        &mut self,
+        head: &str,
+        pieces: impl Iterator<Item = String>,
+        (total, what): (usize, &str),
+    ) {
+        let shown = match total > 0 && self.add(head) {
+            true => pieces.take_while(|piece| self.add(piece)).count(),
+            false => 0,
+        };
         if shown < total {
             let left = words::count(total - shown, what);
             write!(self.text, "\n... and {left} more, left out here.\n")
@@ -112,23 +120,14 @@ pub fn render(results: &Results<'_>, bytes_max: usize) -> String {
     ));
     let unexpected: Vec<&Row> =
         results.rows.iter().filter(|row| row.state().is_unexpected()).collect();
-    if unexpected.len() > 0 {
-        let pieces = unexpected.iter().take(TOLD_MAX).map(|row| told(row));
-        room.add_all(pieces, "unexpected run", unexpected.len());
-    }
-    if !results.rows.is_empty() {
-        room.add(
-            "\n| run | outcome | verdict | round trips | conversions | bounces | time |\n\
-             |---|---|---|--:|--:|--:|--:|\n",
-        );
-        room.add_all(results.rows.iter().map(table_row), "run", results.rows.len());
-    }
-    let expected = results.rows.iter().filter(|row| row.state() == State::ExpectedFailure);
-    let expected: Vec<String> = expected.map(told).collect();
-    let total = expected.len();
-    if total > 0 && room.add("\nKnown failures:\n") {
-        room.add_all(expected.into_iter(), "known failure", total);
-    }
+    let pieces = unexpected.iter().take(TOLD_MAX).map(|row| told(row));
+    room.section("", pieces, (unexpected.len(), "unexpected run"));
+    let head = "\n| run | outcome | verdict | round trips | conversions | bounces | time |\n\
+                |---|---|---|--:|--:|--:|--:|\n";
+    room.section(head, results.rows.iter().map(table_row), (results.rows.len(), "run"));
+    let expected = || results.rows.iter().filter(|row| row.state() == State::ExpectedFailure);
+    let pieces = expected().map(told);
+    room.section("\nExpected failures:\n", pieces, (expected().count(), "expected failure"));
     room.add(
         "\nRound trips and bounces in steady state; conversions: initialisation + the rest. Time is \
          modelled, from estimates; polling guests pay for no interrupt or wake-up.\n",

@@ -123,10 +123,10 @@ impl Row {
             let why = check.known.as_ref().map_or_else(String::new, |why| format!(" [{why}]"));
             format!("{}: expected {}; found {}{why}", check.id, check.expected, check.found)
         });
-        let rulings = run.policy.iter().filter(|ruling| match ruling.verdict {
-            Verdict::Fail | Verdict::ExpectedFailure => true,
-            Verdict::Pass | Verdict::None => false,
-        });
+        let rulings = run
+            .policy
+            .iter()
+            .filter(|ruling| ruling.denies() || ruling.verdict == Verdict::ExpectedFailure);
         checks.chain(rulings.map(Ruling::sentence)).collect()
     }
 

@@ -51,28 +51,36 @@ pub fn count(number: usize, what: &str) -> String {
 }
 
 /// `text` broken at blanks into lines of at most [`COLUMNS`], each after `first` or as many blanks.
+/// No line begins with `::`, which GitHub's runner would take for a command.
 pub fn wrapped(first: &str, text: &str) -> String {
     let indent = " ".repeat(first.chars().count());
     let room = COLUMNS.saturating_sub(indent.len()).max(20);
     let (mut out, mut line) = (first.to_owned(), 0);
+    let mut is_bare = first.trim().is_empty();
     for word in text.split(' ') {
         let length = word.chars().count();
         if line > 0 && line + 1 + length > room {
             out.push('\n');
             out.push_str(&indent);
-            line = 0;
+            (line, is_bare) = (0, true);
         } else if line > 0 {
             out.push(' ');
             line += 1;
         }
         // A word longer than a line is cut into lines.
-        for (at, c) in word.chars().enumerate() {
-            if at > 0 && line == room {
+        for (at, (byte, c)) in word.char_indices().enumerate() {
+            if at > 0 && line >= room {
                 out.push('\n');
                 out.push_str(&indent);
-                line = 0;
+                (line, is_bare) = (0, true);
             }
-            out.push(c);
+            if is_bare && word[byte..].starts_with("::") {
+                out.push_str("\\x3a");
+                line += 3;
+            } else {
+                out.push(c);
+            }
+            is_bare = false;
             line += 1;
         }
     }
@@ -88,6 +96,16 @@ mod tests {
     fn times_have_three_decimals_and_no_rounding_up() {
         let said = [999, 1_000, 1_999_999, 2_500_000_000].map(time);
         assert_eq!(said, ["999 ns", "1.000 us", "1.999 ms", "2.500 s"]);
+    }
+
+    #[test]
+    fn no_wrapped_line_begins_a_command_of_a_build_log() {
+        let cut = format!("{}::error::b", "x".repeat(COLUMNS - 2));
+        let text = format!("::error::a {} ::error::c {cut}", "word ".repeat(18).trim_end());
+        let out = wrapped("  ", &text);
+        assert_eq!(out.matches(r"\x3a:error").count(), 3, "{out}");
+        assert!(!out.lines().any(|line| line.trim_start().starts_with("::")), "{out}");
+        assert_eq!(wrapped("no  ", "::error::a"), "no  ::error::a\n");
     }
 
     #[test]

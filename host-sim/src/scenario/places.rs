@@ -1,7 +1,6 @@
 //! Where a scenario's expectations stand: reports point there.
 
 use super::diagnostics::SourceText;
-use super::expect::ExpectFile;
 use super::file::ScenarioFile;
 use super::reading::Reader;
 use std::collections::BTreeMap;
@@ -18,18 +17,7 @@ pub fn of_checks(source: &Arc<SourceText>) -> Places {
     let list = file.and_then(|file| reader.take_if(file.expect));
     for item in list.into_iter().flat_map(|list| list.value) {
         let Some(at) = reader.take(item) else { continue };
-        let id = match at.value {
-            ExpectFile::Outcome { id, .. }
-            | ExpectFile::OutcomeIn { id, .. }
-            | ExpectFile::Finding { id, .. }
-            | ExpectFile::Ended { id, .. }
-            | ExpectFile::Count { id, .. }
-            | ExpectFile::Touches { id, .. }
-            | ExpectFile::Reports { id, .. }
-            | ExpectFile::Says { id, .. }
-            | ExpectFile::Never { id, .. }
-            | ExpectFile::SameView { id, .. } => id,
-        };
+        let ((id, _), _) = at.value.split();
         let Some(id) = reader.take(id) else { continue };
         places.extend(source.position(at.span.start).map(|place| (id.value, place)));
     }

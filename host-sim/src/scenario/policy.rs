@@ -10,6 +10,7 @@ use super::reading::{At, Located, Reader};
 use globset::{GlobBuilder, GlobMatcher};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// `Policy(...)`.
@@ -121,6 +122,8 @@ pub struct Rule {
     pub check: Asked,
     /// What to do about it.
     pub help: Option<String>,
+    /// Where it stands in its file.
+    pub span: Range<usize>,
 }
 
 /// Excuses a rule in some runs, for a while.
@@ -190,12 +193,12 @@ fn read_rules<'a>(
 ) -> (Vec<Rule>, Vec<String>) {
     let (mut rules, mut ids): (Vec<Rule>, Vec<String>) = (Vec::new(), Vec::new());
     for item in reader.take(file).map_or_else(Vec::new, |list| list.value) {
-        let Some(At { value, .. }) = reader.take(item) else { continue };
+        let Some(At { value, span }) = reader.take(item) else { continue };
         let id = claims::plain_id(reader, value.id);
-        if let Some(At { value: id, span }) = &id {
+        if let Some(At { value: id, span: here }) = &id {
             if ids.contains(id) {
                 let message = format!("the rule id `{id}` is there twice");
-                reader.fault(Code::DUPLICATE, span, message, None);
+                reader.fault(Code::DUPLICATE, here, message, None);
             }
             ids.push(id.clone());
         }
@@ -211,7 +214,7 @@ fn read_rules<'a>(
             (id, level, title, runs, check)
         {
             let (id, level) = (id.value, level.value);
-            rules.push(Rule { id, level, title, runs, check, help });
+            rules.push(Rule { id, level, title, runs, check, help, span });
         }
     }
     (rules, ids)

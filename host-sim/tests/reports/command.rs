@@ -1,0 +1,121 @@
+//! `--report` on the command line: files, folders and the runner's environment.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A guest that boots and exits, in two runs: one as expected, one not.
+const SCENARIO: &str = "\
+Scenario(
+    format: 1,
+    name: \"t/boots\",
+    about: \"A test.\",
+    matrix: [Unit([\"4KiB\", \"64KiB\"])],
+    expect: [
+        Outcome(id: \"clean\", is: Clean),
+        Outcome(id: \"leaks\", is: Leaked, when: [Unit([\"64KiB\"])]),
+    ],
+)
+";
+
+/// `workspace/sub/a.ron` in a temporary folder.
+fn workspace() -> TempDir {
+    let workspace = TempDir::new().expect("a temporary folder");
+    fs::create_dir(workspace.path().join("sub")).expect("a folder");
+    fs::write(workspace.path().join("sub/a.ron"), SCENARIO).expect("a file");
+    workspace
+}
+
+/// `uvsim run a.ron` in `workspace/sub`, as a step of a GitHub job if there is a summary file.
+fn uvsim(workspace: &Path, summary: Option<&Path>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
+    command.current_dir(workspace.join("sub")).args(["run", "a.ron"]).args(arguments);
+    command.env_remove("GITHUB_STEP_SUMMARY").env_remove("GITHUB_WORKSPACE");
+    if let Some(summary) = summary {
+        // The folder may be reached by a link; the runner names it as the process sees it.
+        let real = fs::canonicalize(workspace).expect("it is there");
+        command.env("GITHUB_STEP_SUMMARY", summary).env("GITHUB_WORKSPACE", real);
+    }
+    command.output().expect("uvsim starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+#[test]
+fn a_github_step_gets_annotations_on_stdout_and_a_summary_after_what_is_there() {
+    let workspace = workspace();
+    let summary = workspace.path().join("summary.md");
+    fs::write(&summary, "# another tool\n").expect("a file");
+    let ran = uvsim(workspace.path(), Some(&summary), &["--report", "github"]);
+    let out = text(&ran.stdout);
+    assert_eq!(ran.status.code(), Some(1), "{out}{}", text(&ran.stderr));
+    let errors: Vec<&str> = out.lines().filter(|line| line.starts_with("::")).collect();
+    assert_eq!(errors.len(), 1, "{out}");
+    let start =
+        "::error file=sub/a.ron,line=8,col=9,title=uvsim FAIL%3A t/boots/unit=64KiB::leaks: ";
+    assert!(errors[0].starts_with(start), "{}", errors[0]);
+    assert!(out.lines().last().is_some_and(|line| line.starts_with("exit 1: ")), "{out}");
+    let told = fs::read_to_string(&summary).expect("the summary");
+    assert!(told.starts_with("# another tool\n## uvsim: **not as expected**\n"), "{told}");
+    assert!(told.contains("| `t/boots/unit=64KiB` | clean | **FAIL** |"), "{told}");
+}
+
+#[test]
+fn outside_of_github_the_same_report_has_annotations_and_no_summary() {
+    let workspace = workspace();
+    let ran = uvsim(workspace.path(), None, &["--report", "github"]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(text(&ran.stdout).contains("::error file=a.ron,line=8,col=9,"));
+    assert_eq!(fs::read_dir(workspace.path()).expect("it is there").count(), 1);
+}
+
+#[test]
+fn a_summary_that_cannot_be_written_exits_6() {
+    let workspace = workspace();
+    let missing = workspace.path().join("no/such/summary.md");
+    let ran = uvsim(workspace.path(), Some(&missing), &["--report", "github"]);
+    assert_eq!(ran.status.code(), Some(6));
+    assert!(text(&ran.stderr).contains("`summary.md` could not be written"));
+}
+
+#[test]
+fn each_report_is_the_same_bytes_on_one_thread_and_on_several() {
+    let kinds = ["json", "events", "junit", "md", "csv", "github"];
+    let written = |jobs: &str| -> Vec<String> {
+        let workspace = workspace();
+        let reports = kinds.map(|kind| format!("--report={kind}=out.{kind}"));
+        let mut arguments = vec!["-j", jobs];
+        arguments.extend(reports.iter().map(String::as_str));
+        assert_eq!(uvsim(workspace.path(), None, &arguments).status.code(), Some(1));
+        let read =
+            |kind| fs::read_to_string(workspace.path().join("sub").join(format!("out.{kind}")));
+        kinds.iter().map(|kind| read(kind).expect("the report is there")).collect()
+    };
+    let one = written("1");
+    assert!(one.iter().all(|report| report.contains("t/boots/unit=64KiB")));
+    assert_eq!(one, written("5"));
+}
+
+#[test]
+fn a_report_of_any_kind_that_cannot_be_written_exits_6_and_says_so() {
+    for kind in ["json", "events", "junit", "md", "csv", "github"] {
+        let workspace = workspace();
+        let report = format!("{kind}=no/such/out");
+        let ran = uvsim(workspace.path(), None, &["--report", &report]);
+        assert_eq!(ran.status.code(), Some(6), "{kind}");
+        assert!(text(&ran.stderr).contains("E510"), "{kind}");
+        assert_eq!(fs::read_dir(workspace.path().join("sub")).expect("it is there").count(), 1);
+    }
+}
+
+#[test]
+fn a_file_is_demanded_of_all_but_github() {
+    let workspace = workspace();
+    for wrong in ["json", "junit", "md", "csv", "events", "junit=", "github=", "ktap", ""] {
+        let ran = uvsim(workspace.path(), None, &["--report", wrong]);
+        assert_eq!(ran.status.code(), Some(2), "{wrong}");
+    }
+}

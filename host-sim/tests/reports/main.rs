@@ -1,0 +1,7 @@
+//! Report files for CI: valid and inert whatever a guest, a file or its name says.
+
+mod annotations;
+mod command;
+mod rows;
+mod tables;
+mod xml;
