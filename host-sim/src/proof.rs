@@ -42,9 +42,9 @@ impl Tried<'_> {
 pub enum Standing {
     /// No secure run of it was selected.
     Untried,
-    /// It does not work in some secure run, so there is nothing to prove.
+    /// It is clean in no secure run, so there is nothing to prove.
     NotClean,
-    /// It is clean in each secure run.
+    /// It is clean in a secure run, and each such run was tried without each layer.
     Proved,
 }
 
@@ -150,11 +150,9 @@ pub fn prove(tried: &[Tried<'_>], rerun: Rerun<'_>) -> BTreeMap<String, Acting> 
     }
     let clean = clean_designs(tried);
     let mut attempts = Vec::new();
-    for run in tried.iter().filter(|run| run.is_evidence()) {
+    let is_clean = |run: &&Tried<'_>| run.is_evidence() && run.outcome == Outcome::Clean;
+    for run in tried.iter().filter(is_clean) {
         let Some(design) = &run.origin.design else { continue };
-        if clean.get(design.name.as_str()) != Some(&Standing::Proved) {
-            continue;
-        }
         for layer in PROVABLE {
             let Some(without) = design.without(layer) else { continue };
             // A machine that cannot be built shows nothing about the layer.
@@ -188,9 +186,9 @@ fn clean_designs<'a>(tried: &[Tried<'a>]) -> BTreeMap<&'a str, Standing> {
     let mut standing = BTreeMap::new();
     for run in tried.iter().filter(|run| run.is_evidence()) {
         let Some(design) = &run.origin.design else { continue };
-        let here = standing.entry(design.name.as_str()).or_insert(Standing::Proved);
-        if run.outcome != Outcome::Clean {
-            *here = Standing::NotClean;
+        let here = standing.entry(design.name.as_str()).or_insert(Standing::NotClean);
+        if run.outcome == Outcome::Clean {
+            *here = Standing::Proved;
         }
     }
     standing
