@@ -7,6 +7,8 @@ use crate::escape;
 use crate::help_verbs;
 use crate::job::Job;
 use crate::output::words;
+use crate::reports;
+use crate::scenario::diagnostics::Fault;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{self, Filter, Selection};
 use crate::streams::{Out, Style, Talk};
@@ -51,7 +53,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
     let code = match command.verb {
         Verb::List(chosen) => match selection(&chosen, None, &mut talk, style) {
             Ok((selection, _)) => list(&selection, &mut out),
-            Err(code) => code,
+            Err((code, _)) => code,
         },
         Verb::Check(CheckArgs { chosen, judging }) => {
             match selection(&chosen, Some(&judging), &mut talk, style) {
@@ -59,7 +61,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
                     let today = judging.today.unwrap_or_else(utc_today);
                     check(&selection, &policies, today, &mut talk)
                 }
-                Err(code) => code,
+                Err((code, _)) => code,
             }
         }
         Verb::Compare(arguments) => {
@@ -70,7 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
                     let job = Comparing { arguments, selection, policies, today, style };
                     job.run(runner, &mut out, &mut talk)
                 }
-                Err(code) => code,
+                Err((code, _)) => code,
             }
         }
         Verb::Explain { words } => help_verbs::explain(&words, &mut out, &mut talk),
@@ -84,7 +86,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
                     let job = Job { arguments, selection, policies, today, style };
                     job.run(runner, &mut out, &mut talk)
                 }
-                Err(code) => code,
+                Err((code, faults)) => {
+                    out.print(&reports::of_faults(&arguments, &faults));
+                    code
+                }
             }
         }
     };
@@ -115,17 +120,18 @@ fn utc_today() -> Date {
     Timestamp::now().to_zoned(TimeZone::UTC).date()
 }
 
+/// What is meant, or the exit code and what is wrong, which was told already.
 fn selection(
     chosen: &Chosen,
     judging: Option<&Judging>,
     talk: &mut Talk<'_>,
     style: Style,
-) -> Result<(Selection, Vec<Policy>), u8> {
+) -> Result<(Selection, Vec<Policy>), (u8, Vec<Fault>)> {
     let mut paths = chosen.paths.clone();
     if paths.is_empty() {
         if !Path::new(DEFAULT_PATH).is_dir() {
             talk.say("error: no PATH given, and there is no folder `scenarios` here\n");
-            return Err(exit::USAGE);
+            return Err((exit::USAGE, Vec::new()));
         }
         paths.push(PathBuf::from(DEFAULT_PATH));
     }
@@ -145,7 +151,7 @@ fn selection(
         talk.faults(&faults, style.faults);
         let files = words::count(faults.len(), "fault");
         talk.say(&format!("exit 3: {files} in the input, nothing was judged\n"));
-        exit::INPUT
+        (exit::INPUT, faults)
     })?;
     selection.inputs.extend(inputs);
     let id = chosen.id.as_ref().map(|glob| glob.0.clone());

@@ -9,7 +9,7 @@ use crate::output::rows::{End, Results, Row};
 use crate::output::{json, words};
 use crate::policy::{self, Court};
 use crate::proof::{self, Acting, Tried};
-use crate::reports::{GithubJob, Reports};
+use crate::reports::Reports;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{Planned, Selection};
@@ -76,7 +76,7 @@ impl Job<'_> {
             waiting: BTreeMap::new(),
             debate: Debate::default(),
             rows: BTreeMap::new(),
-            reports: Reports::open(&self.arguments.reports, self.github_job()),
+            reports: Reports::open(self.arguments),
             tally: Tally::default(),
             any_what_if: runs.iter().any(|run| run.plan.what_if()),
             last_scenario: String::new(),
@@ -93,14 +93,6 @@ impl Job<'_> {
 
     fn threads(&self) -> usize {
         suite::threads(self.arguments.jobs)
-    }
-
-    fn github_job(&self) -> GithubJob<'_> {
-        let RunArgs { github_step_summary, github_workspace, .. } = self.arguments;
-        GithubJob {
-            summary: github_step_summary.as_deref(),
-            workspace: github_workspace.as_deref(),
-        }
     }
 }
 
@@ -264,10 +256,10 @@ impl Progress<'_, '_, '_, '_> {
             today: (!policies.is_empty()).then(|| today.to_string()),
             warnings: &warnings,
         };
-        let results = Results { rows: &rows, seed, inputs, exit_code, conclusion: &conclusion };
+        let results = Results { rows: &rows, report: &report, conclusion: &conclusion };
         self.print(&human::claims(&claims));
         self.print(&human::legend(self.any_what_if));
-        self.reports.finish(&results, &report, self.out);
+        self.reports.finish(&results, self.out);
         for warning in warnings {
             self.say(&words::wrapped("warning: ", &escape::terminal(&warning)));
         }

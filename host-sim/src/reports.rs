@@ -1,6 +1,6 @@
 //! The report files of one command: opened before anything runs, written when all has run.
 
-use crate::arguments::{ReportArg, ReportKind};
+use crate::arguments::{ReportArg, ReportKind, RunArgs};
 use crate::log::RunLog;
 use crate::output::rows::Results;
 use crate::output::target::{self, Target};
@@ -12,15 +12,6 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-/// What GitHub's runner says of itself, by environment variables.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GithubJob<'a> {
-    /// `GITHUB_STEP_SUMMARY`: the file that a step's summary is appended to.
-    pub summary: Option<&'a OsStr>,
-    /// `GITHUB_WORKSPACE`: where the repository is checked out.
-    pub workspace: Option<&'a OsStr>,
-}
 
 /// The step's summary, opened.
 struct Summary {
@@ -41,26 +32,26 @@ pub struct Reports {
 
 impl Reports {
     /// Opens all that were asked for, so that what cannot be written is known early.
-    pub fn open(wanted: &[ReportArg], job: GithubJob<'_>) -> Self {
+    pub fn open(arguments: &RunArgs) -> Self {
         let mut reports = Self {
             events: Vec::new(),
             files: Vec::new(),
             annotate: false,
             summary: None,
-            prefix: prefix(job),
+            prefix: prefix(arguments),
             faults: Vec::new(),
         };
-        for report in wanted {
-            reports.open_one(report, job);
+        for report in &arguments.reports {
+            reports.open_one(report, arguments.github_step_summary.as_deref());
         }
         reports
     }
 
-    fn open_one(&mut self, report: &ReportArg, job: GithubJob<'_>) {
+    fn open_one(&mut self, report: &ReportArg, summary: Option<&OsStr>) {
         if report.kind == ReportKind::Github {
             self.annotate = true;
         }
-        let Some(path) = &report.path else { return self.open_summary(job) };
+        let Some(path) = &report.path else { return self.open_summary(summary) };
         match (Target::open(path), report.kind) {
             (Ok(target), ReportKind::Events) => self.events.push(target),
             (
@@ -76,8 +67,8 @@ impl Reports {
     }
 
     /// The summary is the runner's file: it is appended to, as other steps' tools do.
-    fn open_summary(&mut self, job: GithubJob<'_>) {
-        let Some(path) = job.summary.filter(|path| !path.is_empty()) else { return };
+    fn open_summary(&mut self, summary: Option<&OsStr>) {
+        let Some(path) = summary.filter(|path| !path.is_empty()) else { return };
         let path = PathBuf::from(path);
         match OpenOptions::new().append(true).create(true).open(&path) {
             Ok(file) => self.summary = Some(Summary { path, file }),
@@ -105,9 +96,9 @@ impl Reports {
     }
 
     /// Writes all reports of the results; annotations go to `out`, where the runner reads them.
-    pub fn finish(&mut self, results: &Results<'_>, report: &json::Report<'_>, out: &mut Out<'_>) {
+    pub fn finish(&mut self, results: &Results<'_>, out: &mut Out<'_>) {
         for (kind, mut target) in std::mem::take(&mut self.files) {
-            let written = write(kind, &mut target, results, report);
+            let written = write(kind, &mut target, results);
             let finished = match written {
                 Ok(()) => target.finish(),
                 Err(error) => Err(target.failed(&error)),
@@ -130,15 +121,10 @@ impl Reports {
     }
 }
 
-fn write(
-    kind: ReportKind,
-    target: &mut Target,
-    results: &Results<'_>,
-    report: &json::Report<'_>,
-) -> io::Result<()> {
+fn write(kind: ReportKind, target: &mut Target, results: &Results<'_>) -> io::Result<()> {
     let out = target.writer();
     match kind {
-        ReportKind::Json => json::write_pretty(out, report),
+        ReportKind::Json => json::write_pretty(out, results.report),
         ReportKind::Junit => junit::write(out, results),
         ReportKind::Csv => csv::write(out, results),
         ReportKind::Md | ReportKind::Github => {
@@ -156,10 +142,17 @@ fn append(mut file: &File, results: &Results<'_>) -> io::Result<()> {
     file.write_all(markdown::render(results, room).as_bytes())
 }
 
-/// Where in the repository this command runs.
-fn prefix(job: GithubJob<'_>) -> String {
+/// What is wrong with the input, where it was asked for annotations.
+pub fn of_faults(arguments: &RunArgs, faults: &[Fault]) -> String {
+    let asked = arguments.reports.iter().any(|report| report.kind == ReportKind::Github);
+    if asked { github::input_faults(faults, &prefix(arguments)) } else { String::new() }
+}
+
+/// Where in the repository this command runs: `GITHUB_WORKSPACE` is the whole of it.
+fn prefix(arguments: &RunArgs) -> String {
     let here = std::env::current_dir().ok();
-    let below = here.as_deref().zip(job.workspace.filter(|path| !path.is_empty()));
+    let workspace = arguments.github_workspace.as_deref().filter(|path| !path.is_empty());
+    let below = here.as_deref().zip(workspace);
     let below = below.and_then(|(here, workspace)| here.strip_prefix(Path::new(workspace)).ok());
     match below.map(|below| below.to_string_lossy().into_owned()) {
         Some(below) if !below.is_empty() => format!("{below}/"),

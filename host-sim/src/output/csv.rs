@@ -82,7 +82,7 @@ pub fn write(out: &mut impl Write, results: &Results<'_>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(header())?;
     for one in results.rows {
-        writer.write_record(row(one, results.seed))?;
+        writer.write_record(row(one, results.report.seed))?;
     }
     writer.flush()
 }

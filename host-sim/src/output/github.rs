@@ -7,6 +7,7 @@
 use super::rows::{Results, Row};
 use super::words;
 use crate::escape;
+use crate::scenario::diagnostics::Fault;
 
 /// Annotations of one kind that GitHub keeps for one step.
 const ANNOTATIONS_MAX: usize = 10;
@@ -62,6 +63,30 @@ pub fn annotations(results: &Results<'_>, prefix: &str) -> String {
     if told < all {
         let more = words::count(all - told, "run");
         text += &format!("::error title=uvsim::and {more} more, see the summary\n");
+    }
+    for warning in results.report.warnings.iter().take(ANNOTATIONS_MAX) {
+        text += &format!("::warning title=uvsim::{}\n", data(std::slice::from_ref(warning)));
+    }
+    text
+}
+
+/// What is wrong with the input, as annotations.
+pub fn input_faults(faults: &[Fault], prefix: &str) -> String {
+    let told = if faults.len() > ANNOTATIONS_MAX { ANNOTATIONS_MAX - 1 } else { faults.len() };
+    let mut text = String::new();
+    for fault in faults.iter().take(told) {
+        let file = fault.source.as_ref().and_then(|source| in_repository(prefix, &source.path));
+        let place = file.map_or_else(String::new, |file| {
+            let (line, col) = fault.position().unwrap_or((1, 1));
+            format!("file={},line={line},col={col},", property(&file))
+        });
+        let help = fault.help.iter().map(|help| format!("help: {help}"));
+        let lines: Vec<String> = std::iter::once(fault.message.clone()).chain(help).collect();
+        text += &format!("::error {place}title=uvsim {}::{}\n", fault.code, data(&lines));
+    }
+    if told < faults.len() {
+        let more = words::count(faults.len() - told, "fault");
+        text += &format!("::error title=uvsim::and {more} more, see the log\n");
     }
     text
 }

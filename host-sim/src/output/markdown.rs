@@ -6,6 +6,7 @@
 use super::rows::{Results, Row, State};
 use super::words;
 use crate::counters::{Counter, Counters, Phase};
+use crate::debate::Settled;
 use crate::escape;
 use std::fmt::Write;
 
@@ -31,7 +32,7 @@ struct Room {
 
 impl Room {
     /// Kept free for saying what was left out.
-    const RESERVE: usize = 200;
+    const RESERVE: usize = 320;
 
     fn add(&mut self, piece: &str) -> bool {
         let fits = self.text.len() + piece.len() + Self::RESERVE <= self.bytes_max;
@@ -94,6 +95,13 @@ fn table_row(row: &Row) -> String {
     )
 }
 
+fn claim_row(claim: &Settled) -> String {
+    let holds = if claim.holds { "yes" } else { "**no**" };
+    let condition = claim.condition.as_deref().map_or_else(String::new, code);
+    let (number, finding) = (claim.number, claim.finding.name());
+    format!("| {number} | {finding} | {holds} | {} | {condition} |\n", code(&claim.says))
+}
+
 fn told(row: &Row) -> String {
     let mut text = format!("\n### {} {}\n\n", row.state().word(), code(&row.id));
     let reasons = row.reasons();
@@ -112,10 +120,10 @@ fn told(row: &Row) -> String {
 /// The report, at most `bytes_max` bytes long; what does not fit is counted.
 pub fn render(results: &Results<'_>, bytes_max: usize) -> String {
     let mut room = Room { text: String::new(), bytes_max };
-    let mark = if results.exit_code == 0 { "as expected" } else { "**not as expected**" };
+    let mark = if results.report.exit_code == 0 { "as expected" } else { "**not as expected**" };
     room.add(&format!(
         "## uvsim: {mark}\n\nexit {}: {}\n",
-        results.exit_code,
+        results.report.exit_code,
         code(results.conclusion)
     ));
     let unexpected: Vec<&Row> =
@@ -125,9 +133,18 @@ pub fn render(results: &Results<'_>, bytes_max: usize) -> String {
     let head = "\n| run | outcome | verdict | round trips | conversions | bounces | time |\n\
                 |---|---|---|--:|--:|--:|--:|\n";
     room.section(head, results.rows.iter().map(table_row), (results.rows.len(), "run"));
+    let claims = results.report.claims;
+    let head = "\n| claim | finding | borne out | says | condition |\n|--:|---|---|---|---|\n";
+    room.section(head, claims.iter().map(claim_row), (claims.len(), "claim"));
+    let warnings = results.report.warnings;
+    let pieces = warnings.iter().map(|warning| format!("- {}\n", code(warning)));
+    room.section("\nWarnings:\n\n", pieces, (warnings.len(), "warning"));
     let expected = || results.rows.iter().filter(|row| row.state() == State::ExpectedFailure);
-    let pieces = expected().map(told);
-    room.section("\nExpected failures:\n", pieces, (expected().count(), "expected failure"));
+    room.section(
+        "\nExpected failures:\n",
+        expected().map(told),
+        (expected().count(), "expected failure"),
+    );
     room.add(
         "\nRound trips and bounces in steady state; conversions: initialisation + the rest. Time is \
          modelled, from estimates; polling guests pay for no interrupt or wake-up.\n",

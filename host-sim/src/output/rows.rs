@@ -5,7 +5,6 @@ use crate::outcome::Outcome;
 use crate::policy::Ruling;
 use crate::scenario::places::Places;
 use crate::verdict::Verdict;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One run of the selection, in its order.
@@ -144,16 +143,12 @@ impl Row {
 }
 
 /// All runs, and what the process says of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Results<'a> {
     /// The runs in the order of the selection.
     pub rows: &'a [Row],
-    /// The seed of every run.
-    pub seed: u64,
-    /// Each input file with its BLAKE3.
-    pub inputs: &'a BTreeMap<String, String>,
-    /// What the process will exit with, as far as is known: not whether reports were written.
-    pub exit_code: u8,
+    /// What is said of all of them, and those that ran.
+    pub report: &'a json::Report<'a>,
     /// The last line: why the exit code is what it is.
     pub conclusion: &'a str,
 }

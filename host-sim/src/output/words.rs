@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn no_wrapped_line_begins_a_command_of_a_build_log() {
         let cut = format!("{}::error::b", "x".repeat(COLUMNS - 2));
-        let text = format!("::error::a {} ::error::c {cut}", "word ".repeat(18).trim_end());
+        let text = format!("::error::a {} ::error::c {cut}", "x".repeat(COLUMNS - 10));
         let out = wrapped("  ", &text);
         assert_eq!(out.matches(r"\x3a:error").count(), 3, "{out}");
         assert!(!out.lines().any(|line| line.trim_start().starts_with("::")), "{out}");

@@ -1,6 +1,6 @@
 //! Annotations and summaries as GitHub reads them.
 
-use crate::rows::{failed, hostile, row, with_results};
+use crate::rows::{failed, hostile, row, with_results, with_words};
 use host_sim::output::github;
 use host_sim::output::rows::{End, Row};
 
@@ -53,6 +53,16 @@ fn eleven_are_told_as_the_nine_worst_and_a_count() {
     assert_eq!(lines.len(), 10);
     assert!(lines[0].contains("uvsim bug%3A t/bug"), "{}", lines[0]);
     assert_eq!(lines[9], "::error title=uvsim::and 2 runs more, see the summary");
+}
+
+#[test]
+fn warnings_are_told_as_warnings_ten_at_most() {
+    let words: Vec<String> = (0..12).map(|number| format!("a\n::error::{number}%")).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let text = with_words(&[], &words, |results| github::annotations(results, ""));
+    assert_eq!(text.lines().count(), 10);
+    let escaped = "::warning title=uvsim::a\\x0a::error::";
+    assert!(text.lines().all(|line| line.starts_with(escaped) && line.ends_with("%25")), "{text}");
 }
 
 #[test]

@@ -64,6 +64,26 @@ fn a_github_step_gets_annotations_on_stdout_and_a_summary_after_what_is_there() 
 }
 
 #[test]
+fn what_is_wrong_with_the_input_is_told_where_it_stands() {
+    let workspace = workspace();
+    let wrong = SCENARIO.replace("Clean", "Cleen").replace("Leaked", "Leakt");
+    fs::write(workspace.path().join("sub/a.ron"), wrong).expect("a file");
+    let summary = workspace.path().join("summary.md");
+    let ran = uvsim(workspace.path(), Some(&summary), &["--report", "github"]);
+    assert_eq!(ran.status.code(), Some(3));
+    let out = text(&ran.stdout);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 2, "{out}");
+    assert!(lines[0].starts_with("::error file=sub/a.ron,line=7,col="), "{out}");
+    assert!(
+        lines[1].starts_with("::error file=sub/a.ron,line=8,col=34,title=uvsim E303::"),
+        "{out}"
+    );
+    assert!(lines[1].ends_with("%0Ahelp: did you mean `Leaked`?"), "{out}");
+    assert!(uvsim(workspace.path(), None, &[]).stdout.is_empty());
+}
+
+#[test]
 fn outside_of_github_the_same_report_has_annotations_and_no_summary() {
     let workspace = workspace();
     let ran = uvsim(workspace.path(), None, &["--report", "github"]);

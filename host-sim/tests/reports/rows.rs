@@ -1,9 +1,11 @@
 //! Rows made by hand, with text that every sink must make inert.
 
 use host_sim::counters::Counter;
+use host_sim::debate::Settled;
 use host_sim::outcome::Outcome;
 use host_sim::output::json;
 use host_sim::output::rows::{End, Results, Row};
+use host_sim::scenario::argument::FindingWord;
 use host_sim::verdict::{Check, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,9 +99,36 @@ pub fn hostile() -> Vec<Row> {
 
 /// The results of these rows.
 pub fn with_results<T>(rows: &[Row], use_them: impl FnOnce(&Results<'_>) -> T) -> T {
+    with_words(rows, &[], use_them)
+}
+
+/// The results of these rows, with a claim and a warning in each of these words.
+pub fn with_words<T>(rows: &[Row], words: &[&str], use_them: impl FnOnce(&Results<'_>) -> T) -> T {
     let inputs = BTreeMap::new();
+    let claim = |text: &&str| Settled {
+        number: 6,
+        finding: FindingWord::Qualified,
+        condition: Some((*text).to_owned()),
+        holds: false,
+        by: (*text).to_owned(),
+        says: (*text).to_owned(),
+        scenarios: Vec::new(),
+    };
+    let claims: Vec<Settled> = words.iter().map(claim).collect();
+    let warnings: Vec<String> = words.iter().map(|text| (*text).to_owned()).collect();
+    let report = json::Report {
+        schema: json::SCHEMA,
+        tool_version: "0",
+        seed: 1,
+        inputs: &inputs,
+        exit_code: 1,
+        runs: rows.iter().filter_map(Row::run).collect(),
+        claims: &claims,
+        today: None,
+        warnings: &warnings,
+    };
     let conclusion = "2 runs: 1 as expected, 1 NOT as expected";
-    use_them(&Results { rows, seed: 1, inputs: &inputs, exit_code: 1, conclusion })
+    use_them(&Results { rows, report: &report, conclusion })
 }
 
 /// The value of a counter of a run made by [`run`].
