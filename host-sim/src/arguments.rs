@@ -42,6 +42,12 @@ EXAMPLES
   uvsim new scenario mine.ron && uvsim run mine.ron
   uvsim new policy -         print it";
 
+const COMPARE_EXAMPLES: &str = "\
+EXAMPLES
+  uvsim compare scenarios/thread --policy scenarios/policies/thread.ron
+  uvsim compare scenarios/thread --base d0 --metric uv.calls
+  uvsim compare scenarios/thread --format json > compare.json";
+
 const SCHEMA_EXAMPLES: &str = "\
 EXAMPLES
   uvsim schema scenario | less
@@ -79,6 +85,7 @@ pub enum Verb {
     /// Run scenarios and judge them.
     Run(RunArgs),
     /// Run scenarios and compare their designs: demands, who must act, costs.
+    #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
     /// Print the id of each run, one a line.
     List(Chosen),

@@ -81,10 +81,8 @@ impl Ruling {
 pub fn overall(own: &Judged, rulings: &[Ruling]) -> Verdict {
     let strict = rulings.iter().filter(|ruling| ruling.level == Level::Deny);
     let all = strict.map(|ruling| ruling.verdict).chain([own.verdict]);
-    match verdict::sum(all) {
-        Verdict::Pass if own.unjudged => Verdict::None,
-        all => all,
-    }
+    let sum = verdict::sum(all);
+    if own.unjudged && sum == Verdict::Pass { Verdict::None } else { sum }
 }
 
 /// One rule of one policy.

@@ -49,8 +49,8 @@ pub fn read<'a>(
 ) -> Vec<Conditional> {
     let mut claims: Vec<Conditional> = Vec::new();
     for item in list {
-        let Some(At { value, .. }) = reader.take(item) else { continue };
-        let Some((id, claim)) = one(reader, value, axes) else { continue };
+        let Some(item) = reader.take(item) else { continue };
+        let Some((id, claim)) = one(reader, item, axes) else { continue };
         if claims.iter().any(|other| other.id == claim.id) {
             let message = format!("the expectation id `{}` is there twice", claim.id);
             reader.fault(Code::DUPLICATE, &id.span, message, None);
@@ -62,17 +62,16 @@ pub fn read<'a>(
 
 fn one<'a>(
     reader: &mut Reader<'a>,
-    file: ExpectFile<'a>,
+    At { value: file, span }: At<ExpectFile<'a>>,
     axes: &[Axis],
 ) -> Option<(At<String>, Conditional)> {
     let ((id, when), check) = file.split();
-    let asked = match check {
-        CheckFile::SameView { onlooker, until, like } => {
-            let like = twin(reader, like, axes);
-            let claim = Claim::SameView { onlooker, until, like, twin: 0 };
-            Some(Asked::Claim { claim, device: None })
-        }
-        check => asked(reader, check),
+    let asked = if let CheckFile::SameView { onlooker, until, like } = check {
+        let like = twin(reader, like, axes);
+        let claim = Claim::SameView { onlooker, until, like, twin: 0 };
+        Some(Asked::Claim { claim, device: None })
+    } else {
+        asked(reader, At { value: check, span })
     };
     let id = plain_id(reader, id);
     let when = conditions(reader, when, axes);
@@ -103,9 +102,9 @@ fn twin<'a>(
 }
 
 /// What a check of a scenario or a policy asks.
-pub fn asked<'a>(reader: &mut Reader<'a>, file: CheckFile<'a>) -> Option<Asked> {
+pub fn asked<'a>(reader: &mut Reader<'a>, file: At<CheckFile<'a>>) -> Option<Asked> {
     let mut device = None;
-    let claim = match file {
+    let claim = match file.value {
         CheckFile::Outcome { is } => Claim::Outcome(is),
         CheckFile::OutcomeIn { is } => Claim::OutcomeIn(is),
         CheckFile::Finding { has } => Claim::Finding(has),
@@ -132,7 +131,7 @@ pub fn asked<'a>(reader: &mut Reader<'a>, file: CheckFile<'a>) -> Option<Asked> 
         // An expectation of this kind does not come here.
         CheckFile::SameView { .. } => {
             let message = "only a scenario's expectation compares two of its runs".to_owned();
-            reader.fault(Code::CONTRADICTION, &(0..1), message, None);
+            reader.fault(Code::CONTRADICTION, &file.span, message, None);
             return None;
         }
         CheckFile::Rate { counter, per, phase: span, must } => {

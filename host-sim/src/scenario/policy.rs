@@ -208,7 +208,7 @@ fn read_rules<'a>(
             Some(runs) => glob(reader, runs),
             None => RunGlob::new("*").ok(),
         };
-        let check = reader.take(value.check).and_then(|at| claims::asked(reader, at.value));
+        let check = reader.take(value.check).and_then(|at| claims::asked(reader, at));
         let help = value.help.and_then(|help| sentence(reader, help, "help"));
         if let (Some(id), Some(level), Some(title), Some(runs), Some(check)) =
             (id, level, title, runs, check)

@@ -97,3 +97,29 @@ fn a_bug_of_ours_in_a_proof_is_a_bug_of_ours() {
     assert_eq!(ran.code, 70);
     assert!(ran.err.contains("only in the proof (in a proof)"), "{}", ran.err);
 }
+
+#[test]
+fn a_bit_beyond_the_specification_and_an_option_set_on_each_device_bring_their_layers_along() {
+    let text = |design: &str| {
+        scenario("expect: []").replace("\"d0-legacy-bypass\", \"d5-platform-hook\"", design)
+    };
+    let found = |does: &(dyn Fn(&Plan) -> Does + Sync), design: &str| {
+        let text = text(&format!("\"{design}\""));
+        let ran = judged(does, &[("s.ron", &text)], "WhoMustAct(only: [])");
+        ran.ruling(design, "who")["found"].as_str().expect("words").to_owned()
+    };
+    let identity = |plan: &Plan| {
+        let both = plan.guest.kernel.identity_bit && plan.devices[0].options.identity_bit;
+        if both { clean() } else { leaks() }
+    };
+    let who = found(&identity, "d15-identity-bit");
+    assert_eq!(who, "guest kernel, QEMU, virtio spec must act");
+    let behind = |plan: &Plan| {
+        let both =
+            plan.guest.kernel != Kernel::LINUX_2018 && plan.devices[0].options.iommu_platform;
+        if both { clean() } else { leaks() }
+    };
+    let d3 = found(&behind, "d3-user-sets-iommu");
+    assert!(d3.starts_with("guest kernel, boot firmware, management stack, user must act"), "{d3}");
+    assert!(d3.ends_with("(unproven: boot firmware)"), "{d3}");
+}

@@ -106,6 +106,12 @@ fn checks_know_their_counters_and_words() {
             ),
             ("WhoMustAct(only: [Kernel])", 303, (3, 19), "`GuestKernel`"),
             ("Outcome(id: \"x\", is: Clean)", 303, (3, 9), "there is no field `id`"),
+            (
+                "SameView(onlooker: Qemu, until: Switch, like: [])",
+                317,
+                (3, 1),
+                "only a scenario's expectation",
+            ),
             ("Outcome(is: Cleen)", 303, (3, 13), "did you mean `Clean`?"),
             ("Rate(counter: \"exits\", must: AtMost(1))", 305, (3, 1), "`per`"),
         ],
