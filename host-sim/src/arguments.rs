@@ -35,7 +35,9 @@ EXAMPLES
   uvsim explain E303         an error code: why, what to do, an example
   uvsim explain d5           a design: who proposed it, what it changes, its file
   uvsim explain slow         an outcome
-  uvsim explain round_trips  a counter";
+  uvsim explain round_trips  a counter
+  uvsim explain claim-6      a claim of the thread, and what was found
+  uvsim explain no-leak      a rule of the shipped policies";
 
 const NEW_EXAMPLES: &str = "\
 EXAMPLES
@@ -91,10 +93,10 @@ pub enum Verb {
     List(Chosen),
     /// Read and check scenarios, designs, policies and images; run nothing.
     Check(CheckArgs),
-    /// Explain an error code, a design, an outcome, a counter or a word; without one, list them.
+    /// Explain a word: error code, design, claim, rule, outcome, counter; without one, list them.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
-        /// What to explain, e.g. E303, d5, slow, round_trips, ping-pong.
+        /// What to explain, e.g. E303, d5, slow, round_trips, ping-pong, claim-6.
         #[arg(value_name = "WORD")]
         words: Vec<String>,
     },

@@ -165,6 +165,9 @@ fn a_word_is_found_however_it_is_written() {
         (&["round_trips"], "round_trips (counter)"),
         (&["round-trip"], "round trip (word)"),
         (&["who", "must", "act"], "who must act (word)"),
+        (&["claim", "6"], "claim-6 (claim of the thread)"),
+        (&["6"], "claim-6 (claim of the thread)"),
+        (&["No-Ping-Pong"], "no-ping-pong (rule of a policy)"),
         (&["exit-codes"], "exit codes (word)"),
     ] {
         let ran = uvsim(&[&["explain"], written].concat());
@@ -175,7 +178,8 @@ fn a_word_is_found_however_it_is_written() {
 #[test]
 fn a_page_says_who_proposed_a_design_and_which_scenarios_show_it() {
     let page = uvsim(&["explain", "d5"]).out;
-    for part in ["Benjamin Herrenschmidt", "guest kernel", "scenarios/basics/", "decides: Init"] {
+    for part in ["by Benjamin Herrenschmidt", "guest kernel", "scenarios/basics/", "decides: Init"]
+    {
         assert!(page.contains(part), "{part}: {page}");
     }
     let designs = design::shipped().expect("the shipped designs are right");
@@ -185,6 +189,33 @@ fn a_page_says_who_proposed_a_design_and_which_scenarios_show_it() {
     }
     let page = uvsim(&["explain", "tampered"]).out;
     assert!(page.contains("shown by    scenarios/"), "{page}");
+}
+
+#[test]
+fn a_claim_says_its_finding_and_a_rule_shows_its_text_and_what_it_covers() {
+    let page = uvsim(&["explain", "claim-6"]).out;
+    for part in ["said by", "finding", "scenarios/thread/claims/06-"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let page = uvsim(&["explain", "no-ping-pong"]).out;
+    let parts = [
+        "\n    Rule(\n        id: \"no-ping-pong\",\n",
+        "\n    )\n",
+        "covers      scenarios/thread/",
+    ];
+    for part in parts {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert_eq!(uvsim(&["explain", "26"]).code, 2);
+}
+
+#[test]
+fn designs_are_listed_by_number() {
+    let all = topics::all();
+    let designs = &all.iter().find(|(kind, _)| *kind == "designs").expect("there are designs").1;
+    let place = |start: &str| designs.iter().position(|name| name.starts_with(start));
+    let places = ["d0-", "d2-", "d7a-", "d7b-", "d10-", "d23-", "share-"].map(place);
+    assert!(places.is_sorted() && places[0].is_some(), "{designs:?}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub struct About {
     /// Its path below `scenarios/`.
     pub path: String,
+    /// Its name: the beginning of its runs' ids.
+    pub name: String,
     /// Its sentence.
     pub about: String,
     /// The designs that it names.
@@ -55,6 +57,7 @@ fn about(path: &str, text: &str) -> Option<About> {
     let file: ScenarioFile<'_> = reader.whole()?;
     let mut about = About {
         path: path.to_owned(),
+        name: reader.take(file.name)?.value,
         about: reader.take(file.about)?.value,
         designs: reader.take_if(file.design).map(|design| design.value).into_iter().collect(),
         ..About::default()

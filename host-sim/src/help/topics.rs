@@ -115,16 +115,31 @@ fn rule(word: &str) -> Option<Page> {
         let file = &policy.source.path;
         sections.push(("why", policy.about.clone()));
         sections.extend(rule.help.clone().map(|help| ("do", help)));
-        sections.push(("see it", format!("uvsim run scenarios --policy {file}")));
-        text += &format!("// {file}\n{}\n", policy.source.text.get(rule.span.clone())?);
+        sections.push(("see it", format!("uvsim run scenarios/thread --policy {file}")));
+        // A pattern is about ids, which go on after the name where there is a matrix.
+        let covers = |name: &str| rule.runs.takes(name) || rule.runs.takes(&format!("{name}/-"));
+        sections.extend(shown::by(|about| covers(&about.name)).map(|text| ("covers", text)));
+        let rule = policy.source.text.get(rule.span.clone())?;
+        text += &format!("// {file}\n{}\n", dedented(rule));
     }
+    let (first_char, rest) = first.title.split_at(first.title.chars().next()?.len_utf8());
     Some(Page {
         word: word.to_owned(),
         kind: "rule of a policy",
-        what: format!("{}.", first.title),
+        what: format!("{}{rest}.", first_char.to_uppercase()),
         sections,
         verbatim: Some(("the rule", text)),
     })
+}
+
+/// A piece of a file without the blanks that its lines have in common, but for the first line, which
+/// was cut out without them.
+fn dedented(text: &str) -> String {
+    let blanks = |line: &str| line.len() - line.trim_start().len();
+    let common = text.lines().skip(1).map(blanks).min().unwrap_or(0);
+    let lines = text.lines().enumerate();
+    let lines = lines.map(|(at, line)| if at == 0 { line } else { &line[common..] });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A claim of the thread by its number, as the shipped scenarios settle it.
@@ -144,14 +159,19 @@ fn claim(word: &str) -> Option<Page> {
     let mut sections = vec![
         ("said by", claim.by.clone()),
         ("finding", finding),
-        ("do", "disagree: change its scenario, and run it with --report events=FILE".to_owned()),
+        (
+            "do",
+            "To disagree: open its scenario, change a line and run it again; --report events=FILE \
+             says why it comes out so."
+                .to_owned(),
+        ),
     ];
     let is_it = |claim: &shown::Claim| claim.number == number;
     sections.extend(
         shown::by(|about| about.claim.as_ref().is_some_and(is_it)).map(|text| ("shown by", text)),
     );
     Some(Page {
-        word: format!("claim {number}"),
+        word: format!("claim-{number}"),
         kind: "claim of the thread",
         what: claim.says.clone(),
         sections,
@@ -170,7 +190,18 @@ fn claims_and_rules() -> (Vec<String>, Vec<String>) {
         policies().into_iter().flat_map(|policy| policy.rules).map(|rule| rule.id).collect();
     rules.sort();
     rules.dedup();
-    (numbers.into_iter().map(|number| format!("claim {number}")).collect(), rules)
+    (numbers.into_iter().map(|number| format!("claim-{number}")).collect(), rules)
+}
+
+/// Names with numbers in them by number: d2 before d10.
+fn in_order(mut names: Vec<String>) -> Vec<String> {
+    names.sort_by_key(|name| {
+        let letters = name.chars().take_while(char::is_ascii_alphabetic).count();
+        let digits = name[letters..].chars().take_while(char::is_ascii_digit).count();
+        let number: u64 = name[letters..letters + digits].parse().unwrap_or(u64::MAX);
+        (name[..letters].to_owned(), number, name.clone())
+    });
+    names
 }
 
 /// All words, by kind; what no shipped file has is left out.
@@ -181,7 +212,7 @@ pub fn all() -> Vec<(&'static str, Vec<String>)> {
     let words = terms::WORDS.iter().map(|(word, _, _)| (*word).to_owned());
     let (claims, rules) = claims_and_rules();
     let mut all = vec![
-        ("designs", designs().into_keys().collect()),
+        ("designs", in_order(designs().into_keys().collect())),
         ("claims of the thread", claims),
         ("rules of the shipped policies", rules),
         ("outcomes", outcomes),
