@@ -227,7 +227,7 @@ fn counters_have_the_names_of_the_format_and_each_once() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), Counter::ALL.len());
-    assert_eq!(names.len(), 41);
+    assert_eq!(names.len(), 43);
 }
 
 fn report(report: ReportKind) -> Event {
@@ -360,4 +360,57 @@ fn nothing_expected_is_no_verdict_and_no_expectations_at_all_is_unjudged() {
     assert_eq!((nothing.verdict, nothing.unjudged), (Verdict::None, false));
     let silent = verdict::judge(&plan(None), &log);
     assert_eq!((silent.verdict, silent.unjudged), (Verdict::None, true));
+}
+
+#[test]
+fn pages_of_the_balloon_and_look_ups_of_a_back_end_are_counted_where_they_are_told() {
+    let (device, queue) = (DeviceIndex(1), QueueIndex(0));
+    let balloon = |inflate, pages, reclaimed| Event::Balloon {
+        device,
+        inflate,
+        pages,
+        skipped: 5,
+        reclaimed,
+    };
+    let events = vec![
+        balloon(true, 3, 3 * 4096),
+        Event::IotlbMiss { device, queue, dma: 0x1000 },
+        mark(Mark::Ready),
+        balloon(true, 2, 0),
+        balloon(false, 4, 0),
+        Event::IotlbMiss { device, queue, dma: 0x2000 },
+        Event::IotlbHits { device, queue, hits: 7 },
+        Event::Flip { device },
+        Event::Plugged { device },
+    ];
+    let counters = Counters::of(&log(events), true);
+    let both = |counter| (counters.get(counter, Phase::Init), counters.get(counter, Phase::Steady));
+    assert_eq!(both(Counter::BalloonInflated), (3, 2));
+    assert_eq!(both(Counter::BalloonDeflated), (0, 4));
+    assert_eq!(both(Counter::BalloonReclaimed), (3 * 4096, 0));
+    assert_eq!(both(Counter::VhostIotlbMisses), (1, 1));
+    assert_eq!(both(Counter::VhostIotlbHits), (0, 7));
+}
+
+#[test]
+fn what_qemu_does_is_written_and_read_by_name_and_differs_in_the_hash() {
+    let (device, queue) = (DeviceIndex(1), QueueIndex(0));
+    let balloon = |inflate| Event::Balloon { device, inflate, pages: 1, skipped: 2, reclaimed: 3 };
+    let events = [
+        balloon(true),
+        balloon(false),
+        Event::Flip { device },
+        Event::Plugged { device },
+        Event::IotlbMiss { device, queue, dma: 0x1000 },
+        Event::IotlbHits { device, queue, hits: 0x1000 },
+    ];
+    let mut forms = BTreeMap::new();
+    for event in events {
+        let text = serde_json::to_string(&event).expect("it can be written");
+        let back: Event = serde_json::from_str(&text).expect("it can be read");
+        assert_eq!(back, event, "{text}");
+        let mut bytes = Vec::new();
+        Record { seq: 0, t_ns: 0, event }.encode(&mut bytes);
+        assert_eq!(forms.insert(bytes, text), None, "two events have one form");
+    }
 }

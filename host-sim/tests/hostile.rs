@@ -338,12 +338,12 @@ fn a_million_reports_with_escapes_are_kept_and_are_plain_text() {
 
 #[test]
 fn every_register_at_every_width_answers() {
-    let devices =
-        "Blk(id: \"a\", sectors: 8), Net(id: \"b\"), Console(id: \"c\"), Entropy(id: \"d\")";
+    let devices = "Blk(id: \"a\", sectors: 8), Net(id: \"b\"), Console(id: \"c\"), \
+                   Entropy(id: \"d\"), Balloon(id: \"e\", qemu: (quirk: true))";
     for legacy in [false, true] {
         let body = format!("guest: (IMAGE), devices: [{devices}], matrix: [Legacy([{legacy}])]");
         let log = run_in(&body, |a| {
-            for device in 0..4 {
+            for device in 0..5 {
                 let first = DEVICE + device * 0x1000;
                 let mut again = a.create_label();
                 a.mov(rbx, first)?;
@@ -424,9 +424,13 @@ fn rings_anywhere_and_full_of_anything_end_by_name() {
     let low = [0, 0x1000, 0x1_0000, 0x8_0000, CODE, SCRATCH, SCRATCH + 0xfff0, end - 16];
     let outside = [end, 0xc000_0000, DEVICE, 1 << 44, !15, 1 << 63];
     let mut broken = 0;
-    for kind in
-        ["Blk(id: \"x\", sectors: 4096)", "Net(id: \"x\", peer: Echo)", "Entropy(id: \"x\")"]
-    {
+    for kind in [
+        "Blk(id: \"x\", sectors: 4096)",
+        "Blk(id: \"x\", sectors: 4096, qemu: (backend: Poll))",
+        "Net(id: \"x\", peer: Echo)",
+        "Entropy(id: \"x\")",
+        "Balloon(id: \"x\")",
+    ] {
         let body = format!("guest: (IMAGE), devices: [{kind}]");
         for secure in [false, true] {
             for place in low.into_iter().chain(outside) {
@@ -456,6 +460,141 @@ fn a_million_kicks_of_a_ring_that_makes_no_sense_end_by_the_log() {
         a.jmp(again)
     });
     assert!(matches!(log.ended, Ended::Budget(_)), "{}", log.ended);
+}
+
+/// The first device's TCE table.
+const LIOBN: u64 = 0x1000_0000;
+/// A guest whose disk sits behind the IOMMU.
+const BEHIND: &str = "guest: (IMAGE), \
+     devices: [Blk(id: \"disk\", sectors: 4096, qemu: (iommu_platform: true, backend: Vhost))]";
+
+/// Repeats `one` for ever, with `r12` going through the pages of the window.
+fn for_ever(
+    a: &mut CodeAssembler,
+    step: i32,
+    one: impl FnOnce(&mut CodeAssembler) -> Assembled,
+) -> Assembled {
+    let mut again = a.create_label();
+    a.xor(r12, r12)?;
+    a.set_label(&mut again)?;
+    one(a)?;
+    a.add(r12, step)?;
+    a.and(r12, (64 << 20) - 1)?;
+    a.jmp(again)
+}
+
+#[test]
+fn tces_put_without_end_use_a_budget_up() {
+    let put = run_in(BEHIND, |a| {
+        for_ever(a, 0x1000, |a| {
+            a.mov(rdi, LIOBN)?;
+            a.mov(rsi, r12)?;
+            random(a, rdx)?;
+            a.mov(rax, 0x20_u64)?;
+            a.vmcall()
+        })
+    });
+    let list = run_in(BEHIND, |a| {
+        // 512 pages, each mapped to itself, at every place of the window.
+        let mut fill = a.create_label();
+        a.mov(rdi, SCRATCH)?;
+        a.mov(rax, SCRATCH | 3)?;
+        a.set_label(&mut fill)?;
+        a.stosq()?;
+        a.cmp(rdi, SCRATCH as i32 + 0x1000)?;
+        a.jb(fill)?;
+        for_ever(a, 0x1000, |a| {
+            a.mov(rdi, LIOBN)?;
+            a.mov(rsi, r12)?;
+            a.mov(rdx, SCRATCH)?;
+            a.mov(r10, 512_u64)?;
+            a.mov(rax, 0x13c_u64)?;
+            a.vmcall()
+        })
+    });
+    let stuff =
+        run_in(BEHIND, |a| for_ever(a, 0, |a| call(a, 0x138, &[LIOBN, 0, 0, (64 << 20) >> 12])));
+    for log in [put, list, stuff] {
+        assert!(matches!(log.ended, Ended::Budget(_)), "{}", log.ended);
+    }
+}
+
+#[test]
+fn calls_that_name_tables_lists_and_counts_of_any_kind_end_by_name() {
+    let anything = [0, 1, 511, 512, 513, 0xfff, 0x1000, LIOBN, 1 << 31, 1 << 63, !0xfff, !0];
+    for secure in [false, true] {
+        let log = run_in(BEHIND, |a| {
+            if secure {
+                esm(a)?;
+            }
+            for number in [0x20, 0x138, 0x13c] {
+                for first in [LIOBN, !0] {
+                    for (place, second) in anything.iter().enumerate() {
+                        let third = anything[(place * 5 + 3) % anything.len()];
+                        for fourth in [0, 1, 512, 513, !0] {
+                            call(a, number, &[first, *second, third, fourth])?;
+                        }
+                    }
+                }
+            }
+            exit(a, 9)
+        });
+        assert_eq!(log.ended, Ended::Exit(9), "secure {secure}");
+    }
+}
+
+/// As [`kick`], by a driver that accepts bit 33, with all of the window mapped to `page`.
+fn kick_behind(a: &mut CodeAssembler, page: u64) -> Assembled {
+    let mut again = a.create_label();
+    a.xor(r12, r12)?;
+    a.set_label(&mut again)?;
+    a.mov(rdi, LIOBN)?;
+    a.mov(rsi, r12)?;
+    a.mov(rdx, page | 3)?;
+    a.mov(rax, 0x20_u64)?;
+    a.vmcall()?;
+    a.add(r12, 0x1000)?;
+    a.cmp(r12, 64 << 20)?;
+    a.jb(again)?;
+    a.mov(rbx, DEVICE)?;
+    for (offset, value) in [
+        (0x70, 0),
+        (0x70, 3),
+        (0x24, 1),
+        (0x20, 3), // VERSION_1 and ACCESS_PLATFORM
+        (0x70, 11),
+        (0x30, 0),
+        (0x38, 64),
+        (0x80, 0),
+        (0x90, 0x1000),
+        (0xa0, 0x2000),
+        (0x44, 1),
+        (0x70, 15),
+        (0x50, 0),
+    ] {
+        a.mov(dword_ptr(rbx + offset), value)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_window_whose_pages_are_all_one_page_neither_hangs_nor_escapes() {
+    // Descriptors, available ring and used ring are the same bytes: buffers of any length and
+    // chains that bite their tails.
+    for word in [0_u64, 0x0001_0001_0001_0001, 0xffff_ffff, 1 << 32 | 0xffff, !0] {
+        let log = run_in(BEHIND, |a| {
+            a.mov(rdi, SCRATCH)?;
+            a.mov(rcx, 512_u64)?;
+            a.mov(rax, word)?;
+            a.rep().stosq()?;
+            kick_behind(a, SCRATCH)?;
+            for _ in 0..4 {
+                a.pause()?;
+            }
+            exit(a, 4)
+        });
+        assert!(matches!(log.ended, Ended::Exit(4) | Ended::Idle), "{word:#x}: {}", log.ended);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod disk;
 mod entropy;
 mod net;
 mod reason;
+mod registers;
 mod ring;
 pub mod transport;
 mod viommu;

@@ -156,14 +156,14 @@ fn sentence(plan: &Plan, event: &Event) -> String {
             let who = words::toucher(plan, Some(*device), Some(*queue));
             format!("{who} gives up its ring: {reason}")
         }
-        Event::Foreign { device, queue, dma } => {
-            let who = words::toucher(plan, Some(*device), Some(*queue));
-            format!("{who} was given {dma:#x}, which the DMA API did not make")
-        }
-        Event::Flip { device } => {
-            let who = words::device(plan, Some(*device));
-            format!("{who}: QEMU, told of the switch, turns iommu_platform on")
-        }
+        Event::Foreign { device, queue, dma } => format!(
+            "{} was given {dma:#x}, which the DMA API did not make",
+            words::toucher(plan, Some(*device), Some(*queue)),
+        ),
+        Event::Flip { device } => format!(
+            "{}: QEMU, told of the switch, turns iommu_platform on",
+            words::device(plan, Some(*device)),
+        ),
         Event::Sigbus { gfn } => format!("QEMU gets SIGBUS: unit {gfn:#x} could not be paged out"),
         Event::Life { from, to } => format!("the VM goes from {} to {}", from.name(), to.name()),
         // Not among the telling ones.
