@@ -130,15 +130,15 @@ pub fn render(results: &Results<'_>, bytes_max: usize) -> String {
         results.rows.iter().filter(|row| row.state().is_unexpected()).collect();
     let pieces = unexpected.iter().take(TOLD_MAX).map(|row| told(row));
     room.section("", pieces, (unexpected.len(), "unexpected run"));
-    let head = "\n| run | outcome | verdict | round trips | conversions | bounces | time |\n\
-                |---|---|---|--:|--:|--:|--:|\n";
-    room.section(head, results.rows.iter().map(table_row), (results.rows.len(), "run"));
     let claims = results.report.claims;
     let head = "\n| claim | finding | borne out | says | condition |\n|--:|---|---|---|---|\n";
     room.section(head, claims.iter().map(claim_row), (claims.len(), "claim"));
     let warnings = results.report.warnings;
     let pieces = warnings.iter().map(|warning| format!("- {}\n", code(warning)));
     room.section("\nWarnings:\n\n", pieces, (warnings.len(), "warning"));
+    let head = "\n| run | outcome | verdict | round trips | conversions | bounces | time |\n\
+                |---|---|---|--:|--:|--:|--:|\n";
+    room.section(head, results.rows.iter().map(table_row), (results.rows.len(), "run"));
     let expected = || results.rows.iter().filter(|row| row.state() == State::ExpectedFailure);
     room.section(
         "\nExpected failures:\n",
