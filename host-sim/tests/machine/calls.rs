@@ -11,6 +11,7 @@ const GARBAGE: u64 = 0x5ec2_e75e_c2e7_0001;
 fn put(a: &mut CodeAssembler, length: u64) {
     let text = u64::from_le_bytes(*b"abcdefgh");
     a.request(Hcall::PutTermChar.number(), [0, length, text, text, GARBAGE]);
+    a.exit(0);
 }
 
 #[test]
@@ -38,7 +39,10 @@ fn the_console_takes_up_to_16_bytes_of_terminal_0() {
         let meant = b"abcdefghabcdefgh".get(..length as usize).map(<[u8]>::to_vec);
         assert_eq!(shown, meant, "{length}");
     }
-    let log = run(&small(|a| a.request(Hcall::PutTermChar.number(), [1, 1, 0, 0, 0])));
+    let log = run(&small(|a| {
+        a.request(Hcall::PutTermChar.number(), [1, 1, 0, 0, 0]);
+        a.exit(0);
+    }));
     assert_eq!(hypercalls(&log, Hcall::PutTermChar)[0].0, HStatus::Parameter);
 }
 
