@@ -3,7 +3,7 @@
 use crate::bootargs::BootArgs;
 use crate::calls::Trouble;
 use crate::device_tree::Machine;
-use crate::dma::state::{became_secure, restart};
+use crate::dma::setup::{became_secure, restart};
 use crate::drivers::{Drivers, Missing, poke_quirks, reset_all};
 use crate::kernel::{Kexec, Switch};
 use crate::secure::{enter, plant_secret, take_back_all};

@@ -12,7 +12,7 @@ mod kernel {
     use firmware::bootargs::BootArgs;
     use firmware::calls::{Trouble, exit, mark_done, mark_ready, print};
     use firmware::device_tree::Machine;
-    use firmware::dma::state;
+    use firmware::dma::setup;
     use firmware::heap::{self, UNIT_BYTES};
     use firmware::life::Guest;
     use firmware::start::image_end;
@@ -38,7 +38,7 @@ mod kernel {
         // SAFETY: the boot protocol leaves all RAM from this image to the stack to it, but for
         // what the tree reserves; nothing was allocated yet.
         unsafe { heap::init(start, end) };
-        state::init(&args, &machine)?;
+        setup::init(&args, &machine)?;
         bugs::init(args.bug);
         let guest = Guest { fdt, machine: &machine, args: &args };
         let drivers = guest.start()?;

@@ -21,7 +21,7 @@ mod boot {
     use firmware::bootargs::BootArgs;
     use firmware::calls::{Trouble, print};
     use firmware::device_tree::Machine;
-    use firmware::dma::state;
+    use firmware::dma::setup;
     use firmware::elf::{
         HEADER_BYTES, NotLoadable, PROGRAM_HEADER_BYTES, Segment, header, segment,
     };
@@ -56,7 +56,7 @@ mod boot {
         let machine = unsafe { Machine::read(fdt) }?;
         // Bootargs of a kernel that is not ours say nothing about slof.
         if BootArgs::parse(machine.bootargs).is_ok_and(|args| args.slof_tce) {
-            state::init_firmware_with_iommu();
+            setup::init_firmware_with_iommu();
         }
         let mut devices = machine.devices().filter_map(Device::probe);
         let device = devices.find(|device| device.id == Kind::Blk.device_id());
@@ -66,7 +66,7 @@ mod boot {
         // The driver is not dropped: a reset ends all that it set up.
         core::mem::forget(image);
         device.reset();
-        state::detach(Kind::Blk as usize);
+        setup::detach(Kind::Blk as usize);
         print("slof: image loaded\n");
         Ok(entry)
     }

@@ -4,7 +4,7 @@
 //! fill in its question ([`predicate`]). What a path does is small: the buffer itself (direct); a
 //! slot of a shared pool with copies to and fro ([`swiotlb`]); pages mapped in an IOMMU
 //! ([`iovas`], `tce`); units shared while they are lent ([`lent`], `in_place`). `state` has what
-//! the guest knows; the probe points (`ask`, `bounce`, `probes`), real functions whose entry and
+//! the guest knows, `setup` how it comes to know it; the probe points (`ask`, `bounce`, `probes`), real functions whose entry and
 //! return the machine sees, do the work.
 
 pub mod decide;
@@ -24,6 +24,8 @@ pub mod ask;
 pub mod bounce;
 #[cfg(uv_guest)]
 pub mod state;
+#[cfg(uv_guest)]
+pub mod setup;
 #[cfg(uv_guest)]
 pub mod probes;
 

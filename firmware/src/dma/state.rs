@@ -4,13 +4,13 @@
 //! Guest addresses are identity-mapped, so an address here is both what the CPU uses and what a
 //! device gets, unless an IOMMU lies between.
 
-use crate::bootargs::{BootArgs, Rings};
+use crate::bootargs::Rings;
 use crate::calls::Trouble;
-use crate::device_tree::{Machine, Region, Registers};
+use crate::device_tree::Region;
 use crate::dma::Direction;
-use crate::dma::ask::{dma_decide, tree_is_at};
+use crate::dma::ask::dma_decide;
 use crate::dma::bounce::swiotlb_bounce;
-use crate::dma::decide::{Addresses, Life, Moment, Path, Window, installed, moment};
+use crate::dma::decide::{Addresses, Life, Moment, Path, Window, moment};
 use crate::dma::in_place::InPlace;
 use crate::dma::rings::{OwnUnits, SHARED_BYTES, SharedPages};
 use crate::dma::slots::MAPPING_BYTES_MAX;
@@ -18,11 +18,10 @@ use crate::dma::swiotlb::{POOL_GRANULE_BYTES, Swiotlb};
 use crate::dma::tce::{Space, Writer};
 use crate::heap::{UNIT_BYTES, own_units_untouched};
 use crate::kernel::{Bit33, Kernel, Ops, Tce};
-use crate::secure::share;
 use crate::single::Single;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, Ordering};
-use ultravisor_abi::{Gpa, UnitSize};
+use ultravisor_abi::UnitSize;
 
 /// How many devices are driven at once: one of each kind.
 pub const DEVICES: usize = 5;
@@ -35,15 +34,15 @@ const SWIOTLB_FULL: Trouble = Trouble::failed("swiotlb-full");
 pub static NEEDS_WORK: AtomicU8 = AtomicU8::new(0);
 
 /// A pool of bounce slots with pages for rings behind it.
-struct Area {
-    region: Region,
-    pool: Swiotlb,
-    rings: SharedPages,
+pub(super) struct Area {
+    pub(super) region: Region,
+    pub(super) pool: Swiotlb,
+    pub(super) rings: SharedPages,
 }
 
 impl Area {
     /// Slots and ring pages in `region`: the pages take [`SHARED_BYTES`], the slots the rest.
-    fn new(region: Region) -> Self {
+    pub(super) fn new(region: Region) -> Self {
         let slots_bytes = region.bytes.saturating_sub(SHARED_BYTES);
         let slots_bytes = slots_bytes - slots_bytes % POOL_GRANULE_BYTES;
         Self {
@@ -55,21 +54,22 @@ impl Area {
 }
 
 /// What is known about one device.
-struct Device {
-    ops: Ops,
-    addresses: Addresses,
+pub(super) struct Device {
+    pub(super) ops: Ops,
+    pub(super) addresses: Addresses,
     /// Whether the device promised to take physical addresses (D15).
-    identity: bool,
+    pub(super) identity: bool,
     /// `None` until it was decided.
-    path: Option<Path>,
+    pub(super) path: Option<Path>,
     /// Its IOMMU window, if it has one.
-    space: Option<Space>,
+    pub(super) space: Option<Space>,
     /// Which area is its.
-    area: usize,
+    pub(super) area: usize,
 }
 
 impl Device {
-    const UNKNOWN: Self = Self {
+    /// Nobody drives it yet.
+    pub(super) const UNKNOWN: Self = Self {
         ops: Ops::Iommu,
         addresses: Addresses::Raw,
         identity: false,
@@ -82,18 +82,18 @@ impl Device {
 /// The guest's DMA state.
 pub struct Dma {
     /// Whether this is boot firmware and no kernel yet.
-    firmware: bool,
-    kernel: Kernel,
-    life: Life,
-    rings: Rings,
-    areas: Vec<Area>,
-    own: OwnUnits,
-    writer: Writer,
-    in_place: Option<InPlace>,
-    devices: [Device; DEVICES],
+    pub(super) firmware: bool,
+    pub(super) kernel: Kernel,
+    pub(super) life: Life,
+    pub(super) rings: Rings,
+    pub(super) areas: Vec<Area>,
+    pub(super) own: OwnUnits,
+    pub(super) writer: Writer,
+    pub(super) in_place: Option<InPlace>,
+    pub(super) devices: [Device; DEVICES],
 }
 
-/// The one that the guest has. Until [`init`] it is boot firmware that knows no IOMMU.
+/// The one that the guest has. Until `setup::init` it is boot firmware that knows no IOMMU.
 pub static DMA: Single<Dma> = Single::new(Dma {
     firmware: true,
     kernel: Kernel { bit_33: Bit33::Never, ..Kernel::LINUX_2018 },
@@ -105,143 +105,6 @@ pub static DMA: Single<Dma> = Single::new(Dma {
     in_place: None,
     devices: [const { Device::UNKNOWN }; DEVICES],
 });
-
-/// Sets up what the kernel was built to do. Its pools get their places, not yet shared.
-///
-/// # Errors
-/// `swiotlb-size` if the pool's size is no whole number of sets.
-pub fn init(args: &BootArgs, machine: &Machine) -> Result<(), Trouble> {
-    tree_is_at(machine.tree);
-    DMA.with(|dma| {
-        dma.firmware = false;
-        dma.kernel = args.kernel;
-        dma.rings = args.rings;
-        dma.writer = Writer::new(args.tce, machine.ultravisor_unit);
-        match args.kernel.ops {
-            Ops::Iommu => (),
-            Ops::LimitedRange | Ops::RestrictedPool => {
-                for registers in machine.devices() {
-                    if let Some(region) = described(args.kernel.ops, &registers) {
-                        dma.area_at(region);
-                    }
-                }
-            }
-            // No slots, only rings.
-            Ops::ShareInPlace if args.secure => dma.new_area(0, machine.ultravisor_unit)?,
-            Ops::Swiotlb
-            | Ops::SwiotlbMapped
-            | Ops::SwiotlbOverIommu
-            | Ops::DataDirect
-            | Ops::PayloadDirect
-                if args.secure =>
-            {
-                dma.new_area(args.swiotlb_bytes, machine.ultravisor_unit)?;
-            }
-            Ops::ShareInPlace
-            | Ops::Swiotlb
-            | Ops::SwiotlbMapped
-            | Ops::SwiotlbOverIommu
-            | Ops::DataDirect
-            | Ops::PayloadDirect => (),
-        }
-        Ok(())
-    })
-}
-
-/// Boot firmware that knows the TCE IOMMU: accepts bit 33 and maps what it gives the device.
-pub fn init_firmware_with_iommu() {
-    DMA.with(|dma| dma.kernel = Kernel::LINUX_2018);
-}
-
-/// The guest is secure: shares the areas, one call each, and maps them 1:1 if the kernel does.
-/// A kernel that took over from another does it again.
-///
-/// # Errors
-/// What sharing ends in.
-pub fn became_secure(machine: &Machine, unit: UnitSize) -> Result<(), Trouble> {
-    DMA.with(|dma| {
-        dma.life = Life::Secure;
-        for Area { region, .. } in &dma.areas {
-            let bytes = region.bytes.next_multiple_of(unit.bytes());
-            share(unit, Gpa(region.base), bytes)?;
-        }
-        if dma.kernel.ops == Ops::ShareInPlace && dma.in_place.is_none() {
-            dma.in_place = Some(InPlace::new(unit));
-        }
-        let windows = || machine.devices().filter_map(|registers| registers.window);
-        if windows().next().is_some() {
-            dma.writer.became_secure(unit)?;
-        }
-        if dma.kernel.ops == Ops::SwiotlbMapped {
-            for window in windows() {
-                for Area { region, .. } in &dma.areas {
-                    dma.writer.map_one_to_one(window, region.base, region.bytes);
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Every device was reset, or will be by those who take over: nothing that was lent still is.
-/// Ring memory of the old drivers stays where it is; nobody uses it again.
-pub fn restart() {
-    DMA.with(|dma| {
-        for device in &mut dma.devices {
-            if let Some(space) = &mut device.space {
-                space.unmap_all(&dma.writer);
-            }
-            *device = Device::UNKNOWN;
-        }
-        for area in &mut dma.areas {
-            *area = Area::new(area.region);
-        }
-        if let Some(in_place) = &mut dma.in_place {
-            in_place.forget();
-        }
-        dma.note_work();
-    });
-}
-
-/// Which region `ops` would use for a device, as the FDT describes it.
-fn described(ops: Ops, registers: &Registers) -> Option<Region> {
-    match ops {
-        Ops::LimitedRange => registers.range,
-        Ops::RestrictedPool => registers.pool,
-        Ops::Iommu
-        | Ops::Swiotlb
-        | Ops::SwiotlbMapped
-        | Ops::SwiotlbOverIommu
-        | Ops::ShareInPlace
-        | Ops::DataDirect
-        | Ops::PayloadDirect => None,
-    }
-}
-
-/// A driver is about to drive the device at `registers`; nothing is decided for it yet.
-pub fn attach(device: usize, registers: &Registers) {
-    DMA.with(|dma| {
-        if let Some(space) = &mut dma.devices[device].space {
-            space.unmap_all(&dma.writer);
-        }
-        let region = described(dma.kernel.ops, registers);
-        dma.devices[device] = Device {
-            ops: installed(dma.kernel.ops, region.is_some()),
-            space: registers.window.map(Space::new),
-            area: region.map_or(0, |region| dma.area_at(region)),
-            ..Device::UNKNOWN
-        };
-    });
-}
-
-/// The device was reset and its driver is gone: its mappings end.
-pub fn detach(device: usize) {
-    DMA.with(|dma| {
-        if let Some(space) = &mut dma.devices[device].space {
-            space.unmap_all(&dma.writer);
-        }
-    });
-}
 
 /// Whether boot firmware asks, and not a kernel.
 pub fn is_firmware() -> bool {
@@ -341,7 +204,7 @@ pub fn cpu_address(device: usize, address: u64) -> u64 {
 
 impl Dma {
     /// The index of the area in `region`, made if there is none yet.
-    fn area_at(&mut self, region: Region) -> usize {
+    pub(super) fn area_at(&mut self, region: Region) -> usize {
         let known = self.areas.iter().position(|area| area.region == region);
         known.unwrap_or_else(|| {
             self.areas.push(Area::new(region));
@@ -350,7 +213,11 @@ impl Dma {
     }
 
     /// An area of `pool_bytes` bytes of slots in units of the heap's.
-    fn new_area(&mut self, pool_bytes: u64, unit: Option<UnitSize>) -> Result<(), Trouble> {
+    pub(super) fn new_area(
+        &mut self,
+        pool_bytes: u64,
+        unit: Option<UnitSize>,
+    ) -> Result<(), Trouble> {
         const WRONG: Trouble = Trouble::refused("swiotlb-size");
         if !pool_bytes.is_multiple_of(POOL_GRANULE_BYTES) {
             return Err(WRONG);
@@ -394,7 +261,7 @@ impl Dma {
     }
 
     /// Sets [`NEEDS_WORK`] for the paths as they are now.
-    fn note_work(&self) {
+    pub(super) fn note_work(&self) {
         let direct = |device: &Device| match device.path {
             None | Some(Path::Bypass | Path::Direct) => true,
             Some(

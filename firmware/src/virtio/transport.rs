@@ -7,7 +7,8 @@
 
 use crate::calls::Trouble;
 use crate::dma::decide::{Addresses, Life, Moment, Path};
-use crate::dma::state::{attach, decide_at, is_firmware, kernel, negotiated};
+use crate::dma::setup::attach;
+use crate::dma::state::{decide_at, is_firmware, kernel, negotiated};
 use crate::kernel::Bit33;
 use crate::virtio::Kind;
 use crate::virtio::wait::Device;
