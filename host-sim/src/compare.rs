@@ -23,6 +23,8 @@ pub struct Sample<'a> {
     pub judged: Judged,
     /// What the rules say.
     pub rulings: Vec<Ruling>,
+    /// Whether its figures compare designs: its scenario does not say `prove: false`.
+    pub compares: bool,
 }
 
 impl Sample<'_> {
@@ -173,8 +175,12 @@ pub struct Terms<'a> {
 }
 
 impl Comparison {
-    /// Groups `samples` by design; runs without one are left out.
+    /// Groups `samples` by design; runs without one are left out. Outcomes and costs are those of
+    /// the runs that compare, rules are about all; a design without a run that compares has no row,
+    /// unless no run at all does.
     pub fn new(samples: &[Sample<'_>], terms: Terms<'_>) -> Self {
+        let any_compares = samples.iter().any(|sample| sample.compares);
+        let counts = |run: &Sample<'_>| run.compares || !any_compares;
         let mut by_design: BTreeMap<(bool, &str), Vec<&Sample<'_>>> = BTreeMap::new();
         for sample in samples {
             if let Some(design) = &sample.plan.design {
@@ -185,7 +191,13 @@ impl Comparison {
         let factors = factor::Factors::new(samples, terms.base);
         let mut rows: Vec<(Row, Vec<&Sample<'_>>)> = Vec::new();
         for ((what_if, design), runs) in by_design {
-            let row = row((what_if, design), &runs, &factors, terms);
+            let main: Vec<&Sample<'_>> = runs.iter().copied().filter(|run| counts(run)).collect();
+            if main.is_empty() {
+                continue;
+            }
+            let mut row = row((what_if, design), &main, &factors, terms);
+            row.marks =
+                terms.rules.iter().map(|(policy, rule)| mark(&runs, policy, rule)).collect();
             let twin = rows.iter_mut().find(|(other, theirs)| {
                 other.what_if == what_if && other.acting == row.acting && are_twins(theirs, &runs)
             });
@@ -240,7 +252,7 @@ fn row(
         acting: terms.acting.get(design).filter(|_| !what_if).cloned(),
         costs: Costs::of(worked),
         factor: factors.of(runs),
-        marks: terms.rules.iter().map(|(policy, rule)| mark(runs, policy, rule)).collect(),
+        marks: Vec::new(),
     }
 }
 
@@ -258,14 +270,20 @@ fn mark(runs: &[&Sample<'_>], policy: &Policy, rule: &Rule) -> Option<Mark> {
     (mark != Mark::default()).then_some(mark)
 }
 
-/// Whether two designs have the same runs, and each comes out the same in all that is counted.
+/// Whether two designs come out the same, in all that is counted, wherever both were run; and that
+/// is wherever runs compare.
 fn are_twins(one: &[&Sample<'_>], other: &[&Sample<'_>]) -> bool {
-    one.len() == other.len()
-        && one.iter().all(|run| {
-            let cell = proof::cell(run.plan);
-            let twin = other.iter().find(|twin| proof::cell(twin.plan) == cell);
-            twin.is_some_and(|twin| is_same_result(&run.judged, &twin.judged))
-        })
+    let theirs: BTreeMap<_, _> = other.iter().map(|run| (proof::cell(run.plan), *run)).collect();
+    let ours: BTreeMap<_, _> = one.iter().map(|run| (proof::cell(run.plan), *run)).collect();
+    let both = ours.iter().filter_map(|(cell, run)| Some((run, theirs.get(cell)?)));
+    let compared = |runs: &BTreeMap<_, &Sample<'_>>, in_both: &BTreeMap<_, &Sample<'_>>| {
+        runs.iter().all(|(cell, run)| !run.compares || in_both.contains_key(cell))
+    };
+    let mut met = both.map(|(run, twin)| is_same_result(&run.judged, &twin.judged)).peekable();
+    met.peek().is_some()
+        && met.all(|same| same)
+        && compared(&ours, &theirs)
+        && compared(&theirs, &ours)
 }
 
 fn is_same_result(one: &Judged, other: &Judged) -> bool {

@@ -225,7 +225,8 @@ fn samples<'r>(runs: &[&'r Planned], found: &mut Found, court: &Court<'_>) -> Ve
         let rulings = court.rulings(number);
         judged.verdict = policy::overall(&judged, &rulings);
         found.tally.count(judged.verdict, judged.unjudged);
-        samples.push(Sample { plan: &runs[number].plan, judged, rulings });
+        let Planned { plan, origin, .. } = &runs[number];
+        samples.push(Sample { plan, judged, rulings, compares: origin.prove });
     }
     samples
 }

@@ -188,8 +188,9 @@ pub fn notes(comparison: &Comparison) -> Vec<String> {
             "Time is modelled, from estimates, not measured; polling guests have no interrupt or \
              wake-up cost. The factor is against {reference}."
         ),
-        "Who must act is proved: the layer put back to its 2018 base, a secure run stops being clean. \
-         -: not clean in every secure run, so there is nothing to prove."
+        "Who must act is proved: the layer put back to its 2018 base, a clean secure run stops being \
+         clean. -: clean in no secure run, so there is nothing to prove. Outcomes, costs and proofs are \
+         of scenarios that do not say `prove: false`; rules are about all."
             .to_owned(),
     ];
     if comparison

@@ -5,10 +5,13 @@ use super::words;
 use crate::compare::Comparison;
 use crate::counters::Counter;
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 
 /// No line of the tables is longer.
 pub const COLUMNS: u16 = 120;
+
+/// A design's name is broken only past this.
+const NAME_COLUMNS: u16 = 36;
 
 /// The tables for a terminal.
 pub fn text(comparison: &Comparison, metrics: &[Counter]) -> String {
@@ -38,10 +41,20 @@ fn table(grid: &Grid) -> String {
         .load_preset(NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(COLUMNS)
-        .set_header(&grid.header)
-        .add_rows(&grid.rows);
+        .set_header(&grid.header);
+    for row in &grid.rows {
+        let mut row = row.clone();
+        // Each design of a group on a line of its own.
+        if let Some(names) = row.first_mut() {
+            *names = names.replace(", ", ",\n");
+        }
+        table.add_row(row);
+    }
     for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((if at == 0 { 2 } else { 0 }, 2));
+        column.set_padding((if at == 0 { 2 } else { 0 }, if at < grid.words { 2 } else { 1 }));
+        if at == 0 {
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(NAME_COLUMNS)));
+        }
         if at >= grid.words {
             column.set_cell_alignment(CellAlignment::Right);
         }
