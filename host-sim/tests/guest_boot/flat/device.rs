@@ -208,7 +208,7 @@ impl Device {
             0x080 => queue.desc = wide,
             0x090 => queue.avail = wide,
             0x0a0 => queue.used = wide,
-            QUIRK_REGISTER => self.poked = true,
+            QUIRK_REGISTER => self.poked = value == 1,
             _ => (),
         }
         false
