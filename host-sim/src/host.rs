@@ -51,6 +51,8 @@ pub struct HostSide {
     dma: Vec<Dma>,
     /// Where the range under way lies.
     runs: Vec<Run>,
+    /// How many more pages may be translated before the guest runs again.
+    pages_left: u64,
     epoch: u64,
     seals: bool,
 }
@@ -79,6 +81,7 @@ impl HostSide {
             mapped: Mapped::default(),
             dma: Vec::new(),
             runs: Vec::new(),
+            pages_left: PAGES_MAX,
             epoch: 0,
             seals,
         }
@@ -87,6 +90,7 @@ impl HostSide {
     /// The guest is about to run: no piece handed out before may be used from now on.
     pub fn guest_runs(&mut self) {
         self.epoch += 1;
+        self.pages_left = PAGES_MAX;
     }
 
     /// QEMU settles where a device's addresses lead.
@@ -230,7 +234,8 @@ impl HostSide {
         why
     }
 
-    /// Where a range of a device's addresses lies, into `runs`: all of it RAM.
+    /// Where a range of a device's addresses lies, into `runs`: all of it RAM. What is translated
+    /// page by page costs work of the run's budget, and past [`PAGES_MAX`] nothing is found.
     fn translate(
         &mut self,
         device: DeviceIndex,
@@ -239,8 +244,16 @@ impl HostSide {
         runs: &mut Vec<Run>,
     ) -> Result<(), TouchFault> {
         let space = self.dma(device).space;
+        let by_page = matches!(space, AddressSpace::Tce | AddressSpace::VirtioIommu);
+        if by_page && bytes / PAGE_BYTES >= self.pages_left {
+            return Err(TouchFault::NotMapped);
+        }
         let found = self.hv.iommus.translate(space, device, (at, bytes), direction, runs);
-        self.hv.recorder.host_works(runs.len() as u64 / RUNS_PER_UNIT);
+        if by_page {
+            let pages = runs.iter().map(|run| run.bytes / PAGE_BYTES + 1).sum::<u64>();
+            self.pages_left = self.pages_left.saturating_sub(pages);
+            self.hv.recorder.host_works(pages / PAGES_PER_UNIT);
+        }
         found.ok_or(TouchFault::NotMapped)?;
         let memory = self.uv.memory();
         let all_ram = runs.iter().all(|run| memory.is_ram(run.gpa, run.bytes));
@@ -280,8 +293,11 @@ impl HostSide {
     }
 }
 
-/// Translations that are done in one work unit of the run's budget.
-const RUNS_PER_UNIT: u64 = 4;
+/// Most pages that are translated between two runs of the guest. A chain may name gigabytes with
+/// each of its descriptors, and a step is indivisible: without a bound it would take for ever.
+const PAGES_MAX: u64 = 1 << 22;
+/// Pages that are translated in one work unit of the run's budget.
+const PAGES_PER_UNIT: u64 = 4;
 
 /// Who touches, and doing what.
 struct By<'a> {

@@ -187,9 +187,9 @@ mod tests {
             (u64::MAX, 0, BOTH),
             (LIOBN, 8, BOTH),
             (LIOBN, 1 << 20, BOTH),
-            (LIOBN, u64::MAX & !0xfff, BOTH),
+            (LIOBN, !0xfff, BOTH),
             (LIOBN, 0, 0x10 | BOTH),
-            (LIOBN, 0, 1 << 20 | BOTH),
+            (LIOBN, 0, (1 << 20) | BOTH),
             (LIOBN, 0, !0),
         ] {
             let status = tces.put(liobn, ioba, tce, is_ram);
@@ -203,7 +203,7 @@ mod tests {
     fn stuffing_clears_a_range_and_maps_nothing() {
         let mut tces = tables();
         for page in 0..256 {
-            tces.put(LIOBN, page * 4096, page * 4096 | BOTH, is_ram);
+            tces.put(LIOBN, page * 4096, (page * 4096) | BOTH, is_ram);
         }
         assert_eq!(tces.stuff(LIOBN, 0x1000, BOTH, 1), HStatus::Parameter);
         assert_eq!(tces.stuff(LIOBN, 0x1000, 0, 256), HStatus::Parameter, "past the window");

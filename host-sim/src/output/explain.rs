@@ -3,7 +3,7 @@
 use super::words;
 use crate::counters::{Phase, PhaseClock};
 use crate::escape;
-use crate::event::{Chain, DeviceIndex, Event, Part, QueueIndex, Record, Seen};
+use crate::event::{Cause, Chain, DeviceIndex, Event, Part, QueueIndex, Record, Seen};
 use crate::log::RunLog;
 use crate::scenario::plan::Plan;
 use ultravisor::{Effect, Life, PageOp, PageState};
@@ -131,9 +131,7 @@ fn sentence(plan: &Plan, event: &Event) -> String {
             seen_words(*seen),
         ),
         Event::Page { gfn, op: PageOp::PageOut, cause, .. } => {
-            let why =
-                cause.map_or_else(String::new, |cause| format!(": {}", words::cause(plan, cause)));
-            format!("unit {gfn:#x} goes out{why}")
+            format!("unit {gfn:#x} goes out{}", because(plan, *cause))
         }
         Event::Page { gfn, .. } => format!("unit {gfn:#x} comes back in"),
         Event::Tampered { gfn, writer } => {
@@ -193,6 +191,10 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         | Event::IotlbHits { .. }
         | Event::Bounce { .. } => format!("{event:?}"),
     }
+}
+
+fn because(plan: &Plan, cause: Option<Cause>) -> String {
+    cause.map_or_else(String::new, |cause| format!(": {}", words::cause(plan, cause)))
 }
 
 fn seen_words(seen: Seen) -> &'static str {

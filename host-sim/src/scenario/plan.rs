@@ -223,7 +223,8 @@ pub enum Plugged {
     /// It is there from the start.
     #[default]
     AtStart,
-    /// Once the VM is secure; before, its place is empty (device id 0).
+    /// Once the VM is secure; before, its place is empty (device id 0). A VM that is not to become
+    /// secure has no switch to wait for: there it is plugged at the start.
     AfterSwitch,
 }
 
