@@ -249,6 +249,20 @@ fn described_memory_is_where_every_buffer_goes_in_secure_and_normal_guests() {
 }
 
 #[test]
+fn memory_that_is_reserved_is_not_the_heaps() {
+    let with = |base| {
+        let work = [Some(Work::Balloon { pages: 1000 }), None, None, None, None];
+        let args = BootArgs { work, ..args() };
+        let reserved = Reserved::Pools(vec![range(base, 768 << 10)]);
+        let balloon = Device::new(Kind::Balloon, Habit::Good);
+        run_on(&FdtSpec { reserved, ..plain(&args) }, vec![balloon])
+    };
+    assert_eq!(with(RESERVED).1, End::Exit(0));
+    // Less than 3 MiB are left below.
+    assert_eq!(ended(&with(4 << 20)), failed("no-memory"));
+}
+
+#[test]
 fn each_device_has_the_restricted_pool_that_is_described_for_it() {
     let kernel = Kernel { ops: Ops::RestrictedPool, ..Kernel::PLATFORM_HOOK };
     let mut args = secure(kernel, &LIST);
@@ -411,6 +425,8 @@ fn another_kernel_takes_over_in_the_middle_of_the_work() {
             let (flat, _) = good;
             assert_eq!(flat.devices[0].requests, REQUESTS, "no step is done twice");
             assert_eq!(flat.devices[1].sent.len(), 5);
+            let taken_back = |did: &&Did| matches!(did, Did::Ucall(Ucall::UnshareAllPages, ..));
+            assert_eq!(flat.did.iter().filter(taken_back).count(), usize::from(is_secure));
             let shares = shared(&flat);
             assert_eq!(shares.len(), if is_secure { 2 } else { 0 });
             assert!(shares.windows(2).all(|pair| pair[0] == pair[1]), "the pool has its place");
