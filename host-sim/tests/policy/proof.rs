@@ -87,6 +87,21 @@ fn scenarios_that_say_so_and_normal_guests_prove_nothing() {
 }
 
 #[test]
+fn a_run_in_which_the_design_fails_proves_nothing_and_does_not_stop_the_others() {
+    let text = scenario("expect: []").replace("])],", "]), Boot([Elf64, Slof])],");
+    let only_elf = |plan: &Plan| match plan.guest.boot {
+        host_sim::scenario::plan::Boot::Elf64 => needs_kernel(plan),
+        host_sim::scenario::plan::Boot::Slof => leaks(),
+    };
+    let ran = judged(&only_elf, &[("s.ron", &text)], ONLY_KERNEL);
+    let ruling = ran.ruling("d5-platform-hook/boot=elf64", "who");
+    assert_eq!(ruling["found"], "guest kernel must act");
+    let ran = judged(&|_| leaks(), &[("s.ron", &text)], ONLY_KERNEL);
+    let ruling = ran.ruling("d5-platform-hook/boot=elf64", "who");
+    assert_eq!(ruling["found"], "guest kernel must act (unproven: guest kernel)");
+}
+
+#[test]
 fn a_bug_of_ours_in_a_proof_is_a_bug_of_ours() {
     let alone = scenario("expect: []").replace("\"d0-legacy-bypass\", ", "");
     let does = |plan: &Plan| {

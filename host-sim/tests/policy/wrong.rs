@@ -122,7 +122,7 @@ fn checks_know_their_counters_and_words() {
 #[test]
 fn waivers_name_a_rule_a_pattern_and_a_day_and_who_answers_for_them() {
     let waiver = |field: &str, value: &str| {
-        let mut fields = vec![
+        let mut fields = [
             ("rule", "no-leak"),
             ("runs", "*"),
             ("until", "2027-12-31"),
