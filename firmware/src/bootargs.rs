@@ -129,6 +129,7 @@ const BUGS: Words<BugKind> = &[
     ("raw-outside", BugKind::RawOutside),
     ("never-unmap", BugKind::NeverUnmap),
     ("read-back", BugKind::ReadBack),
+    ("fall-through", BugKind::FallThrough),
 ];
 const SWITCH_MOMENTS: Words<Switch> = &[
     ("before-probe", Switch::BeforeProbe),
@@ -140,8 +141,12 @@ const KEXECS: Words<Kexec> =
 const SLOFS: Words<bool> = &[("today", false), ("tce", true)];
 const RING_PLACES: Words<Rings> = &[("together", Rings::Together), ("apart", Rings::Apart)];
 const ORDERS: Words<Order> = &[("seq", Order::Sequential), ("random", Order::Random)];
-const PLACEMENTS: Words<Placement> =
-    &[("own", Placement::OwnUnit), ("nb", Placement::Neighbour), ("heap", Placement::Heap)];
+const PLACEMENTS: Words<Placement> = &[
+    ("own", Placement::OwnUnit),
+    ("nb", Placement::Neighbour),
+    ("secret", Placement::BesideSecret),
+    ("heap", Placement::Heap),
+];
 const REFILLS: Words<bool> = &[("keep", false), ("refill", true)];
 
 fn word<T: Copy + PartialEq>(words: Words<T>, value: T) -> &'static str {

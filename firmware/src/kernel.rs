@@ -178,6 +178,8 @@ pub enum BugKind {
     NeverUnmap,
     /// Takes the address to undo from the descriptor in the ring, which the device may write.
     ReadBack,
+    /// Posts the buffer's own address where the pool has no room for it.
+    FallThrough,
 }
 
 /// A buggy driver.

@@ -33,6 +33,8 @@ pub enum Placement {
     /// As [`Placement::OwnUnit`], but the last 4 KiB page of its first 64 KiB hold unrelated
     /// data: a counter that the guest increments before each request.
     Neighbour,
+    /// As [`Placement::Neighbour`], but that page holds a secret, which a secure guest declares.
+    BesideSecret,
     /// On the guest's heap, wherever the allocator puts it.
     Heap,
 }

@@ -48,7 +48,12 @@ impl Draw {
             0 => Work::Block {
                 ops: self.list::<_, OPS_MAX>(Self::block_op),
                 order: self.of(&[Order::Sequential, Order::Random]),
-                placement: self.of(&[Placement::OwnUnit, Placement::Neighbour, Placement::Heap]),
+                placement: self.of(&[
+                    Placement::OwnUnit,
+                    Placement::Neighbour,
+                    Placement::BesideSecret,
+                    Placement::Heap,
+                ]),
                 refill: self.of(&[false, true]),
             },
             1 => Work::Net { ops: self.list::<_, OPS_MAX>(Self::net_op) },
@@ -97,6 +102,7 @@ impl Draw {
             BugKind::RawOutside,
             BugKind::NeverUnmap,
             BugKind::ReadBack,
+            BugKind::FallThrough,
         ];
         let bug = Bug { kind: self.of(&kinds), every };
         self.of(&[None, Some(bug)])

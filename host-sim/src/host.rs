@@ -192,6 +192,35 @@ impl HostSide {
         }
     }
 
+    /// The guest is about to take back so many units from `first` on: what lies in those that are
+    /// shared was the host's to read until now, whether it did or not.
+    pub fn look_before_unshare(&mut self, first: Gfn, count: u64) {
+        if !self.secrets.any() {
+            return;
+        }
+        let units = first.0..first.0.saturating_add(count);
+        let shared: Vec<Gfn> = if count <= self.uv.memory().backed_units() {
+            let state = |gfn: &Gfn| self.uv.memory().state(*gfn);
+            units.map(Gfn).filter(|gfn| state(gfn) == PageState::Shared).collect()
+        } else {
+            let touched = self.uv.memory().touched();
+            let shared = touched
+                .filter(|(gfn, state)| units.contains(&gfn.0) && *state == PageState::Shared);
+            shared.map(|(gfn, _)| gfn).collect()
+        };
+        let unit = self.uv.memory().unit();
+        let mut bytes = vec![0; usize::try_from(unit.bytes()).unwrap_or(0)];
+        for gfn in shared {
+            if self.normal.read(unit.start(gfn), &mut bytes)
+                && let Some(offset) = self.secrets.find(&bytes)
+                && self.leaks.insert(unit.start(gfn).0 + offset as u64)
+            {
+                let at = unit.start(gfn).0 + offset as u64;
+                self.hv.recorder.push(Event::Leak { place: LeakPlace::Memory, at });
+            }
+        }
+    }
+
     /// Whether what a read is about to return shows a secret; too short a one cannot.
     fn look_for_leak(&mut self, runs: &[Run]) {
         let bytes: u64 = runs.iter().map(|run| run.bytes).sum();

@@ -1,8 +1,10 @@
 //! Block work: writes, reads, and reading back what was written, every byte compared.
 
-use crate::calls::Trouble;
+use crate::calls::{Trouble, declare_secret};
+use crate::dma::decide::Life;
+use crate::dma::state::kernel;
 use crate::heap::{UNIT_BYTES, own_units};
-use crate::pattern::{Pattern, Stream, place, written_position};
+use crate::pattern::{Pattern, SECRET_BYTES, Stream, place, secret, written_position};
 use crate::virtio::blk::Disk;
 use crate::workload::{BlockOp, OPS_MAX, Order, Placement, Region, SECTOR_BYTES, block_regions};
 use alloc::vec;
@@ -33,17 +35,27 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new(placement: Placement, bytes: usize) -> Result<Self, Trouble> {
+    fn new(placement: Placement, bytes: usize, seed: u64) -> Result<Self, Trouble> {
         match placement {
             Placement::OwnUnit => Ok(Self { data: own_units(bytes), neighbour: None }),
             Placement::Heap => Ok(Self { data: vec![0; bytes].leak(), neighbour: None }),
-            Placement::Neighbour if bytes > NEIGHBOUR_OFFSET => {
-                // The counter's page would lie inside the buffer.
+            Placement::Neighbour | Placement::BesideSecret if bytes > NEIGHBOUR_OFFSET => {
+                // The neighbour's page would lie inside the buffer.
                 Err(Trouble::refused("blk-placement"))
             }
             Placement::Neighbour => {
                 let (data, neighbour) = own_units(UNIT_BYTES).split_at_mut(NEIGHBOUR_OFFSET);
                 Ok(Self { data: &mut data[..bytes], neighbour: Some(neighbour) })
+            }
+            Placement::BesideSecret => {
+                let (data, neighbour) = own_units(UNIT_BYTES).split_at_mut(NEIGHBOUR_OFFSET);
+                neighbour[..SECRET_BYTES].copy_from_slice(&secret(!seed));
+                // A normal guest has no secrets from its host.
+                if kernel().1 == Life::Secure {
+                    let address = neighbour.as_ptr().expose_provenance() as u64;
+                    declare_secret(address, SECRET_BYTES as u64);
+                }
+                Ok(Self { data: &mut data[..bytes], neighbour: None })
             }
         }
     }
@@ -73,7 +85,7 @@ pub fn run(work: &BlockWork, steps: Range<usize>, disk: &mut Disk) -> Result<(),
     if regions.iter().flatten().any(|region| region.end_sector() > disk.sectors()) {
         return Err(Trouble::refused("blk-too-small"));
     }
-    let mut buffer = Buffer::new(work.placement, largest as usize)?;
+    let mut buffer = Buffer::new(work.placement, largest as usize, work.seed)?;
     for (index, op) in work.ops.iter().enumerate().take(steps.end).skip(steps.start) {
         match (op, regions[index]) {
             (Some(BlockOp::Write { .. }), Some(region)) => {

@@ -5,7 +5,7 @@ use crate::calls::Trouble;
 use crate::dma::state::{cancel, mapping_bytes_max, reserve};
 use crate::heap::{UNIT_BYTES, own_units_untouched};
 use crate::virtio::Kind;
-use crate::virtio::bugs::request_done;
+use crate::virtio::bugs::{goes_on_without_room, request_done};
 use crate::virtio::hal::DeviceHal;
 use crate::virtio::transport::Guarded;
 use crate::virtio::wait::{Device, Patience};
@@ -116,9 +116,12 @@ impl Disk {
 
     /// Slots for a request with `data_bytes` bytes of data, before the driver is called.
     fn reserve(&self, data_bytes: usize) -> Result<(), Trouble> {
-        let parts = [size_of::<BlkReq>(), data_bytes, size_of::<BlkResp>()];
-        let table = self.table_bytes.into_iter();
-        reserve(INDEX, parts.into_iter().chain(table))
+        let small =
+            || [size_of::<BlkReq>(), size_of::<BlkResp>()].into_iter().chain(self.table_bytes);
+        match reserve(INDEX, small().chain([data_bytes])) {
+            Err(_) if goes_on_without_room() => reserve(INDEX, small()),
+            done => done,
+        }
     }
 
     fn submitted(&mut self, token: virtio_drivers::Result<u16>) -> Result<u16, Trouble> {

@@ -25,6 +25,8 @@ struct Buggy {
     buffers: u32,
     /// Whether the one under way is treated wrongly.
     wrong: bool,
+    /// Whether there was no room for the one that comes next.
+    no_room: bool,
     /// Memory of somebody else's, for guests without a pool: where it lies and its size.
     decoy: Option<(u64, u64)>,
     /// The queue's descriptor table.
@@ -37,6 +39,7 @@ static BUGGY: Single<Buggy> = Single::new(Buggy {
     bug: None,
     buffers: 0,
     wrong: false,
+    no_room: false,
     decoy: None,
     table: None,
     read_back: None,
@@ -67,12 +70,19 @@ pub fn address_instead(address: u64, bytes: u64) -> Option<u64> {
             return None;
         }
         buggy.buffers += 1;
-        buggy.wrong = buggy.buffers.is_multiple_of(bug.every);
+        buggy.wrong = match bug.kind {
+            BugKind::FallThrough => core::mem::take(&mut buggy.no_room),
+            BugKind::RawSecure
+            | BugKind::RawShared
+            | BugKind::RawOutside
+            | BugKind::NeverUnmap
+            | BugKind::ReadBack => buggy.buffers.is_multiple_of(bug.every),
+        };
         if !buggy.wrong {
             return None;
         }
         match bug.kind {
-            BugKind::RawSecure => Some(address),
+            BugKind::RawSecure | BugKind::FallThrough => Some(address),
             BugKind::RawShared => Some(buggy.somebody_elses(bytes)),
             BugKind::RawOutside => Some(OUTSIDE),
             BugKind::NeverUnmap | BugKind::ReadBack => None,
@@ -87,10 +97,21 @@ pub fn address_to_undo(address: u64, bytes: u64) -> Option<u64> {
             return Some(address);
         };
         match bug.kind {
-            BugKind::RawSecure | BugKind::RawShared | BugKind::RawOutside => None,
-            BugKind::NeverUnmap => None,
+            BugKind::RawSecure
+            | BugKind::RawShared
+            | BugKind::RawOutside
+            | BugKind::NeverUnmap
+            | BugKind::FallThrough => None,
             BugKind::ReadBack => Some(buggy.read_back.take().unwrap_or(address)),
         }
+    })
+}
+
+/// The pool has no room for the data that comes next: whether the driver goes on without.
+pub fn goes_on_without_room() -> bool {
+    BUGGY.with(|buggy| {
+        buggy.no_room = buggy.bug.is_some_and(|bug| bug.kind == BugKind::FallThrough);
+        buggy.no_room
     })
 }
 

@@ -4,7 +4,7 @@ use super::Machine;
 use crate::event::{Ended, Event, ExitReason, Mark, WaitBy};
 use ultravisor::{Life, reflect};
 use ultravisor_abi::ours::mark;
-use ultravisor_abi::{CallRegs, Gpa, HStatus, Hcall, OurCall, ReportKind, UStatus, Ucall};
+use ultravisor_abi::{CallRegs, Gfn, Gpa, HStatus, Hcall, OurCall, ReportKind, UStatus, Ucall};
 use ultravisor_cpu::Reg;
 
 /// The argument registers, in order.
@@ -28,6 +28,22 @@ impl Machine<'_> {
         }
         if let Some(call) = Ucall::from_number(regs.number) {
             self.host.hv.recorder.host_works(self.effort(call, regs.args));
+            match call {
+                Ucall::UnsharePage => {
+                    self.host.look_before_unshare(Gfn(regs.args[0]), regs.args[1])
+                }
+                Ucall::UnshareAllPages => self.host.look_before_unshare(Gfn(0), u64::MAX),
+                Ucall::Esm
+                | Ucall::SharePage
+                | Ucall::WritePate
+                | Ucall::Return
+                | Ucall::RegisterMemSlot
+                | Ucall::UnregisterMemSlot
+                | Ucall::PageIn
+                | Ucall::PageOut
+                | Ucall::PageInval
+                | Ucall::SvmTerminate => (),
+            }
             let status = self.host.uv.guest_call(&mut self.host.hv, regs);
             self.host.hv.absorb(&mut self.host.uv);
             self.answer(status.code());

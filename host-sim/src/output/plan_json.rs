@@ -115,6 +115,7 @@ fn work(work: &Work) -> Value {
             "placement": match placement {
                 Placement::OwnUnit => "own-unit",
                 Placement::Neighbour => "neighbour",
+                Placement::BesideSecret => "beside-secret",
                 Placement::Heap => "heap",
             },
             "refill": refill,

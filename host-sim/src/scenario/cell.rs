@@ -221,6 +221,7 @@ impl Draft {
             BugFile::RawOutside { every } => (BugKind::RawOutside, every),
             BugFile::NeverUnmap { every } => (BugKind::NeverUnmap, every),
             BugFile::ReadBack { every } => (BugKind::ReadBack, every),
+            BugFile::FallThrough => (BugKind::FallThrough, 1),
         };
         if every == 0 {
             let message = "`every` is at least 1: every buffer".to_owned();

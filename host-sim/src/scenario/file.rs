@@ -124,6 +124,7 @@ pub enum BugFile {
     RawOutside { every: u32 },
     NeverUnmap { every: u32 },
     ReadBack { every: u32 },
+    FallThrough,
 }
 
 /// `image: ...`.

@@ -27,7 +27,7 @@ macro_rules! words {
 words! {
     RingsWord => Rings { Together, Apart }
     OrderWord => Order { Sequential, Random }
-    PlacementWord => Placement { OwnUnit, Neighbour, Heap }
+    PlacementWord => Placement { OwnUnit, Neighbour, BesideSecret, Heap }
     VirtioWord => Virtio {
         PerBufferXen, PerQueue, PerBufferArch, PerBufferPlatform, PerBufferFlag, PerMappingQuirk,
         OwnOps, HookedOps, IdentityOrFail
