@@ -61,6 +61,21 @@ fn push_escaped(out: &mut String, c: char) {
     }
 }
 
+/// Text in which a viewer of Markdown sees no link, no HTML and no end of a cell; made harmless for
+/// a terminal too.
+pub fn markdown(text: &str) -> String {
+    let text = terminal(text);
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\`*_[]<>|#@&~".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    // What GitHub would make a link without any mark.
+    out.replace("://", "\\://").replace("www.", "www\\.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +107,11 @@ mod tests {
     fn a_cut_is_marked() {
         assert_eq!(terminal_cut("abcdef", 3), "abc...");
         assert_eq!(terminal_cut("abc", 3), "abc");
+    }
+
+    #[test]
+    fn markdown_has_no_mark_and_no_link_left() {
+        let shown = markdown("[x](http://a.b) www.c <b> a|b\x1b");
+        assert_eq!(shown, "\\[x\\](http\\://a.b) www\\.c \\<b\\> a\\|b\\\\x1b");
     }
 }

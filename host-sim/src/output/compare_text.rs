@@ -4,6 +4,7 @@ use super::compare_grid::{self, Grid, MARKS};
 use super::words;
 use crate::compare::Comparison;
 use crate::counters::Counter;
+use crate::escape;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 
@@ -76,7 +77,7 @@ pub fn markdown(comparison: &Comparison, metrics: &[Counter]) -> String {
             for (number, head) in comparison.rules.iter().enumerate() {
                 let line = compare_grid::rule_line(number, head);
                 let (letter, rest) = line.split_once("  ").unwrap_or((&line, ""));
-                out.push_str(&format!("- {letter}: {}\n", inert(rest)));
+                out.push_str(&format!("- {letter}: {}\n", escape::markdown(rest)));
             }
             out.push_str(&format!("\n{MARKS}\n\n"));
         }
@@ -90,18 +91,6 @@ pub fn markdown(comparison: &Comparison, metrics: &[Counter]) -> String {
 }
 
 fn markdown_row(cells: &[String]) -> String {
-    let cells: Vec<String> = cells.iter().map(|cell| inert(cell)).collect();
+    let cells: Vec<String> = cells.iter().map(|cell| escape::markdown(cell)).collect();
     format!("| {} |\n", cells.join(" | "))
-}
-
-/// Text in which a viewer of Markdown sees no link, no HTML and no end of a cell.
-fn inert(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if "\\`*_[]<>|#@&~".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }

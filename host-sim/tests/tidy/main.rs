@@ -7,6 +7,7 @@ mod arrows;
 mod map;
 mod rules;
 mod sources;
+mod thread;
 
 use host_sim::run;
 use host_sim::scenario::select;
@@ -73,6 +74,17 @@ fn shows(name: &str, printed: &str) {
 fn the_readme_shows_what_the_code_says() {
     shows("map", &map::print(&sources::all()));
     shows("page-states", &map::page_states());
+}
+
+#[test]
+fn the_readme_shows_the_thread_as_it_is_measured() {
+    shows("designs", &thread::designs());
+    shows("claims", &thread::claims());
+}
+
+#[test]
+fn every_rule_about_the_thread_is_red_in_one_run_and_green_in_another() {
+    assert_eq!(thread::one_sided_rules(), Vec::<String>::new());
 }
 
 #[test]

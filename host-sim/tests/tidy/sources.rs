@@ -14,7 +14,8 @@ pub struct Source {
 /// The folders of the crates.
 const CRATES: [&str; 4] = ["firmware", "ultravisor", "host-sim", "scenarios"];
 
-fn root() -> PathBuf {
+/// The workspace's folder.
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
