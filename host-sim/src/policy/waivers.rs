@@ -61,7 +61,7 @@ pub fn notices(policy: &Policy, judged: &[Judged<'_>], today: Date) -> Vec<Strin
         let red = here.filter(|one| !one.holds).count();
         let (which, until) = (which(policy, waiver), waiver.until);
         match (red, is_past(waiver, today)) {
-            (0, _) => notices.push(format!("{which} excuses nothing: remove it")),
+            (0, _) => notices.push(format!("{which} excuses nothing in this selection")),
             (_, true) => {
                 notices.push(format!("{which} ended on {until}: what it excused is denied again"));
             }
