@@ -6,6 +6,7 @@
 
 mod calls;
 mod devices;
+mod interleave;
 mod platform;
 mod polls;
 
@@ -19,6 +20,7 @@ use crate::loader::Start;
 use crate::log::BY_TAMPERING;
 use crate::probe::Probes;
 use crate::scenario::plan::{OnTamper, Plan};
+use interleave::Service;
 use polls::Polls;
 use ultravisor::platform::RamRange;
 use ultravisor::{Fault, Life};
@@ -48,7 +50,10 @@ pub struct Machine<'p> {
     plan: &'p Plan,
     cpu: Cpu,
     host: HostSide,
-    devices: Vec<Device>,
+    /// `None` while it serves a queue touch by touch.
+    devices: Vec<Option<Device>>,
+    /// Queues that are being served touch by touch.
+    services: Vec<Service>,
     probes: Probes,
     chains: Chains<'p>,
     due: Vec<Due>,
@@ -89,7 +94,8 @@ impl<'p> Machine<'p> {
             plan,
             cpu,
             host,
-            devices,
+            devices: devices.into_iter().map(Some).collect(),
+            services: Vec::new(),
             probes,
             chains: Chains::new(symbols),
             due: Vec::new(),
@@ -109,8 +115,10 @@ impl<'p> Machine<'p> {
                 break ended;
             }
         };
+        self.break_off();
         self.tell_retired();
-        Stopped { host: self.host, devices: self.devices, ended }
+        let devices = self.devices.into_iter().flatten().collect();
+        Stopped { host: self.host, devices, ended }
     }
 
     /// The one written order.
@@ -127,11 +135,14 @@ impl<'p> Machine<'p> {
         if left == 0 {
             return Some(Ended::Budget("work-units"));
         }
+        if let Some(place) = self.ready_service() {
+            return self.go_on(place);
+        }
         if let Some(due) = self.take_due() {
             return self.serve(due);
         }
         if let Some(device) = self.polls.take(self.host.hv.recorder.now_ns()) {
-            return self.poll(device);
+            return self.call_back(device).or_else(|| self.poll(device));
         }
         let next_ns = self.next_due_ns().into_iter().chain(self.polls.next_ns()).min();
         let units = match next_ns {
@@ -162,13 +173,16 @@ impl<'p> Machine<'p> {
     }
 
     fn next_due_ns(&self) -> Option<u64> {
-        self.due.iter().map(|due| due.at_ns).min()
+        // What is due for a device that is away waits for it.
+        let dues = self.due.iter().filter(|due| !self.is_away(due.device)).map(|due| due.at_ns);
+        dues.chain(self.services.iter().map(Service::at_ns)).min()
     }
 
     /// The first queue that is due now.
     fn take_due(&mut self) -> Option<Due> {
         let now = self.host.hv.recorder.now_ns();
-        let ready = self.due.iter().enumerate().filter(|(_, due)| due.at_ns <= now);
+        let is_ready = |due: &Due| due.at_ns <= now && !self.is_away(due.device);
+        let ready = self.due.iter().enumerate().filter(|(_, due)| is_ready(due));
         let (place, _) = ready.min_by_key(|(_, due)| (due.at_ns, due.device, due.queue))?;
         Some(self.due.swap_remove(place))
     }

@@ -66,7 +66,12 @@ fn words_that_do_not_exist_are_named_with_what_was_probably_meant() {
                 (3, 36),
                 "did you mean `contents`?",
             ),
-            ("devices: [Disk(id: \"d\")]", 303, (3, 11), "`Blk`, `Net`, `Console` or `Entropy`"),
+            (
+                "devices: [Disk(id: \"d\")]",
+                303,
+                (3, 11),
+                "`Blk`, `Net`, `Console`, `Entropy` or `Balloon`",
+            ),
             ("matrix: [Units([\"4KiB\"])]", 303, (3, 10), "did you mean `Unit`?"),
             ("expect: [Outcome(id: \"x\", is: Cleen)]", 303, (3, 31), "did you mean `Clean`?"),
             (
@@ -209,8 +214,6 @@ fn choices_that_exclude_each_other_are_refused() {
                 (3, 64),
                 "say `contents: Pattern`",
             ),
-            ("machine: (interleave: Touch)", 340, (3, 23), "not supported by this version"),
-            ("matrix: [Interleave([Service, Touch])]", 340, (3, 31), "say `interleave: Service`"),
             (
                 "devices: [Net(id: \"n\")], workload: Net(ops: [Echo(frames: 1, bytes: \"60B\")])",
                 317,

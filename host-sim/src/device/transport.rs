@@ -82,6 +82,17 @@ pub enum Effect {
     Configured,
 }
 
+impl Effect {
+    /// What a write of `bytes` bytes at `offset` does if it is a notification: what KVM sees of it,
+    /// which knows no device (ioeventfd).
+    pub fn of_notification(offset: u64, bytes: u8, value: u64) -> Option<Self> {
+        let register = REGISTERS.iter().find(|row| row.0 == offset)?.1;
+        let is_notification = register == Register::QueueNotify && bytes == 4;
+        let queue = u16::try_from(value).ok().map(QueueIndex);
+        queue.filter(|_| is_notification).map(Self::Notify)
+    }
+}
+
 /// Where a ready queue lies. A driver's claim: nothing about it was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {

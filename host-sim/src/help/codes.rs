@@ -183,13 +183,6 @@ pub const PAGES: &[Told] = &[
         Words("any of E321 to E339"),
     ),
     told(
-        Code::NOT_YET,
-        "scenario/draft.rs",
-        "The word is reserved; running something else instead would be a wrong result.",
-        "Take the choice that the message names, or a newer uvsim.",
-        Fields("machine: (interleave: Touch)"),
-    ),
-    told(
         Code::BAD_GLOB,
         "scenario/policy.rs",
         "A pattern that means no run would make its rule or waiver say nothing.",

@@ -48,6 +48,11 @@ impl Machine<'_> {
             self.host.hv.absorb(&mut self.host.uv);
             self.answer(status.code());
             if call == Ucall::Esm && status == UStatus::Success {
+                for device in self.slots() {
+                    if let Some(ended) = self.call_back(device) {
+                        return Some(ended);
+                    }
+                }
                 self.became_secure();
             }
             return self.terminated();

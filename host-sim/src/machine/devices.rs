@@ -1,9 +1,10 @@
 //! Device registers, notifications, and serving a queue.
 
 use super::{Due, MACHINE_CHECK, Machine};
-use crate::device::{Effect, Serviced};
+use crate::device::{Device, Effect, Serviced};
 use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex};
 use crate::qemu;
+use crate::scenario::plan::{Backend, QemuOptions};
 use crate::window::Window;
 use ultravisor::{Life, reflect};
 use ultravisor_abi::{Gpa, HStatus};
@@ -14,9 +15,12 @@ impl Machine<'_> {
         let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
             return Some(self.machine_check(gpa));
         };
+        if let Some(ended) = self.call_back(index) {
+            return Some(ended);
+        }
         self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Mmio });
         self.reflect(reflect::mmio_load(gpa, bytes));
-        let value = self.devices[usize::from(index.0)].read(offset, bytes);
+        let value = self.device_mut(index).read(offset, bytes);
         self.register(index, offset, false, bytes, value);
         self.cpu.supply(value);
         None
@@ -27,9 +31,17 @@ impl Machine<'_> {
         let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
             return Some(self.machine_check(gpa));
         };
-        let device = &mut self.devices[usize::from(index.0)];
-        let in_kernel = device.options().ioeventfd;
-        let effect = device.write(offset, bytes, value);
+        let in_kernel = self.has_ioeventfd(index);
+        let effect = match Effect::of_notification(offset, bytes, value) {
+            // The kernel takes it; QEMU need not be there.
+            Some(notified) if in_kernel && self.is_away(index) => notified,
+            Some(_) | None => {
+                if let Some(ended) = self.call_back(index) {
+                    return Some(ended);
+                }
+                self.device_mut(index).write(offset, bytes, value)
+            }
+        };
         let reason = match effect {
             Effect::Notify(_) if in_kernel => ExitReason::Notify,
             Effect::Notify(_)
@@ -61,19 +73,21 @@ impl Machine<'_> {
         None
     }
 
-    /// A notification, which a back end that polls does not need: with ioeventfd a thread of QEMU's serves the queue a little later, without
-    /// it the exit does.
+    /// A notification, which a back end that polls does not need: with ioeventfd a thread of
+    /// QEMU's serves the queue a little later, without it the exit does.
     fn kick(&mut self, device: DeviceIndex, queue: QueueIndex, later: bool) -> Option<Ended> {
         let chain = self.chains.capture(&self.cpu, self.host.uv.memory());
         self.host.hv.recorder.push(Event::Kick { device, queue, chain: chain.clone() });
         let now = self.host.hv.recorder.now_ns();
-        if self.devices[usize::from(device.0)].polls() {
+        if self.is_polled(device) {
             None
         } else if later {
             self.schedule(now + self.plan.machine.kick_latency_ns, device, queue, Some(chain));
             None
         } else {
-            self.serve(Due { at_ns: now, device, queue, chain: Some(chain) })
+            // Inside the exit: the guest does not run before all of it is done.
+            let due = Due { at_ns: now, device, queue, chain: Some(chain) };
+            self.serve(due).or_else(|| self.call_back(device))
         }
     }
 
@@ -90,13 +104,22 @@ impl Machine<'_> {
         }
     }
 
-    /// Serves one queue: one indivisible step.
+    /// Serves one queue: one indivisible step, or one step for each touch.
     pub(super) fn serve(&mut self, due: Due) -> Option<Ended> {
-        let Due { device: index, queue, chain, .. } = due;
-        let device = &mut self.devices[usize::from(index.0)];
-        let window = Window::new(&mut self.host, index, chain.clone());
+        if self.plan.machine.interleave_touch {
+            return self.begin(due);
+        }
+        let Due { device: index, queue, .. } = due;
+        let Some(device) = &mut self.devices[usize::from(index.0)] else { return None };
+        let window = Window::new(&mut self.host, index, due.chain.clone());
         let serviced = device.service(queue, &window);
         drop(window);
+        self.served(due, serviced)
+    }
+
+    /// A queue was served.
+    pub(super) fn served(&mut self, due: Due, serviced: Serviced) -> Option<Ended> {
+        let Due { device: index, queue, chain, .. } = due;
         self.idle_ns = 0;
         match serviced {
             Serviced::Done(more) => {
@@ -109,6 +132,30 @@ impl Machine<'_> {
             }
             Serviced::QemuKilled => Some(Ended::QemuKilled),
         }
+    }
+
+    /// A device that is not away: [`Machine::call_back`] has seen to that.
+    pub(super) fn device_mut(&mut self, index: DeviceIndex) -> &mut Device {
+        self.devices[usize::from(index.0)].as_mut().expect("it was called back")
+    }
+
+    /// The same, to look at.
+    pub(super) fn device(&self, index: DeviceIndex) -> &Device {
+        self.devices[usize::from(index.0)].as_ref().expect("it was called back")
+    }
+
+    /// QEMU's options of a device; the virtio-iommu, which no plan lists, has the defaults.
+    fn options(&self, index: DeviceIndex) -> QemuOptions {
+        let plan = self.plan.devices.get(usize::from(index.0));
+        plan.map_or_else(QemuOptions::default, |device| device.options)
+    }
+
+    fn has_ioeventfd(&self, index: DeviceIndex) -> bool {
+        self.options(index).ioeventfd
+    }
+
+    fn is_polled(&self, index: DeviceIndex) -> bool {
+        self.options(index).backend == Backend::Poll
     }
 
     /// A secure guest's access goes to the ultravisor first, which hands it on as a hypercall.

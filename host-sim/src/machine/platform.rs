@@ -20,18 +20,18 @@ impl Machine<'_> {
     /// What holds before the guest's first instruction. A VM that is never to become secure has no
     /// switch to wait for: what is plugged after it is there from the start.
     pub(super) fn power_on(&mut self) {
-        for slot in 0..self.devices.len() {
+        for slot in self.slots() {
             if !self.plan.guest.secure {
-                self.devices[slot].plug();
+                self.device_mut(slot).plug();
             }
-            self.settle_dma(self.devices[slot].index());
+            self.settle_dma(slot);
         }
     }
 
     /// Settles where a device's addresses lead, after whatever may have changed that.
     pub(super) fn settle_dma(&mut self, index: DeviceIndex) {
-        let device = &self.devices[usize::from(index.0)];
-        self.host.set_dma(index, device.dma(self.plan.machine.iommu, self.limit));
+        let dma = self.device(index).dma(self.plan.machine.iommu, self.limit);
+        self.host.set_dma(index, dma);
     }
 
     /// A device was reset: what was known of its addresses is forgotten, and with a virtio-iommu
@@ -40,14 +40,14 @@ impl Machine<'_> {
         if let Some(iotlb) = self.host.hv.iommus.iotlb(index) {
             iotlb.forget_all();
         }
-        if self.devices[usize::from(index.0)].iommu_bypass().is_some() {
+        if self.device(index).iommu_bypass().is_some() {
             self.host.hv.iommus.domains.reset();
         }
     }
 
     /// The driver wrote into a device's configuration.
     pub(super) fn configured(&mut self, index: DeviceIndex) {
-        if let Some(bypass) = self.devices[usize::from(index.0)].iommu_bypass() {
+        if let Some(bypass) = self.device(index).iommu_bypass() {
             self.host.hv.iommus.domains.set_bypass(bypass);
         }
     }
@@ -56,18 +56,21 @@ impl Machine<'_> {
     /// plugged and turns `iommu_platform` on; what a driver has set up by then is not asked. Then
     /// the devices come that were to come after the switch, as they are.
     pub(super) fn became_secure(&mut self) {
-        for slot in 0..self.devices.len() {
-            let index = self.devices[slot].index();
-            if self.plan.machine.flips_at_esm && self.devices[slot].turn_platform_on() {
+        for index in self.slots() {
+            if self.plan.machine.flips_at_esm && self.device_mut(index).turn_platform_on() {
                 self.settle_dma(index);
                 self.host.hv.recorder.push(Event::Flip { device: index });
             }
         }
-        for slot in 0..self.devices.len() {
-            if self.devices[slot].plug() {
-                let device = self.devices[slot].index();
+        for device in self.slots() {
+            if self.device_mut(device).plug() {
                 self.host.hv.recorder.push(Event::Plugged { device });
             }
         }
+    }
+
+    /// The devices' places.
+    pub(super) fn slots(&self) -> impl Iterator<Item = DeviceIndex> + use<> {
+        (0_u8..).map(DeviceIndex).take(self.devices.len())
     }
 }

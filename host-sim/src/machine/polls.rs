@@ -56,7 +56,7 @@ impl Polls {
 impl Machine<'_> {
     /// One look at a device's queues; those with something new are served.
     pub(super) fn poll(&mut self, index: DeviceIndex) -> Option<Ended> {
-        let device = &mut self.devices[usize::from(index.0)];
+        let Some(device) = &mut self.devices[usize::from(index.0)] else { return None };
         let window = Window::new(&mut self.host, index, None);
         let Some(found) = device.poll(&window) else { return Some(Ended::QemuKilled) };
         drop(window);
@@ -74,7 +74,7 @@ impl Machine<'_> {
 
     /// A device's status changed: a back end that polls begins or ends.
     pub(super) fn follow_status(&mut self, index: DeviceIndex) {
-        let device = &self.devices[usize::from(index.0)];
+        let device = self.device(index);
         if device.polls() && device.is_up() {
             self.polls.start(index, self.host.hv.recorder.now_ns());
         } else {

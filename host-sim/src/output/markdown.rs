@@ -97,12 +97,9 @@ fn table_row(row: &Row) -> String {
 
 fn claim_row(claim: &Settled) -> String {
     let holds = if claim.holds { "yes" } else { "**no**" };
-    let condition = claim.condition.as_deref().map_or_else(String::new, escape::markdown);
+    let condition = claim.condition.as_deref().map_or_else(String::new, code);
     let (number, finding) = (claim.number, claim.finding.name());
-    format!(
-        "| {number} | {finding} | {holds} | {} | {condition} |\n",
-        escape::markdown(&claim.says)
-    )
+    format!("| {number} | {finding} | {holds} | {} | {condition} |\n", code(&claim.says))
 }
 
 fn told(row: &Row) -> String {

@@ -117,13 +117,6 @@ impl Draft {
             let help = Some("say `platform: Pef` or `secure: false`".to_owned());
             reader.fault(Code::CONTRADICTION, &self.secure.span, message, help);
         }
-        if self.interleave.value == Interleave::Touch {
-            let message = "`Touch` is not supported by this version: a device's step is one \
-                           queue's service"
-                .to_owned();
-            let help = Some("say `interleave: Service`, the default".to_owned());
-            reader.fault(Code::NOT_YET, &self.interleave.span, message, help);
-        }
         Some(MachinePlan {
             platform: self.platform.value,
             memory_bytes: self.memory.value.0,

@@ -37,7 +37,6 @@ codes! {
     FORMAT = 318, "The format number is not one that this version reads.";
     HEAD_WORD = 319, "The file is none of the kinds that this version reads.";
     IMAGE = 320, "A guest image is wrong; E321 to E339 name the rule.";
-    NOT_YET = 340, "A choice is not supported by this version.";
     BAD_GLOB = 341, "A pattern over run ids is no glob.";
     BAD_DATE = 342, "A date is not a day of the calendar, written YYYY-MM-DD.";
     DISAGREEMENT = 343, "Two scenarios find different things about the same claim.";

@@ -3,6 +3,7 @@
 
 mod calls;
 mod ends;
+mod interleave;
 mod iommu;
 mod memory;
 mod platform;

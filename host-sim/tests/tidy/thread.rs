@@ -2,6 +2,7 @@
 
 use super::sources;
 use host_sim::cli::{self, Terminal, World};
+use host_sim::escape;
 use host_sim::run;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -43,28 +44,37 @@ pub fn designs() -> String {
 
 /// The claims and what was found.
 pub fn claims() -> String {
+    let json = results(&["run", "scenarios/thread/claims"]);
+    let text = |claim: &Value, key: &str| {
+        escape::markdown(claim[key].as_str().unwrap_or_default()).replace("not\\_", "not ")
+    };
+    let row = |claim: &Value| {
+        let holds = if claim["holds"] == true { "yes" } else { "**no**" };
+        let [finding, says, condition] =
+            ["finding", "says", "condition"].map(|key| text(claim, key));
+        format!("| {} | {says} | {finding} | {holds} | {condition} |\n", claim["number"])
+    };
+    let claims = json["claims"].as_array().expect("claims");
+    let rows: String = claims.iter().map(row).collect();
+    format!("| | claimed | found | borne out | if, or why not |\n|--:|---|---|---|---|\n{rows}")
+}
+
+/// The JSON of a run that is as expected.
+fn results(arguments: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("claims.md");
-    let report = format!("md={}", file.display());
-    let (code, out) = uvsim(&["run", "scenarios/thread/claims", "--report", &report]);
+    let file = folder.path().join("result.json");
+    let report = format!("json={}", file.display());
+    let words = arguments.iter().copied().chain(["--report", &report]);
+    let (code, out) = uvsim(&words.collect::<Vec<_>>());
     assert_eq!(code, 0, "{out}");
     let text = std::fs::read_to_string(file).expect("it was written");
-    let at = text.find("| claim |").expect("the claims are in it");
-    let table = text[at..].split("\n\n").next().unwrap_or_default();
-    format!("{}\n", table.trim_end())
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// Rules for which no run is red (denied or waived), or none is green.
 pub fn one_sided_rules() -> Vec<String> {
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("result.json");
-    let report = format!("json={}", file.display());
-    let policy = ["--policy", "scenarios/policies/thread.ron", "--today", TODAY];
-    let words = ["run", "scenarios/thread", "--report", &report].into_iter().chain(policy);
-    let (code, out) = uvsim(&words.collect::<Vec<_>>());
-    assert_eq!(code, 0, "{out}");
-    let text = std::fs::read_to_string(file).expect("it was written");
-    let json: Value = serde_json::from_str(&text).expect("JSON");
+    let policy = "scenarios/policies/thread.ron";
+    let json = results(&["run", "scenarios/thread", "--policy", policy, "--today", TODAY]);
     let mut sides: BTreeMap<&str, [bool; 2]> = BTreeMap::new();
     for run in json["runs"].as_array().expect("runs") {
         for ruling in run["policy"].as_array().expect("rulings") {
