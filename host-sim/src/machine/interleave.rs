@@ -227,9 +227,13 @@ fn make(host: &mut HostSide, device: DeviceIndex, wanted: Wanted, chain: Option<
 
 impl Machine<'_> {
     /// Begins to serve a queue, up to its first touch.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread works only while the machine waits for it: one at a time"
+    )]
     pub(super) fn begin(&mut self, due: Due) -> Option<Ended> {
         let (index, queue, chain) = (due.device, due.queue, due.chain.clone());
-        let Some(mut device) = self.devices[usize::from(index.0)].take() else { return None };
+        let mut device = self.devices[usize::from(index.0)].take()?;
         let (asks_to, asks) = channel();
         let (answers, answers_from) = channel();
         let thread = thread::spawn(move || {
