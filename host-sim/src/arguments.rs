@@ -218,6 +218,13 @@ impl FromStr for Metric {
     }
 }
 
+impl Chosen {
+    /// Whether runs of the selected scenarios may be left out.
+    pub fn is_partial(&self) -> bool {
+        self.design.is_some() || self.id.is_some()
+    }
+}
+
 /// `run`'s arguments.
 #[derive(Debug, Args)]
 pub struct RunArgs {

@@ -64,7 +64,8 @@ impl Comparing<'_> {
                 return exit::USAGE;
             }
         };
-        let mut court = Court::new(self.policies, self.today);
+        let mut court =
+            Court::new(self.policies, self.today).partial(self.arguments.chosen.is_partial());
         let mut found = self.run_all(&runs, runner, &mut court);
         let acting = self.prove(&runs, &mut found, runner);
         court.close(&acting);

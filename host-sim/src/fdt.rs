@@ -1,7 +1,7 @@
 //! The flattened device tree that a guest starts with.
 //!
-//! The node `ibm,ultravisor` is there if and only if there is an ultravisor to call: it is what a
-//! platform hook looks at. Bootargs are padded to a fixed length, so that a choice made there
+//! The node `ibm,ultravisor` is there if and only if the guest is to call an ultravisor: it is what a
+//! platform hook looks at. (A real one is there for every VM of such a host.) Bootargs are padded to a fixed length, so that a choice made there
 //! never moves another byte of the tree.
 
 use crate::iommu;

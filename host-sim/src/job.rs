@@ -72,7 +72,7 @@ impl Job<'_> {
             out,
             talk,
             bar: progress_bar(self.style, runs.len()),
-            court: Court::new(self.policies, self.today),
+            court: Court::new(self.policies, self.today).partial(self.is_partial()),
             waiting: BTreeMap::new(),
             debate: Debate::default(),
             rows: BTreeMap::new(),
@@ -89,6 +89,11 @@ impl Job<'_> {
         progress.bar.finish_and_clear();
         progress.reports.finish_events();
         progress.conclude()
+    }
+
+    /// Whether runs of the selected scenarios were left out.
+    fn is_partial(&self) -> bool {
+        self.arguments.chosen.is_partial()
     }
 
     fn threads(&self) -> usize {
@@ -238,7 +243,9 @@ impl Progress<'_, '_, '_, '_> {
 
     /// Writes the reports and the closing lines; the last says why the code is what it is.
     fn conclude(mut self) -> u8 {
-        let claims = std::mem::take(&mut self.debate).settled();
+        // A claim is settled by all of its runs or not at all.
+        let debate = std::mem::take(&mut self.debate);
+        let claims = if self.job.is_partial() { Vec::new() } else { debate.settled() };
         let rows: Vec<Row> = std::mem::take(&mut self.rows).into_values().collect();
         let warnings = self.court.notices();
         let exit_code = self.exit_code();

@@ -13,7 +13,7 @@ use crate::scenario::policy::{Level, Policy, Rule};
 use crate::verdict::{self, Answer, Bench, Judged, Verdict};
 use jiff::civil::Date;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a rule says about a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,12 +109,20 @@ pub struct Court<'p> {
     policies: &'p [Policy],
     today: Date,
     heard: BTreeMap<usize, Heard>,
+    /// Whether runs of the scenarios were left out (`--design`, `--id`).
+    partial: bool,
 }
 
 impl<'p> Court<'p> {
     /// Begins; `today` judges waivers and nothing else.
     pub fn new(policies: &'p [Policy], today: Date) -> Self {
-        Self { policies, today, heard: BTreeMap::new() }
+        Self { policies, today, heard: BTreeMap::new(), partial: false }
+    }
+
+    /// The same where runs of the scenarios may have been left out: a rule that compares with a run
+    /// which is not there then says nothing, and is told, instead of being red.
+    pub fn partial(self, partial: bool) -> Self {
+        Self { partial, ..self }
     }
 
     /// Whether rulings are final only after [`Court::close`]: a rule looks at more than one run.
@@ -196,6 +204,9 @@ impl<'p> Court<'p> {
                 let other = self.heard.values().find(|other| {
                     other.cell == run.cell && other.design.as_deref() == Some(base.as_str())
                 });
+                if other.is_none() && self.partial {
+                    return None;
+                }
                 rules::no_more_than(&run.counters, other.map(|other| &other.counters), check)
             }
             Asked::WhoMustAct { only } => {
@@ -267,8 +278,27 @@ impl<'p> Court<'p> {
                 })
                 .collect();
             notices.extend(waivers::notices(policy, &judged, self.today));
+            notices.extend(self.unanswered(number));
         }
         notices
+    }
+}
+
+impl Court<'_> {
+    /// Rules of a policy that had nothing to compare with.
+    fn unanswered(&self, policy: usize) -> Option<String> {
+        let answers = self.heard.values().flat_map(|run| &run.answers);
+        let silent = answers.filter(|(place, answer)| place.policy == policy && answer.is_none());
+        let rules: BTreeSet<&str> =
+            silent.map(|(place, _)| self.policies[policy].rules[place.rule].id.as_str()).collect();
+        let rules: Vec<&str> = rules.into_iter().collect();
+        (!rules.is_empty()).then(|| {
+            format!(
+                "the policy {} did not judge {}: the run to compare with was not selected",
+                self.policies[policy].name,
+                rules.join(", ")
+            )
+        })
     }
 }
 

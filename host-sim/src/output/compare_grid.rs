@@ -48,7 +48,7 @@ fn outcome(row: &Row) -> String {
 fn who(acting: Option<&Acting>) -> String {
     let Some(acting) = acting else { return "-".to_owned() };
     match acting.standing {
-        Standing::Untried => return "? (no secure run)".to_owned(),
+        Standing::Untried => return "? (no run to prove it on)".to_owned(),
         Standing::NotClean => return "-".to_owned(),
         Standing::Proved => (),
     }

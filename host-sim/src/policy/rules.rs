@@ -2,7 +2,7 @@
 
 use crate::counters::{Counter, Counters};
 use crate::event::DeviceIndex;
-use crate::proof::Acting;
+use crate::proof::{Acting, Standing};
 use crate::scenario::design::Layer;
 use crate::scenario::expect::{Asked, Bound, Claim, Span, TouchFilter};
 use crate::scenario::plan::Plan;
@@ -130,6 +130,10 @@ pub fn who_must_act(acting: Option<&Acting>, only: &[Layer]) -> Answer {
         if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
     };
     let expected = format!("nobody must act but {}", names(only));
+    if acting.is_some_and(|acting| acting.standing == Standing::NotClean) {
+        let found = "clean in no secure run, whoever acts".to_owned();
+        return Answer { expected, found, holds: false };
+    }
     let must: Vec<Layer> =
         acting.map_or_else(Vec::new, |acting| acting.layers().into_iter().collect());
     let holds = must.iter().all(|layer| only.contains(layer));

@@ -133,11 +133,16 @@ fn a_run_may_cost_so_much_more_than_the_base_design_on_the_same_cell() {
         assert_eq!(ruling["found"], format!("{own}, 20 with d0-legacy-bypass, 30 allowed"));
         assert_eq!(ran.ruling("d0-legacy-bypass", "cheap")["verdict"], "pass");
     }
-    // Without such a run there is nothing to compare with, and that is not green.
+    // Left out by who runs it, the other run is missed and the rule says nothing.
     let files = rig::folder(&[("s.ron", &scenario("expect: []")), ("p.ron", &policy)]);
     let (path, p) = (files.path().join("s.ron"), files.path().join("p.ron"));
     let arguments = [rig::text(&path), "--policy", rig::text(&p), "--design", "d5"];
     let ran = rig::run(&|_| quiet(), &arguments);
+    assert_eq!(ran.code, 0);
+    assert!(ran.err.replace("\n         ", " ").contains("did not judge cheap"), "{}", ran.err);
+    // Where there is no such run at all there is nothing to compare with, and that is not green.
+    let alone = scenario("expect: []").replace("\"d0-legacy-bypass\", ", "");
+    let ran = judged(&|_| quiet(), &alone, &policy, TODAY);
     let ruling = ran.ruling("d5-platform-hook", "cheap");
     assert_eq!(ruling["verdict"], "fail");
     assert_eq!(ruling["found"], "the selection has no such run with d0-legacy-bypass");
