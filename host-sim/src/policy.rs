@@ -279,6 +279,10 @@ impl<'p> Court<'p> {
                 .collect();
             notices.extend(waivers::notices(policy, &judged, self.today));
             notices.extend(self.unanswered(number));
+            if !self.partial {
+                let runs = self.heard.values().map(|run| run.id.as_str());
+                notices.extend(waivers::nowhere(policy, runs));
+            }
         }
         notices
     }

@@ -38,6 +38,19 @@ pub struct Judged<'a> {
     pub holds: bool,
 }
 
+/// Waivers of `policy` whose patterns take none of these runs: what they are for has another name
+/// now, or was not selected. One line for all of them.
+pub fn nowhere<'r>(policy: &Policy, runs: impl Iterator<Item = &'r str> + Clone) -> Option<String> {
+    let is_nowhere = |waiver: &&Waiver| !runs.clone().any(|run| waiver.runs.takes(run));
+    let nowhere: Vec<&Waiver> = policy.waivers.iter().filter(is_nowhere).collect();
+    let first = nowhere.first()?;
+    let others = match nowhere.len() - 1 {
+        0 => String::new(),
+        count => format!(", and {count} more"),
+    };
+    Some(format!("{} means no run of this selection{others}", which(policy, first)))
+}
+
 fn which(policy: &Policy, waiver: &Waiver) -> String {
     let Waiver { rule, runs, owner, .. } = waiver;
     format!("the waiver of {} for {rule} in `{}` ({owner})", policy.name, runs.text())
