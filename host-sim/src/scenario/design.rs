@@ -4,7 +4,7 @@ use super::codes::Code;
 use super::diagnostics::{Fault, SourceText, nearest};
 use super::file::QemuFile;
 use super::plan::{Backend, Describes, Iommu, QemuOptions};
-use super::reading::{At, Located, Reader};
+use super::reading::{self, At, Located, Reader};
 use super::words::{Bit33Word, OpsWord, VirtioWord};
 use firmware::kernel::Kernel;
 use serde::{Deserialize, Serialize};
@@ -309,11 +309,7 @@ impl Design {
     /// # Errors
     /// All that is wrong with it.
     pub fn read(source: &Arc<SourceText>) -> Result<Self, Vec<Fault>> {
-        let mut reader = Reader::new(source);
-        match Self::read_with(&mut reader, source) {
-            Some(design) if !reader.is_faulty() => Ok(design),
-            Some(_) | None => Err(reader.into_faults()),
-        }
+        reading::all_of(source, |reader| Self::read_with(reader, source))
     }
 
     fn read_with<'a>(reader: &mut Reader<'a>, source: &Arc<SourceText>) -> Option<Self> {
@@ -472,7 +468,9 @@ impl Lookup<'_> {
         found.cloned().ok_or_else(|| {
             let known =
                 || self.places.iter().flat_map(|designs| designs.keys().map(String::as_str));
-            let short = known().find(|known| Design::is_called(known, name));
+            // `d2`, and `d2-` with a slip behind it, mean the same design.
+            let number = name.split('-').next().unwrap_or(name);
+            let short = known().find(|known| Design::is_called(known, number));
             let near = short.or_else(|| nearest(name, known()));
             let mut names: Vec<&str> = known().collect();
             names.sort_unstable();

@@ -6,7 +6,7 @@ use super::codes::Code;
 use super::diagnostics::{Fault, SourceText, nearest, one_of};
 use super::expect::{Asked, CheckFile};
 use super::head;
-use super::reading::{At, Located, Reader};
+use super::reading::{self, At, Located, Reader};
 use globset::{GlobBuilder, GlobMatcher};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -164,11 +164,7 @@ impl Policy {
     /// # Errors
     /// All that is wrong with it.
     pub fn read(source: &Arc<SourceText>) -> Result<Self, Vec<Fault>> {
-        let mut reader = Reader::new(source);
-        match Self::read_with(&mut reader, source) {
-            Some(policy) if !reader.is_faulty() => Ok(policy),
-            Some(_) | None => Err(reader.into_faults()),
-        }
+        reading::all_of(source, |reader| Self::read_with(reader, source))
     }
 
     fn read_with<'a>(reader: &mut Reader<'a>, source: &Arc<SourceText>) -> Option<Self> {

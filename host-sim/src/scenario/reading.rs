@@ -58,6 +58,21 @@ pub struct Reader<'a> {
     faults: Vec<Fault>,
 }
 
+/// What `read` makes of a whole file.
+///
+/// # Errors
+/// All that is wrong with it: a file with one fault means nothing.
+pub fn all_of<'a, T>(
+    source: &'a Arc<SourceText>,
+    read: impl FnOnce(&mut Reader<'a>) -> Option<T>,
+) -> Result<T, Vec<Fault>> {
+    let mut reader = Reader::new(source);
+    match read(&mut reader) {
+        Some(meaning) if !reader.is_faulty() => Ok(meaning),
+        Some(_) | None => Err(reader.into_faults()),
+    }
+}
+
 impl<'a> Reader<'a> {
     /// Starts on `source`.
     pub fn new(source: &'a Arc<SourceText>) -> Self {

@@ -11,7 +11,7 @@ use super::file::ScenarioFile;
 use super::known::{self, Entry};
 use super::matrix::{self, Axis, Value};
 use super::plan::{DevicePlan, GuestPlan, ImagePlan, MachinePlan, Plan};
-use super::reading::{At, Reader};
+use super::reading::{self, At, Reader};
 use super::work;
 use super::{head, images};
 use firmware::workload::Work;
@@ -75,12 +75,7 @@ pub fn plans(
     around: &mut Surroundings<'_>,
     seed: u64,
 ) -> Result<Vec<Made>, Vec<Fault>> {
-    let mut reader = Reader::new(source);
-    let plans = read(&mut reader, source, lookup, around, seed);
-    match plans {
-        Some(plans) if !reader.is_faulty() => Ok(plans),
-        Some(_) | None => Err(reader.into_faults()),
-    }
+    reading::all_of(source, |reader| read(reader, source, lookup, around, seed))
 }
 
 /// The scenario's name, if it can be read: for finding names that are there twice.
