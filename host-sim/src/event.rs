@@ -21,7 +21,7 @@ pub struct Record {
 
 /// What happened. In NDJSON `kind` is the dotted name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind")]
+#[serde(tag = "kind", deny_unknown_fields)]
 pub enum Event {
     /// The guest came back to the hypervisor.
     #[serde(rename = "exit")]
@@ -413,9 +413,11 @@ pub enum Event {
 
 mod encode;
 mod ended;
+mod log_hash;
 /// How the abi's and the ultravisor's enums stand in JSON: by the field's names.
 mod names;
 mod words;
 
 pub use ended::Ended;
+pub use log_hash::LogHash;
 pub use words::*;

@@ -1,7 +1,7 @@
 //! How a run came out: a fold over the log, the counters and how it ended.
 
 use crate::counters::{Counter, Counters, Phase};
-use crate::event::{DeviceIndex, Ended, Event};
+use crate::event::{DeviceIndex, Ended, Event, Record};
 use crate::log::{BY_TAMPERING, RunLog};
 use crate::outcome::Outcome;
 use crate::scenario::plan::{Boot, Plan};
@@ -25,11 +25,9 @@ impl Facts {
         self.refused_at_once && !self.refused_late
     }
 
-    fn of(plan: &Plan, log: &RunLog) -> Self {
+    fn of(records: &[Record], boot_disk: Option<DeviceIndex>) -> Self {
         let mut facts = Self::default();
-        // Boot firmware's own requests are not the guest's.
-        let boot_disk = (plan.guest.boot == Boot::Slof).then_some(DeviceIndex(0));
-        log.records.iter().for_each(|record| facts.see(&record.event, boot_disk));
+        records.iter().for_each(|record| facts.see(&record.event, boot_disk));
         facts
     }
 
@@ -84,10 +82,17 @@ impl Facts {
 
 /// All that holds of a run, worst first; never empty.
 pub fn findings(plan: &Plan, log: &RunLog, counters: &Counters) -> Vec<Outcome> {
-    let facts = Facts::of(plan, log);
+    of_log(plan.guest.boot, &log.records, &log.ended, counters)
+}
+
+/// As [`findings`], from what a saved log has of the plan.
+pub fn of_log(boot: Boot, records: &[Record], ended: &Ended, counters: &Counters) -> Vec<Outcome> {
+    // Boot firmware's own requests are not the guest's.
+    let boot_disk = (boot == Boot::Slof).then_some(DeviceIndex(0));
+    let facts = Facts::of(records, boot_disk);
     let mut found: Vec<Outcome> = Outcome::ALL
         .into_iter()
-        .filter(|outcome| holds(*outcome, &facts, &log.ended, counters))
+        .filter(|outcome| holds(*outcome, &facts, ended, counters))
         .collect();
     if found.is_empty() {
         // Every end but exit 0 is a finding of its own, so this run exited with 0 after "done".

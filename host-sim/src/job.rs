@@ -10,6 +10,7 @@ use crate::output::{json, words};
 use crate::policy::{self, Court};
 use crate::proof::{self, Acting, Tried};
 use crate::reports::Reports;
+use crate::saved::Source;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{Planned, Selection};
@@ -123,7 +124,7 @@ impl Progress<'_, '_, '_, '_> {
             }
             Done::Judged(judged) => {
                 let (log, judged) = *judged;
-                self.reports.take(plan, &log);
+                self.reports.take(&self.source(planned), (plan, &log), &judged.checks);
                 self.debate.hear(plan, Some(judged.verdict));
                 self.court.hear(number, plan, &log, &judged);
                 let rulings = self.court.rulings(number);
@@ -200,6 +201,17 @@ impl Progress<'_, '_, '_, '_> {
         run.policy = rulings;
         let is_silent = judged.unjudged && judged.verdict != Verdict::Fail;
         self.keep(number, if is_silent { End::Unjudged(run) } else { End::Judged(run) });
+    }
+
+    /// Where a run comes from, for those who read its events later.
+    fn source(&self, planned: &Planned) -> Source {
+        let Planned { plan, file, .. } = planned;
+        let hash = self.job.selection.inputs.get(file);
+        Source {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            repeat: repeat(file, &plan.id, self.job.arguments.chosen.seed),
+            inputs: hash.map(|hash| (file.clone(), hash.clone())).into_iter().collect(),
+        }
     }
 
     fn say(&mut self, text: &str) {

@@ -32,6 +32,7 @@ pub mod judge;
 pub mod run;
 pub mod findings;
 pub mod verdict;
+pub mod saved;
 pub mod proof;
 pub mod policy;
 pub mod compare;

@@ -118,6 +118,7 @@ fn is_same_machine(one: &Plan, other: &Plan) -> bool {
         about: _,
         axes: _,
         design: _,
+        changes: _,
         seed,
         machine,
         guest,

@@ -3,7 +3,7 @@
 //! Each event is stamped with the clock, takes as long as its cost says, and is fed to the hash.
 
 use crate::cost::CostTable;
-use crate::event::{Event, Record};
+use crate::event::{Event, LogHash, Record};
 use ultravisor_abi::UnitSize;
 
 /// Most records of one run. The run ends as `budget(log)` when they are used up.
@@ -15,9 +15,6 @@ pub const RECORDS_MAX: usize = 4_000_000;
 const COPIED_BYTES_PER_UNIT: u64 = 64;
 const CONVERTED_BYTES_PER_UNIT: u64 = 256;
 
-/// Records are hashed in batches of about this many bytes.
-const BATCH: usize = 64 * 1024;
-
 /// The log, the clock and the hash.
 pub struct Recorder {
     records: Vec<Record>,
@@ -26,8 +23,7 @@ pub struct Recorder {
     host_units: u64,
     costs: CostTable,
     unit: UnitSize,
-    hash: blake3::Hasher,
-    batch: Vec<u8>,
+    hash: LogHash,
 }
 
 impl Recorder {
@@ -39,8 +35,7 @@ impl Recorder {
             host_units: 0,
             costs,
             unit,
-            hash: blake3::Hasher::new(),
-            batch: Vec::with_capacity(BATCH + 4096),
+            hash: LogHash::default(),
         }
     }
 
@@ -92,17 +87,12 @@ impl Recorder {
         self.clock_ps = self
             .clock_ps
             .saturating_add(self.costs.of(&record.event, self.unit).saturating_mul(1000));
-        record.encode(&mut self.batch);
-        if self.batch.len() >= BATCH {
-            self.hash.update(&self.batch);
-            self.batch.clear();
-        }
+        self.hash.feed(&record);
         self.records.push(record);
     }
 
     /// The records and the hash over all of them.
-    pub fn finish(mut self) -> (Vec<Record>, [u8; 32]) {
-        self.hash.update(&self.batch);
-        (self.records, *self.hash.finalize().as_bytes())
+    pub fn finish(self) -> (Vec<Record>, [u8; 32]) {
+        (self.records, self.hash.finish())
     }
 }

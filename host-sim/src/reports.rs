@@ -5,9 +5,11 @@ use crate::log::RunLog;
 use crate::output::rows::Results;
 use crate::output::target::{self, Target};
 use crate::output::{csv, events, github, json, junit, markdown};
+use crate::saved::Source;
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::plan::Plan;
 use crate::streams::Out;
+use crate::verdict::Check;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -77,13 +79,15 @@ impl Reports {
     }
 
     /// Writes one run to the event reports, while the others still run.
-    pub fn take(&mut self, plan: &Plan, log: &RunLog) {
+    pub fn take(&mut self, source: &Source, (plan, log): (&Plan, &RunLog), checks: &[Check]) {
         let Self { events: targets, faults, .. } = self;
-        targets.retain_mut(|target| match events::write_run(target.writer(), plan, log) {
-            Ok(()) => true,
-            Err(error) => {
-                faults.push(target.failed(&error));
-                false
+        targets.retain_mut(|target| {
+            match events::write_run(target.writer(), source, (plan, log), checks) {
+                Ok(()) => true,
+                Err(error) => {
+                    faults.push(target.failed(&error));
+                    false
+                }
             }
         });
     }

@@ -8,13 +8,13 @@ use crate::outcome::Outcome;
 use crate::scenario::expect::{Claim, EndedWord, Expectation, Incident, Span, TouchFilter};
 use crate::scenario::plan::Plan;
 use crate::view::{Onlooker, Until, View};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ultravisor::{Effect, PageOp, PageState};
 use ultravisor_abi::ReportKind;
 use ultravisor_abi::ucall::Caller;
 
 /// A run's verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every expectation holds.
@@ -40,7 +40,8 @@ impl Verdict {
 }
 
 /// One expectation, judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Check {
     /// Its id.
     pub id: String,
@@ -51,7 +52,7 @@ pub struct Check {
     /// What was found, in words.
     pub found: String,
     /// Why it is listed as a known failure, if it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<String>,
 }
 

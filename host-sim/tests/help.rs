@@ -80,6 +80,10 @@ fn in_words(code: Code) -> Vec<Fault> {
             select::select(&[path], 1).err().unwrap_or_default()
         }
         Code::COUNT_LIMIT => faults_of(devices(17).as_bytes()),
+        Code::EVENTS => {
+            let read = host_sim::saved::Reader::new(&b"{}\n"[..], "e").filter_map(Result::err);
+            read.collect()
+        }
         Code::DISAGREEMENT => {
             let folder = TempDir::new().expect("a temporary folder");
             for (name, finding) in [("a", "Supported"), ("b", "Refuted")] {

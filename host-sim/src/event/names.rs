@@ -2,6 +2,13 @@
 //!
 //! Those crates know nothing of serde, so each enum gets a `with` module here.
 
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// A name, taken from the text without a copy where that can be.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 macro_rules! by_name {
     ($module:ident, $ty:ty, $all:expr, $name:expr) => {
         pub mod $module {
@@ -15,7 +22,7 @@ macro_rules! by_name {
 
             pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$ty, D::Error> {
                 let name: fn(&$ty) -> &'static str = $name;
-                let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+                let text = super::Name::deserialize(from)?.0;
                 $all.iter().copied().find(|value| name(value) == text).ok_or_else(|| {
                     D::Error::custom(format!("no such {}: {text}", stringify!($module)))
                 })

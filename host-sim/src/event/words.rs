@@ -99,6 +99,7 @@ pub enum Seen {
 
 /// One frame of a guest call chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CallFrame {
     /// Program counter (the innermost) or return address.
     pub pc: u64,

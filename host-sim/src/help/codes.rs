@@ -211,6 +211,15 @@ pub const PAGES: &[Told] = &[
         Words("two scenarios with `claim: (number: 6, ...)`, one `Supported`, one `Refuted`"),
     ),
     told(
+        Code::EVENTS,
+        "saved.rs",
+        "Pictures and verdicts are made from the recorded events alone. A file that was cut off or \
+         changed by hand would show what no run did, so the hash over the events is checked too.",
+        "Record the run again: uvsim run FILE --report events=events.ndjson. A result (`--report \
+         json`) has totals only, and no report can be made from it.",
+        Words("uvsim report result.json -o r.html"),
+    ),
+    told(
         Code::MATRIX,
         "scenario/matrix.rs",
         "The product of a few axes grows fast; a scenario has at most 4096 runs.",

@@ -2,24 +2,25 @@
 //! from. Per run a line with the plan, one line for each record, one for the end.
 
 use super::{json, plan_json};
-use crate::event::Event;
+use crate::event::{Event, Record};
 use crate::log::RunLog;
+use crate::saved::{SCHEMA, Source};
 use crate::scenario::plan::Plan;
+use crate::verdict::Check;
 use serde::Serialize;
 use std::io::{self, Write};
-
-/// The schema's name.
-pub const SCHEMA: &str = "uvsim.events/1";
 
 #[derive(Serialize)]
 struct First<'a> {
     schema: &'static str,
     run: &'a str,
+    source: &'a Source,
     plan: serde_json::Value,
 }
 
+/// One event of a run, as its line says it.
 #[derive(Serialize)]
-struct Line<'a> {
+pub struct Line<'a> {
     run: &'a str,
     seq: u64,
     t: u64,
@@ -27,23 +28,37 @@ struct Line<'a> {
     event: &'a Event,
 }
 
+impl<'a> Line<'a> {
+    /// The line of `record`.
+    pub fn of(run: &'a str, record: &'a Record) -> Self {
+        Self { run, seq: record.seq, t: record.t_ns, event: &record.event }
+    }
+}
+
 #[derive(Serialize)]
 struct Last<'a> {
     run: &'a str,
     end: String,
     event_log_hash: String,
+    checks: &'a [Check],
 }
 
-/// Writes one run.
+/// Writes one run: where it comes from, what it was asked to do, what happened, and what its
+/// scenario's expectations say of that.
 ///
 /// # Errors
 /// `out` fails.
-pub fn write_run(out: &mut impl Write, plan: &Plan, log: &RunLog) -> io::Result<()> {
+pub fn write_run(
+    out: &mut impl Write,
+    source: &Source,
+    (plan, log): (&Plan, &RunLog),
+    checks: &[Check],
+) -> io::Result<()> {
     let run = plan.id.as_str();
-    json::write_line(out, &First { schema: SCHEMA, run, plan: plan_json::plan(plan) })?;
+    json::write_line(out, &First { schema: SCHEMA, run, source, plan: plan_json::plan(plan) })?;
     for record in &log.records {
-        let (seq, t, event) = (record.seq, record.t_ns, &record.event);
-        json::write_line(out, &Line { run, seq, t, event })?;
+        json::write_line(out, &Line::of(run, record))?;
     }
-    json::write_line(out, &Last { run, end: log.ended.to_string(), event_log_hash: log.hash_hex() })
+    let (end, event_log_hash) = (log.ended.to_string(), log.hash_hex());
+    json::write_line(out, &Last { run, end, event_log_hash, checks })
 }

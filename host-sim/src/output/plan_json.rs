@@ -15,6 +15,7 @@ pub fn plan(plan: &Plan) -> Value {
         "about": plan.about,
         "axes": plan.axes,
         "design": plan.design,
+        "changes": plan.changes.iter().map(|layer| layer.name()).collect::<Vec<_>>(),
         "seed": plan.seed,
         "what_if": plan.what_if(),
         "machine": {

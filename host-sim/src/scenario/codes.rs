@@ -40,6 +40,7 @@ codes! {
     BAD_GLOB = 341, "A pattern over run ids is no glob.";
     BAD_DATE = 342, "A date is not a day of the calendar, written YYYY-MM-DD.";
     DISAGREEMENT = 343, "Two scenarios find different things about the same claim.";
+    EVENTS = 344, "An event file is not one that `uvsim run --report events=FILE` wrote, or is not whole.";
     MATRIX = 411, "A matrix has more combinations than one scenario may have.";
     PARTITION = 412, "A partition is larger than 16 TiB.";
     FILE_LIMIT = 413, "A file that a scenario names is larger than its limit.";

@@ -2,6 +2,7 @@
 //! checked. The machine is built from this and from nothing else.
 
 use super::argument::Argument;
+use super::design::Layer;
 use firmware::bootargs::Rings;
 use firmware::kernel::{Bug, Kernel, Kexec, Switch, Tce};
 use firmware::workload::Work;
@@ -302,6 +303,8 @@ pub struct Plan {
     pub axes: Vec<(String, String)>,
     /// The design's name, if the scenario has one.
     pub design: Option<String>,
+    /// The layers that the design says it changes.
+    pub changes: Vec<Layer>,
     /// The seed.
     pub seed: u64,
     /// The machine.

@@ -44,9 +44,10 @@ impl Origin {
         let mut reader = Reader::new(&self.source);
         let Arranged { machine, guest, devices, work } =
             arrange(&mut reader, &self.draft, Some(design))?;
+        let changes = design.changes.clone();
         let design = Some(design.name.clone());
         let twins = Vec::new();
-        let plan = Plan { design, machine, guest, devices, work, twins, ..plan.clone() };
+        let plan = Plan { design, changes, machine, guest, devices, work, twins, ..plan.clone() };
         (!reader.is_faulty()).then_some(plan)
     }
 }
@@ -215,6 +216,7 @@ fn plan(
         about: common.about.clone(),
         axes,
         design: draft.design.as_ref().map(|design| design.value.clone()),
+        changes: design.as_ref().map_or_else(Vec::new, |design| design.changes.clone()),
         seed: common.seed,
         machine,
         guest,

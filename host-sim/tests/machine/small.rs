@@ -35,6 +35,7 @@ pub fn builtin() -> Plan {
         about: String::new(),
         axes: Vec::new(),
         design: None,
+        changes: Vec::new(),
         seed: 1,
         machine: MachinePlan {
             platform: Platform::Pef,

@@ -3,5 +3,6 @@
 mod annotations;
 mod command;
 mod rows;
+mod saved;
 mod tables;
 mod xml;
