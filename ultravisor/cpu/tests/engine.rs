@@ -474,25 +474,3 @@ fn what_is_not_implemented_is_named() {
     assert_eq!(cpu.regs.rip, CODE);
     assert_eq!(cpu.regs.get(Reg::Rsp), STACK);
 }
-
-/// Without BMI1 and LZCNT, which CPUID does not offer, their encodings are `bsf` and `bsr`: of a
-/// number with 64 bits the first has the same result, the second has not, and of zero both leave
-/// the destination alone.
-#[test]
-fn bit_counts_that_cpuid_does_not_offer_are_bit_scans() {
-    let code = assemble(|a| {
-        a.mov(eax, 0x50)?;
-        a.mov(edx, 7)?;
-        a.mov(esi, 8)?;
-        a.tzcnt(rcx, rax)?;
-        a.lzcnt(rbx, rax)?;
-        a.xor(eax, eax)?;
-        a.tzcnt(rdx, rax)?;
-        a.lzcnt(rsi, rax)?;
-        a.hlt()
-    });
-    let (mut cpu, mut ram) = machine(&code);
-    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
-    let found = [Reg::Rcx, Reg::Rbx, Reg::Rdx, Reg::Rsi].map(|reg| cpu.regs.get(reg));
-    assert_eq!(found, [4, 6, 7, 8]);
-}

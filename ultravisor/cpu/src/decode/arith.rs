@@ -82,10 +82,8 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Bts => bit_test::<{ change::SET }>(i),
         Mnemonic::Btr => bit_test::<{ change::RESET }>(i),
         Mnemonic::Btc => bit_test::<{ change::COMPLEMENT }>(i),
-        // CPUID offers neither BMI1 nor LZCNT: their encodings are these two with a REP prefix that
-        // means nothing then (SDM volume 2, TZCNT and LZCNT). Compilers rely on the first.
-        Mnemonic::Bsf | Mnemonic::Tzcnt => bit_scan::<false>(i),
-        Mnemonic::Bsr | Mnemonic::Lzcnt => bit_scan::<true>(i),
+        Mnemonic::Bsf => bit_scan::<false>(i),
+        Mnemonic::Bsr => bit_scan::<true>(i),
         Mnemonic::Xchg | Mnemonic::Xadd | Mnemonic::Cmpxchg => swap(i),
         Mnemonic::Cmpxchg8b => pair(i, atomic::compare_exchange_8),
         Mnemonic::Cmpxchg16b => pair(i, atomic::compare_exchange_16),

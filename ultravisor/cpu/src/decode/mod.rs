@@ -1,6 +1,7 @@
 //! From bytes to blocks: fetch, decode with iced-x86, lower to uops, drop dead flags.
 
 mod arith;
+mod extension;
 mod flow;
 mod liveness;
 mod misc;
@@ -23,8 +24,9 @@ const LENGTH_MAX: usize = 15;
 /// The most bytes that a block's instructions have.
 const BLOCK_BYTES_MAX: usize = UOPS_MAX * LENGTH_MAX;
 
-/// LZCNT and TZCNT are not offered, so their encodings are BSR's and BSF's (SDM volume 2, TZCNT).
-const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
+/// Hints and extensions in the space of reserved NOPs (PREFETCHh, CLDEMOTE, ENDBR64, MPX) do
+/// nothing, or are not offered and do nothing: they are those NOPs.
+const OPTIONS: u32 = DecoderOptions::FORCE_RESERVED_NOP;
 
 /// The arithmetic flags as iced-x86 names them.
 const ALL_FLAGS: u32 = RflagsBits::OF
@@ -114,6 +116,7 @@ fn lower(instruction: &Instruction) -> Option<Lowered> {
     arith::lower(instruction)
         .or_else(|| flow::lower(instruction))
         .or_else(|| sse::lower(instruction))
+        .or_else(|| extension::lower(instruction))
         .or_else(|| misc::lower(instruction))
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod atomic;
 pub(crate) mod bits;
 pub(crate) mod branch;
 pub(crate) mod control;
+pub(crate) mod extension;
 pub(crate) mod moves;
 pub(crate) mod muldiv;
 pub(crate) mod mxcsr;
