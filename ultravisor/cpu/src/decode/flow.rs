@@ -30,26 +30,35 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Jecxz => relative(i, jump_if_no_count::<u32>),
         Mnemonic::Push => push(i),
         Mnemonic::Pop => pop(i),
-        Mnemonic::Pushfq => Some(Lowered::plain(i, push_flags::<u64>)),
-        Mnemonic::Pushf => Some(Lowered::plain(i, push_flags::<u16>)),
-        Mnemonic::Popfq => Some(Lowered::plain(i, pop_flags::<u64>)),
-        Mnemonic::Popf => Some(Lowered::plain(i, pop_flags::<u16>)),
-        Mnemonic::Leave if i.code() == Code::Leaveq => {
-            let mut lowered = Lowered::plain(i, leave);
-            lowered.uop.notes |= note::STACK;
-            Some(lowered)
-        }
-        // Nesting levels past one copy a display of frames, which no compiler emits.
-        Mnemonic::Enter if i.code() == Code::Enterq_imm16_imm8 && i.immediate8_2nd() & 31 <= 1 => {
-            let mut lowered = Lowered::plain(i, enter);
+        Mnemonic::Pushfq => Some(on_stack(i, push_flags::<u64>)),
+        Mnemonic::Pushf => Some(on_stack(i, push_flags::<u16>)),
+        Mnemonic::Popfq => Some(on_stack(i, pop_flags::<u64>)),
+        Mnemonic::Popf => Some(on_stack(i, pop_flags::<u16>)),
+        Mnemonic::Leave => Some(on_stack(
+            i,
+            match i.code() {
+                Code::Leavew => leave::<u16>,
+                _ => leave::<u64>,
+            },
+        )),
+        Mnemonic::Enter => {
+            let meaning =
+                if i.code() == Code::Enterw_imm16_imm8 { enter::<u16> } else { enter::<u64> };
+            let mut lowered = on_stack(i, meaning);
             lowered.uop.imm = u64::from(i.immediate16());
             lowered.uop.small = i32::from(i.immediate8_2nd());
-            lowered.uop.notes |= note::STACK;
             Some(lowered)
         }
         Mnemonic::Int3 => Some(Lowered::plain(i, breakpoint).ends()),
         _ => None,
     }
+}
+
+/// An instruction whose memory is the stack alone.
+fn on_stack(i: &Instruction, meaning: Meaning) -> Lowered {
+    let mut lowered = Lowered::plain(i, meaning);
+    lowered.uop.notes |= note::STACK;
+    lowered
 }
 
 /// The target of a near jump with a 64-bit instruction pointer.

@@ -78,31 +78,42 @@ pub(crate) fn pop_flags<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> 
     Ok(())
 }
 
-/// `leave`.
-pub(crate) fn leave(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+/// `leave`, and `leavew` (`u16`), which restores the lower part of rbp only.
+pub(crate) fn leave<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
     let frame = cpu.regs.gpr[Reg::Rbp];
-    let value = cpu.load::<u64>(bus, frame)?;
-    cpu.regs.gpr[Reg::Rsp] = frame.wrapping_add(8);
-    cpu.regs.gpr[Reg::Rbp] = value;
+    let value = cpu.load::<T>(bus, frame)?;
+    cpu.regs.gpr[Reg::Rsp] = frame.wrapping_add(u64::from(T::BITS / 8));
+    T::set(&mut cpu.regs.gpr, Reg::Rbp as u8, value);
     Ok(())
 }
 
-/// `enter imm16, level` (`imm`, `small`) with a level of 0 or 1.
-pub(crate) fn enter(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-    let level = uop.small as u64 & 31;
-    let frame = cpu.regs.gpr[Reg::Rsp].wrapping_sub(8);
-    let new_rsp = frame.wrapping_sub(8 * level).wrapping_sub(uop.imm & 0xffff);
-    if level == 1 {
-        cpu.load_for_update::<u64>(bus, frame.wrapping_sub(8))?;
+/// `enter imm16, level` (`imm`, `small`): pushes rbp, then the frame pointers of the enclosing
+/// levels, which lie below rbp, then its own.
+pub(crate) fn enter<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    const LEVELS: usize = 32;
+    let size = u64::from(T::BITS / 8);
+    let level = u64::from(uop.small as u8) % LEVELS as u64;
+    let (rsp, rbp) = (cpu.regs.gpr[Reg::Rsp], cpu.regs.gpr[Reg::Rbp]);
+    let frame = rsp.wrapping_sub(size);
+    let mut display = [0; LEVELS];
+    for outer in 1..level {
+        display[outer as usize] = cpu.load::<T>(bus, rbp.wrapping_sub(size * outer))?;
     }
-    // The instruction ends with a check that its new stack can be written (SDM, ENTER).
+    let lowest = frame.wrapping_sub(size * level);
+    let new_rsp = lowest.wrapping_sub(uop.imm & 0xffff);
+    // At most 264 bytes, so that with both ends all of it can be written. The instruction ends
+    // with a check of the new top of the stack (SDM, ENTER).
+    cpu.load_for_update::<T>(bus, frame)?;
+    cpu.load_for_update::<T>(bus, lowest)?;
     cpu.load_for_update::<u8>(bus, new_rsp)?;
-    let rbp = cpu.regs.gpr[Reg::Rbp];
-    cpu.store::<u64>(bus, frame, rbp)?;
-    if level == 1 {
-        cpu.store::<u64>(bus, frame.wrapping_sub(8), frame)?;
+    cpu.store::<T>(bus, frame, rbp)?;
+    for outer in 1..level {
+        cpu.store::<T>(bus, frame.wrapping_sub(size * outer), display[outer as usize])?;
     }
-    cpu.regs.gpr[Reg::Rbp] = frame;
+    if level > 0 {
+        cpu.store::<T>(bus, lowest, frame)?;
+    }
+    T::set(&mut cpu.regs.gpr, Reg::Rbp as u8, frame);
     cpu.regs.gpr[Reg::Rsp] = new_rsp;
     Ok(())
 }

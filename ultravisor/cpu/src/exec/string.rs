@@ -49,6 +49,10 @@ fn target(cpu: &Cpu, uop: &Uop) -> u64 {
 
 /// Moves an address register on by `count` elements.
 fn advance<T: Width>(cpu: &mut Cpu, uop: &Uop, reg: Reg, count: u64) {
+    // No iteration, no change: not even the cut to the address size.
+    if count == 0 {
+        return;
+    }
     let by = u64::from(T::BITS / 8).wrapping_mul(count);
     let old = cpu.regs.gpr[reg];
     let new = if down(cpu) { old.wrapping_sub(by) } else { old.wrapping_add(by) };

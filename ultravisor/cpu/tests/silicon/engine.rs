@@ -1,0 +1,110 @@
+//! The engine's side: the same pages at the same addresses, the same records.
+
+use crate::common::{NO_EXECUTE, PRESENT, Ram, TABLES, WRITABLE};
+use crate::record::{
+    CODE, CODE_MAX, DATA, DATA_END, ENTRY, GS_BASE, PAGE, READ_ONLY, Record, Trap, WINDOW,
+};
+use std::ops::Range;
+use ultravisor_abi::Gpa;
+use ultravisor_cpu::{Cpu, Exit, Reg};
+
+/// Where the code page is in guest-physical memory.
+const CODE_AT: u64 = 0x10_0000;
+/// Where the data pages are.
+const DATA_AT: u64 = 0x20_0000;
+const UNITS_MAX: u64 = 2000;
+const PAGE_FAULT: u8 = 14;
+/// An error code's bit for accesses in ring 3, where the processor's side runs.
+const USER: u32 = 4;
+
+/// A guest.
+pub struct Engine {
+    cpu: Cpu,
+    ram: Ram,
+}
+
+/// How the engine ended a run otherwise than by an exception.
+#[derive(Debug)]
+pub struct Unexpected(pub Exit);
+
+impl Engine {
+    pub fn new() -> Self {
+        let mut ram = Ram::new(4 << 20);
+        ram.map(CODE, CODE_AT, PRESENT | WRITABLE);
+        for offset in (0..DATA_END - DATA).step_by(PAGE as usize) {
+            let rights = if DATA + offset == READ_ONLY { PRESENT } else { PRESENT | WRITABLE };
+            ram.map(DATA + offset, DATA_AT + offset, rights | NO_EXECUTE);
+        }
+        let mut cpu = Cpu::new();
+        cpu.enter_long_mode(TABLES, ENTRY, 0);
+        cpu.regs.set_gs_base(GS_BASE);
+        Self { cpu, ram }
+    }
+
+    /// Runs `start` to the exception that ends it.
+    pub fn run(&mut self, start: &Record) -> Result<Record, Unexpected> {
+        self.put(start);
+        let exit = self.cpu.run(&mut self.ram, UNITS_MAX);
+        let Exit::Exception { vector, error, address } = exit else {
+            self.ram.write(DATA_AT, &[0; (READ_ONLY - DATA) as usize]);
+            return Err(Unexpected(exit));
+        };
+        let user = if vector == PAGE_FAULT { USER } else { 0 };
+        let trap = Trap {
+            vector: vector.into(),
+            error: (error.unwrap_or(0) | user).into(),
+            address: address.unwrap_or(0),
+        };
+        Ok(self.take(start, trap))
+    }
+
+    fn put(&mut self, start: &Record) {
+        self.ram.write(CODE_AT, &[0xcc; PAGE as usize]);
+        self.ram.write(CODE_AT + (ENTRY - CODE), &start.code);
+        self.cpu.forget_code(Gpa(CODE_AT), PAGE);
+        if let Some(window) = window(start) {
+            self.ram.write(window.start, &start.data);
+        }
+        let regs = &mut self.cpu.regs;
+        for (reg, value) in Reg::ALL.into_iter().zip(start.gpr) {
+            regs.set(reg, value);
+        }
+        regs.rip = start.rip;
+        regs.xmm = std::array::from_fn(|number| start.xmm(number));
+        regs.mxcsr = start.mxcsr();
+        self.cpu.set_rflags(start.rflags);
+    }
+
+    fn take(&mut self, start: &Record, trap: Trap) -> Record {
+        let mut end = start.clone();
+        let regs = &self.cpu.regs;
+        end.gpr = regs.gpr.values();
+        end.rip = regs.rip;
+        end.rflags = self.cpu.rflags();
+        for (number, &value) in regs.xmm.iter().enumerate() {
+            end.set_xmm(number, value);
+        }
+        end.set_mxcsr(regs.mxcsr);
+        end.trap = trap;
+        if let Some(window) = window(start) {
+            end.data.copy_from_slice(self.ram.read(window.start, WINDOW));
+            self.ram.write(window.start, &[0; WINDOW]);
+        }
+        let rest = self.ram.read(DATA_AT, (READ_ONLY - DATA) as usize);
+        let stray = rest.iter().any(|&byte| byte != 0);
+        if stray {
+            self.ram.write(DATA_AT, &[0; (READ_ONLY - DATA) as usize]);
+        }
+        end.stray = stray.into();
+        end
+    }
+}
+
+/// Where the record's data lies in guest-physical memory, unless it is not to be written.
+fn window(record: &Record) -> Option<Range<u64>> {
+    let start = record.window.checked_sub(DATA)?;
+    let end = start + WINDOW as u64;
+    (end <= READ_ONLY - DATA).then_some(DATA_AT + start..DATA_AT + end)
+}
+
+const _: () = assert!(ENTRY + (CODE_MAX as u64) < CODE + PAGE, "a snippet ends in its page");

@@ -1,0 +1,107 @@
+//! The forms that there are, and what becomes of each here.
+
+use iced_x86::{Code, CpuidFeature, EncodingKind};
+
+/// What the test does with a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Run on both sides.
+    Compared,
+    /// Implemented, but not to be run on the test's own processor: why.
+    NotNatively(&'static str),
+    /// It ends as `unsupported`.
+    Unsupported,
+}
+
+/// Every form that 64-bit mode knows.
+pub fn all() -> impl Iterator<Item = Code> {
+    Code::values().filter(|code| code.op_code().is_instruction() && code.op_code().mode64())
+}
+
+/// Whether the form may be implemented at all: AVX and its kin are not offered, but for the
+/// general-purpose instructions that borrow their encoding.
+pub fn in_scope(code: Code) -> bool {
+    let bits = [CpuidFeature::BMI1, CpuidFeature::BMI2];
+    let of_bits = code.cpuid_features().iter().any(|feature| bits.contains(feature));
+    code.encoding() == EncodingKind::Legacy || of_bits
+}
+
+/// Why a form that the engine has cannot be compared, if so.
+pub fn why_not(code: Code) -> Option<&'static str> {
+    let op = code.op_code();
+    if op.cpl0() && !op.cpl3() {
+        return Some("privileged");
+    }
+    let name = format!("{code:?}");
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    if starts(&["In_", "Out_", "Cli", "Sti"]) {
+        Some("needs the I/O privilege")
+    } else if starts(&["Rdtsc", "Cpuid", "Rdrand", "Rdseed"]) {
+        Some("its answer is the machine's own")
+    } else if starts(&["Sgdt", "Sidt"]) {
+        Some("its answer is the host system's")
+    } else if starts(&[
+        "Reservednop_rm16_r16_0F0D",
+        "Reservednop_rm32_r32_0F0D",
+        "Reservednop_rm64_r64_0F0D",
+    ]) {
+        Some("with a register, processors without PREFETCHW differ")
+    } else if starts(&["Fxsave", "Fxrstor"]) {
+        Some("of x87 it knows the initial state only")
+    } else if starts(&["Pause", "Vmmcall", "Vmcall"]) {
+        Some("it leaves the engine")
+    } else {
+        None
+    }
+}
+
+/// The fate of a form, given whether the engine has it.
+pub fn fate(code: Code, supported: bool) -> Fate {
+    match (supported, why_not(code)) {
+        (false, _) => Fate::Unsupported,
+        (true, Some(why)) => Fate::NotNatively(why),
+        (true, None) => Fate::Compared,
+    }
+}
+
+/// The features that a form belongs to, as one word.
+pub fn feature(code: Code) -> String {
+    let names: Vec<String> =
+        code.cpuid_features().iter().map(|feature| format!("{feature:?}")).collect();
+    names.join(" and ")
+}
+
+/// What this host lacks of what the form needs.
+pub fn lacking(code: Code) -> Option<&'static str> {
+    code.cpuid_features().iter().find_map(|&feature| lacks(feature))
+}
+
+/// The feature's name if this host lacks it.
+fn lacks(feature: CpuidFeature) -> Option<&'static str> {
+    macro_rules! look {
+        ($($id:ident: $name:tt;)*) => {
+            match feature {
+                $(CpuidFeature::$id => (!is_x86_feature_detected!($name)).then_some($name),)*
+                _ => None,
+            }
+        };
+    }
+    look! {
+        ADX: "adx";
+        AES: "aes";
+        BMI1: "bmi1";
+        BMI2: "bmi2";
+        CMPXCHG16B: "cmpxchg16b";
+        LZCNT: "lzcnt";
+        MOVBE: "movbe";
+        PCLMULQDQ: "pclmulqdq";
+        POPCNT: "popcnt";
+        SSE3: "sse3";
+        SSSE3: "ssse3";
+        SSE4_1: "sse4.1";
+        SSE4_2: "sse4.2";
+        XSAVE: "xsave";
+        XSAVEOPT: "xsaveopt";
+        XSAVEC: "xsavec";
+    }
+}

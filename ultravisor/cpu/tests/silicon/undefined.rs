@@ -1,0 +1,124 @@
+//! What the manual leaves undefined: the reviewed table of results that are not compared.
+//!
+//! Sources are iced-x86's table of flags (from SDM volume 1, appendix A) and, where that depends on
+//! operands, the instruction's page in SDM volume 2.
+
+use crate::case::{Case, address_registers};
+use crate::generate::number;
+use crate::record::{DATA, READ_ONLY};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, RflagsBits};
+use ultravisor_cpu::flag;
+
+/// What of an outcome is not compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Undefined {
+    /// Bits of RFLAGS.
+    pub flags: u64,
+    /// A general-purpose register, and bits of it.
+    pub gpr: Option<(usize, u64)>,
+    /// Which of the bytes that cannot be accessed CR2 names: of an operand of many accesses, makers
+    /// do not start with the same one.
+    pub fault_address: bool,
+    /// Whether an address that is none is #SS or #GP.
+    pub stack_or_protection: bool,
+}
+
+/// What is undefined after `case`; `None` if nothing that it does is defined.
+pub fn of(case: &Case) -> Option<Undefined> {
+    let i = &case.instruction;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the table names those with a row")]
+    let gpr = match i.mnemonic() {
+        // SDM, BSWAP: "when the operand is 16 bits the result is undefined".
+        Mnemonic::Bswap if i.op0_register().size() == 2 => return None,
+        // SDM, SHLD and SHRD: a count above the operand size.
+        Mnemonic::Shld | Mnemonic::Shrd if count(case) > operand_bits(i) => return None,
+        // A bit offset that is also part of the address was set for one of its two roles.
+        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
+            if i.op0_kind() == OpKind::Memory
+                && address_registers(i).contains(&i.op1_register().full_register()) =>
+        {
+            return None;
+        }
+        // SDM, BSF and BSR: of zero. All makers keep the destination, but not all its upper half.
+        Mnemonic::Bsf | Mnemonic::Bsr if i.op0_register().size() == 4 => {
+            number(i.op0_register()).map(|register| (register, 0xffff_ffff_0000_0000))
+        }
+        // SDM, MASKMOVDQU: which bytes are looked at where some are not selected.
+        Mnemonic::Maskmovdqu | Mnemonic::Maskmovq
+            if !(DATA..READ_ONLY - 16).contains(&case.start.gpr[7]) =>
+        {
+            return None;
+        }
+        _ => None,
+    };
+    Some(Undefined {
+        flags: flags(case),
+        gpr,
+        fault_address: i.memory_size().size() > 16,
+        // AMD counts the destination of `pop` to the stack, and where `call` finds its target.
+        stack_or_protection: matches!(i.mnemonic(), Mnemonic::Pop | Mnemonic::Call),
+    })
+}
+
+fn operand_bits(i: &Instruction) -> u32 {
+    let register = i.op0_kind() == OpKind::Register;
+    let bytes = if register { i.op0_register().size() } else { i.memory_size().size() };
+    bytes as u32 * 8
+}
+
+/// A shift's count as the processor cuts it.
+fn count(case: &Case) -> u32 {
+    let i = &case.instruction;
+    let last = i.op_count() - 1;
+    let by_register = i.op_kind(last) == OpKind::Register;
+    let raw = if by_register { case.start.gpr[1] as u32 } else { i.immediate(last) as u32 };
+    raw & if operand_bits(i) == 64 { 63 } else { 31 }
+}
+
+/// Bits of RFLAGS.
+fn flags(case: &Case) -> u64 {
+    use Mnemonic::{Rcl, Rcr, Rol, Ror, Sal, Sar, Shl, Shld, Shr, Shrd};
+    let i = &case.instruction;
+    if matches!(i.mnemonic(), Mnemonic::Popf | Mnemonic::Popfq) {
+        // Ring 3, where the processor's side runs, does not change it.
+        return flag::IF;
+    }
+    if !matches!(i.mnemonic(), Shl | Sal | Shr | Sar | Shld | Shrd | Rol | Ror | Rcl | Rcr) {
+        return by_table(i);
+    }
+    // A count of zero changes nothing, one defines OF, one past the width loses CF, too.
+    let rotate = matches!(i.mnemonic(), Rol | Ror | Rcl | Rcr);
+    let adjust = if rotate { 0 } else { flag::AF };
+    match count(case) {
+        0 => 0,
+        1 => adjust,
+        count if count >= operand_bits(i) && !rotate => adjust | flag::OF | flag::CF,
+        _ => adjust | flag::OF,
+    }
+}
+
+/// What iced-x86 says, as bits of RFLAGS.
+fn by_table(i: &Instruction) -> u64 {
+    let named = [
+        (RflagsBits::OF, flag::OF),
+        (RflagsBits::SF, flag::SF),
+        (RflagsBits::ZF, flag::ZF),
+        (RflagsBits::AF, flag::AF),
+        (RflagsBits::CF, flag::CF),
+        (RflagsBits::PF, flag::PF),
+    ];
+    let undefined = i.rflags_undefined();
+    named.iter().filter(|(iced, _)| undefined & iced != 0).fold(0, |bits, (_, bit)| bits | bit)
+}
+
+/// Whether the form's result is an approximation, whose bits are the maker's choice: how far the
+/// relative error may go, in units of 2^-12 (SDM volume 2, RCPPS and RSQRTPS).
+pub fn is_approximate(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Rcpps_xmm_xmmm128
+            | Code::Rcpss_xmm_xmmm32
+            | Code::Rsqrtps_xmm_xmmm128
+            | Code::Rsqrtss_xmm_xmmm32
+    )
+}
