@@ -13,6 +13,7 @@ pub(crate) const UOPS_MAX: usize = 64;
 /// The most uops kept before all are dropped: about 50 MB.
 const UOPS_KEPT_MAX: usize = 1 << 20;
 const JUMPS: usize = 4096;
+const STOPS: usize = 64;
 /// Bytes per bit of a code page's line mask.
 const LINE: u64 = PAGE / 64;
 
@@ -91,6 +92,9 @@ pub(crate) struct Blocks {
     free: Vec<BlockId>,
     /// Empty until the first use.
     jumps: Vec<Jump>,
+    /// The blocks at breakpoints, to go on from there. Apart from the others, so that no way from
+    /// block to block leads past the question whether to stop. Empty until the first use.
+    stops: Vec<Jump>,
     /// By guest-physical page: the blocks that have bytes there.
     pages: BTreeMap<u64, Vec<BlockId>>,
     uops: usize,
@@ -129,10 +133,18 @@ impl Blocks {
 
     /// Enters block `id` into the jump cache.
     pub fn remember(&mut self, va: u64, id: BlockId) {
-        if self.jumps.is_empty() {
-            self.jumps = vec![Jump { va: 0, link: Link::default() }; JUMPS];
-        }
-        self.jumps[jump_index(va)] = Jump { va, link: Link { epoch: self.epoch, id } };
+        enter(&mut self.jumps, JUMPS, Jump { va, link: Link { epoch: self.epoch, id } });
+    }
+
+    /// The block at the breakpoint `va`, if it was run before.
+    pub fn stop(&self, va: u64) -> Option<BlockId> {
+        let stop = self.stops.get(jump_index(va) % STOPS)?;
+        (stop.va == va && stop.link.epoch == self.epoch).then_some(stop.link.id)
+    }
+
+    /// Notes block `id` at the breakpoint `va`.
+    pub fn remember_stop(&mut self, va: u64, id: BlockId) {
+        enter(&mut self.stops, STOPS, Jump { va, link: Link { epoch: self.epoch, id } });
     }
 
     /// The block decoded for `va` in page `frame`.
@@ -226,6 +238,14 @@ impl Blocks {
     pub fn next_epoch(&mut self) {
         self.epoch += 1;
     }
+}
+
+/// Enters `jump` into a cache of `size` entries.
+fn enter(cache: &mut Vec<Jump>, size: usize, jump: Jump) {
+    if cache.is_empty() {
+        *cache = vec![Jump { va: 0, link: Link::default() }; size];
+    }
+    cache[jump_index(jump.va) % size] = jump;
 }
 
 const fn jump_index(va: u64) -> usize {

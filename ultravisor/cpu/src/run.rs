@@ -64,6 +64,9 @@ impl Cpu {
     fn run_chain(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus, units: u64) -> Progress {
         let mut sum = Progress::default();
         let mut known = blocks.jump(self.regs.rip);
+        if known.is_none() && self.passing == Some(self.regs.rip) {
+            known = blocks.stop(self.regs.rip);
+        }
         loop {
             let id = match known {
                 Some(id) => id,
@@ -170,10 +173,11 @@ impl Cpu {
         Ok(id)
     }
 
-    /// Makes a shortcut to block `id`. Never to one at a breakpoint: each way there leads past the
-    /// question whether to stop.
+    /// Makes a shortcut to block `id`; to one at a breakpoint, for those who go on from it only.
     fn remember(&self, blocks: &mut Blocks, va: u64, id: BlockId) {
-        if !self.breakpoints.contains(&va) {
+        if self.breakpoints.contains(&va) {
+            blocks.remember_stop(va, id);
+        } else {
             blocks.remember(va, id);
         }
     }

@@ -254,6 +254,30 @@ fn a_breakpoint_where_a_call_returns_stops_at_every_return() {
 }
 
 #[test]
+fn code_behind_a_breakpoint_that_was_passed_before_is_seen_when_it_changes() {
+    let code = assemble(|a| {
+        let mut again = a.create_label();
+        a.mov(ecx, 3)?;
+        a.set_label(&mut again)?;
+        a.add(ebx, 1)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.hlt()
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    cpu.break_at(CODE + 5);
+    for _ in 0..2 {
+        assert_eq!(cpu.run(&mut ram, 100), Exit::Breakpoint);
+    }
+    // `add ebx, 1` becomes `add ebx, 9`.
+    ram.write(CODE + 7, &[9]);
+    cpu.forget_code(Gpa(CODE + 7), 1);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Breakpoint);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rbx), 1 + 9 + 9);
+}
+
+#[test]
 fn a_breakpoint_on_an_instruction_that_must_wait_is_told_once() {
     let code = assemble(|a| {
         a.mov(eax, dword_ptr(DATA))?;
