@@ -12,6 +12,32 @@ use crate::uop::Left;
 use crate::width::Width;
 use ultravisor_abi::Gpa;
 
+/// Where an access may go that the TLB does not map.
+pub(crate) trait Beyond {
+    /// The bus.
+    ///
+    /// # Errors
+    /// [`Left`] for [`TlbOnly`].
+    fn bus(&mut self) -> Result<&mut dyn Bus, Left>;
+}
+
+/// Nowhere: see [`crate::uop::step`].
+pub(crate) struct TlbOnly;
+
+impl Beyond for TlbOnly {
+    #[inline(always)]
+    fn bus(&mut self) -> Result<&mut dyn Bus, Left> {
+        Err(Left)
+    }
+}
+
+impl Beyond for dyn Bus + '_ {
+    #[inline(always)]
+    fn bus(&mut self) -> Result<&mut dyn Bus, Left> {
+        Ok(self)
+    }
+}
+
 /// The pieces of an access: one, or two where it crosses a page boundary.
 struct Pieces {
     /// Guest-physical page number, page, offset, bytes.
@@ -29,10 +55,14 @@ enum Hit {
 impl Cpu {
     /// Loads an integer, zero-extended.
     #[inline(always)]
-    pub(crate) fn load<T: Width>(&mut self, bus: &mut dyn Bus, va: u64) -> Result<u64, Left> {
+    pub(crate) fn load<T: Width>(
+        &mut self,
+        bus: &mut (impl Beyond + ?Sized),
+        va: u64,
+    ) -> Result<u64, Left> {
         match self.tlb.load::<T>(va) {
             Some(value) => Ok(value.widen()),
-            None => self.load_slow(bus, va, size_of::<T>()),
+            None => self.load_slow(bus.bus()?, va, size_of::<T>()),
         }
     }
 
@@ -40,12 +70,12 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn load_for_update<T: Width>(
         &mut self,
-        bus: &mut dyn Bus,
+        bus: &mut (impl Beyond + ?Sized),
         va: u64,
     ) -> Result<u64, Left> {
         match self.tlb.load_for_update::<T>(va) {
             Some(value) => Ok(value.widen()),
-            None => self.load_for_update_slow(bus, va, size_of::<T>()),
+            None => self.load_for_update_slow(bus.bus()?, va, size_of::<T>()),
         }
     }
 
@@ -53,14 +83,14 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn store<T: Width>(
         &mut self,
-        bus: &mut dyn Bus,
+        bus: &mut (impl Beyond + ?Sized),
         va: u64,
         value: u64,
     ) -> Result<(), Left> {
         if self.tlb.store(va, T::narrow(value)) {
             return Ok(());
         }
-        self.store_slow(bus, va, value, size_of::<T>())
+        self.store_slow(bus.bus()?, va, value, size_of::<T>())
     }
 
     /// Loads 16 bytes at any alignment; a device does not answer those.

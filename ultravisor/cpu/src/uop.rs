@@ -1,5 +1,6 @@
 //! The compact form an instruction is executed from, and how handlers hand on to each other.
 
+use crate::access::{Beyond, TlbOnly};
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::regs::slot;
@@ -111,10 +112,50 @@ pub(crate) trait Exec {
 
     /// What the instruction does.
     fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left>;
+
+    /// The same as far as the TLB maps what it needs; else [`Left`], and nothing has happened.
+    #[inline(always)]
+    fn quick(_: &mut Cpu, _: &Uop) -> Result<(), Left> {
+        Err(Left)
+    }
 }
 
-/// The handler of `E`.
+/// An instruction that is executed so often that its way without a call is worth its own code.
+pub(crate) trait Quick {
+    /// As [`Exec::STORES`].
+    const STORES: bool;
+
+    /// What the instruction does.
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left>;
+}
+
+impl<E: Quick> Exec for E {
+    const STORES: bool = E::STORES;
+
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+        E::exec(cpu, bus, uop)
+    }
+
+    #[inline(always)]
+    fn quick(cpu: &mut Cpu, uop: &Uop) -> Result<(), Left> {
+        E::exec(cpu, &mut TlbOnly, uop)
+    }
+}
+
+/// The handler of `E`. The way that the TLB serves makes no call, so the compiler saves no
+/// registers for it; what needs more is done from the start by [`again`]. A store that the TLB
+/// serves hits no decoded code, so nobody asks then whether the block must be left.
 pub(crate) fn step<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: &[Uop]) {
+    match E::quick(cpu, uop) {
+        Ok(()) => next(cpu, bus, rest),
+        Err(Left) => again::<E>(cpu, bus, uop, rest),
+    }
+}
+
+/// [`step`] with all that an access may lead to.
+#[inline(never)]
+fn again<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: &[Uop]) {
     match E::exec(cpu, bus, uop) {
         Ok(()) if E::STORES && cpu.must_leave() => cpu.leave_after(uop),
         Ok(()) => next(cpu, bus, rest),

@@ -1,10 +1,10 @@
 //! Two-operand and one-operand integer arithmetic and logic.
 
 use super::{Place, Source};
-use crate::bus::Bus;
+use crate::access::Beyond;
 use crate::cpu::Cpu;
 use crate::flags::{Flags, bit, pack, zero_sign_parity};
-use crate::uop::{Exec, Left, Uop};
+use crate::uop::{Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
@@ -142,11 +142,11 @@ impl Binary for Sbb {
 /// `op place, source`.
 pub(crate) struct Alu<O, T, P, S, const FLAGS: bool>(PhantomData<(O, T, P, S)>);
 
-impl<O: Binary, T: Width, P: Place, S: Source, const FLAGS: bool> Exec for Alu<O, T, P, S, FLAGS> {
+impl<O: Binary, T: Width, P: Place, S: Source, const FLAGS: bool> Quick for Alu<O, T, P, S, FLAGS> {
     const STORES: bool = P::MEMORY && O::KEEPS;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let b = S::get::<T>(cpu, bus, uop)?;
         if !O::KEEPS {
             let a = P::read::<T>(cpu, bus, uop)?;
@@ -208,11 +208,11 @@ impl Unary for Not {
 /// `op place`.
 pub(crate) struct One<O, T, P, const FLAGS: bool>(PhantomData<(O, T, P)>);
 
-impl<O: Unary, T: Width, P: Place, const FLAGS: bool> Exec for One<O, T, P, FLAGS> {
+impl<O: Unary, T: Width, P: Place, const FLAGS: bool> Quick for One<O, T, P, FLAGS> {
     const STORES: bool = P::MEMORY;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let a = P::read_for_update::<T>(cpu, bus, uop)?;
         let result = O::apply::<T, FLAGS>(cpu, a);
         P::write::<T>(cpu, bus, uop, result)

@@ -1,12 +1,13 @@
 //! Jumps, calls, returns, loops. They end a block.
 
 use super::{Place, Source};
+use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::{Cpu, Edge, vector};
 use crate::exec::alu::Binary;
 use crate::paging::canonical;
 use crate::regs::Reg;
-use crate::uop::{Exec, Left, Uop};
+use crate::uop::{Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
@@ -30,11 +31,11 @@ fn go_to(cpu: &mut Cpu, target: u64) -> Result<(), Left> {
 /// `jmp rel`.
 pub(crate) struct Jump;
 
-impl Exec for Jump {
+impl Quick for Jump {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         take(cpu, uop);
         Ok(())
     }
@@ -43,11 +44,11 @@ impl Exec for Jump {
 /// `jcc rel`.
 pub(crate) struct JumpIf<const CONDITION: u8>;
 
-impl<const CONDITION: u8> Exec for JumpIf<CONDITION> {
+impl<const CONDITION: u8> Quick for JumpIf<CONDITION> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         if cpu.flags.holds::<CONDITION>() {
             take(cpu, uop);
         }
@@ -58,13 +59,13 @@ impl<const CONDITION: u8> Exec for JumpIf<CONDITION> {
 /// `cmp` or `test` with the `jcc rel` behind it.
 pub(crate) struct CompareJump<O, T, P, S, const CONDITION: u8>(PhantomData<(O, T, P, S)>);
 
-impl<O: Binary, T: Width, P: Place, S: Source, const CONDITION: u8> Exec
+impl<O: Binary, T: Width, P: Place, S: Source, const CONDITION: u8> Quick
     for CompareJump<O, T, P, S, CONDITION>
 {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let b = S::get::<T>(cpu, bus, uop)?;
         let a = P::read::<T>(cpu, bus, uop)?;
         O::apply::<T, true>(cpu, a, b);
@@ -76,7 +77,7 @@ impl<O: Binary, T: Width, P: Place, S: Source, const CONDITION: u8> Exec
 }
 
 #[inline(always)]
-fn push_return(cpu: &mut Cpu, bus: &mut dyn Bus) -> Result<(), Left> {
+fn push_return(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized)) -> Result<(), Left> {
     let rsp = cpu.regs.gpr[Reg::Rsp].wrapping_sub(8);
     // A call ends its block, so `rip` already is the address behind it.
     let behind = cpu.regs.rip;
@@ -88,11 +89,11 @@ fn push_return(cpu: &mut Cpu, bus: &mut dyn Bus) -> Result<(), Left> {
 /// `call rel`.
 pub(crate) struct Call;
 
-impl Exec for Call {
+impl Quick for Call {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         push_return(cpu, bus)?;
         take(cpu, uop);
         Ok(())
@@ -102,11 +103,11 @@ impl Exec for Call {
 /// `call r/m64`.
 pub(crate) struct CallTo<S>(PhantomData<S>);
 
-impl<S: Source> Exec for CallTo<S> {
+impl<S: Source> Quick for CallTo<S> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let target = S::get::<u64>(cpu, bus, uop)?;
         if !canonical(target) {
             return Err(cpu.raise(vector::PROTECTION, Some(0)));
@@ -119,11 +120,11 @@ impl<S: Source> Exec for CallTo<S> {
 /// `jmp r/m64`.
 pub(crate) struct JumpTo<S>(PhantomData<S>);
 
-impl<S: Source> Exec for JumpTo<S> {
+impl<S: Source> Quick for JumpTo<S> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let target = S::get::<u64>(cpu, bus, uop)?;
         go_to(cpu, target)
     }
@@ -132,11 +133,11 @@ impl<S: Source> Exec for JumpTo<S> {
 /// `ret` and `ret imm16` (in `imm`).
 pub(crate) struct Return;
 
-impl Exec for Return {
+impl Quick for Return {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let rsp = cpu.regs.gpr[Reg::Rsp];
         let target = cpu.load::<u64>(bus, rsp)?;
         go_to(cpu, target)?;

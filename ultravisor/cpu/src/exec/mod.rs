@@ -8,7 +8,8 @@
 //! `cpu.store::<u32>`, `cpu.load_128`, `cpu.store_128` at `cpu.address(uop)`; the aligned 16-byte
 //! forms call `cpu.aligned_16` before. Exceptions are `Err(cpu.raise(vector, error))`, what is
 //! not implemented is `Err(cpu.unsupported())`. An instruction that is executed very often gets
-//! a handler of its own by implementing [`crate::uop::Exec`] (see `alu`, `moves`).
+//! a handler of its own by implementing [`crate::uop::Quick`] (see `alu`, `moves`), or
+//! [`crate::uop::Exec`] if it is long anyway.
 
 pub(crate) mod alu;
 pub(crate) mod atomic;
@@ -32,14 +33,18 @@ pub(crate) mod stack;
 pub(crate) mod string;
 pub(crate) mod system;
 
-use crate::bus::Bus;
+use crate::access::Beyond;
 use crate::cpu::Cpu;
 use crate::uop::{Left, Uop};
 use crate::width::Width;
 
 /// Where a source operand comes from.
 pub(crate) trait Source {
-    fn get<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left>;
+    fn get<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left>;
 }
 
 /// Where a destination operand is.
@@ -48,13 +53,25 @@ pub(crate) trait Place {
     const MEMORY: bool;
 
     /// The value, if it will not be written.
-    fn read<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left>;
+    fn read<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left>;
 
     /// The value, when it will be written: then [`Place::write`] does not fail.
-    fn read_for_update<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left>;
+    fn read_for_update<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left>;
 
-    fn write<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, value: u64)
-    -> Result<(), Left>;
+    fn write<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+        value: u64,
+    ) -> Result<(), Left>;
 }
 
 /// Register `src`.
@@ -68,21 +85,29 @@ pub(crate) struct Imm;
 
 impl Source for Src {
     #[inline(always)]
-    fn get<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn get<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         Ok(T::get(&cpu.regs.gpr, uop.src))
     }
 }
 
 impl Source for Imm {
     #[inline(always)]
-    fn get<T: Width>(_: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn get<T: Width>(_: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<u64, Left> {
         Ok(i64::from(uop.small) as u64 & T::MASK)
     }
 }
 
 impl Source for Mem {
     #[inline(always)]
-    fn get<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn get<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         let va = cpu.address(uop);
         cpu.load::<T>(bus, va)
     }
@@ -92,17 +117,30 @@ impl Place for Dst {
     const MEMORY: bool = false;
 
     #[inline(always)]
-    fn read<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn read<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         Ok(T::get(&cpu.regs.gpr, uop.dst))
     }
 
     #[inline(always)]
-    fn read_for_update<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn read_for_update<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         Ok(T::get(&cpu.regs.gpr, uop.dst))
     }
 
     #[inline(always)]
-    fn write<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop, value: u64) -> Result<(), Left> {
+    fn write<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+        value: u64,
+    ) -> Result<(), Left> {
         T::set(&mut cpu.regs.gpr, uop.dst, value);
         Ok(())
     }
@@ -112,13 +150,21 @@ impl Place for Mem {
     const MEMORY: bool = true;
 
     #[inline(always)]
-    fn read<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn read<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         let va = cpu.address(uop);
         cpu.load::<T>(bus, va)
     }
 
     #[inline(always)]
-    fn read_for_update<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn read_for_update<T: Width>(
+        cpu: &mut Cpu,
+        bus: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         let va = cpu.address(uop);
         cpu.load_for_update::<T>(bus, va)
     }
@@ -126,7 +172,7 @@ impl Place for Mem {
     #[inline(always)]
     fn write<T: Width>(
         cpu: &mut Cpu,
-        bus: &mut dyn Bus,
+        bus: &mut (impl Beyond + ?Sized),
         uop: &Uop,
         value: u64,
     ) -> Result<(), Left> {

@@ -1,21 +1,22 @@
 //! Moves, extensions, addresses, conditional moves and sets.
 
 use super::{Dst, Imm, Place, Source};
+use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::regs::{Reg, slot};
-use crate::uop::{Exec, Left, Uop};
+use crate::uop::{Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
 /// `mov place, source`.
 pub(crate) struct Mov<T, P, S>(PhantomData<(T, P, S)>);
 
-impl<T: Width, P: Place, S: Source> Exec for Mov<T, P, S> {
+impl<T: Width, P: Place, S: Source> Quick for Mov<T, P, S> {
     const STORES: bool = P::MEMORY;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = S::get::<T>(cpu, bus, uop)?;
         P::write::<T>(cpu, bus, uop, value)
     }
@@ -24,11 +25,11 @@ impl<T: Width, P: Place, S: Source> Exec for Mov<T, P, S> {
 /// `mov r64, imm64`.
 pub(crate) struct MovWide;
 
-impl Exec for MovWide {
+impl Quick for MovWide {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         *cpu.regs.gpr.slot_mut(uop.dst) = uop.imm;
         Ok(())
     }
@@ -37,11 +38,11 @@ impl Exec for MovWide {
 /// `movzx`, `movsx`, `movsxd`: `To` from a narrower `From`.
 pub(crate) struct Extend<To, From, S, const SIGNED: bool>(PhantomData<(To, From, S)>);
 
-impl<To: Width, From: Width, S: Source, const SIGNED: bool> Exec for Extend<To, From, S, SIGNED> {
+impl<To: Width, From: Width, S: Source, const SIGNED: bool> Quick for Extend<To, From, S, SIGNED> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = S::get::<From>(cpu, bus, uop)?;
         let value = if SIGNED { From::signed(value) as u64 } else { value };
         To::set(&mut cpu.regs.gpr, uop.dst, value);
@@ -52,11 +53,11 @@ impl<To: Width, From: Width, S: Source, const SIGNED: bool> Exec for Extend<To, 
 /// `lea`.
 pub(crate) struct Lea<T>(PhantomData<T>);
 
-impl<T: Width> Exec for Lea<T> {
+impl<T: Width> Quick for Lea<T> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = cpu.address(uop);
         T::set(&mut cpu.regs.gpr, uop.dst, value);
         Ok(())
@@ -66,11 +67,11 @@ impl<T: Width> Exec for Lea<T> {
 /// With a 32-bit address size: the sum cut to 32 bits, before the segment's base is added.
 pub(crate) struct Prepare;
 
-impl Exec for Prepare {
+impl Quick for Prepare {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let base = cpu.regs.gpr.slot(uop.segment);
         let offset = cpu.address(uop).wrapping_sub(base) & 0xffff_ffff;
         *cpu.regs.gpr.slot_mut(slot::TEMP) = base.wrapping_add(offset);
@@ -81,11 +82,11 @@ impl Exec for Prepare {
 /// `cmovcc`: loads in any case; a 32-bit one clears the upper half in any case.
 pub(crate) struct Cmov<T, S, const CONDITION: u8>(PhantomData<(T, S)>);
 
-impl<T: Width, S: Source, const CONDITION: u8> Exec for Cmov<T, S, CONDITION> {
+impl<T: Width, S: Source, const CONDITION: u8> Quick for Cmov<T, S, CONDITION> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let new = S::get::<T>(cpu, bus, uop)?;
         let old = T::get(&cpu.regs.gpr, uop.dst);
         let value = if cpu.flags.holds::<CONDITION>() { new } else { old };
@@ -97,11 +98,11 @@ impl<T: Width, S: Source, const CONDITION: u8> Exec for Cmov<T, S, CONDITION> {
 /// `setcc`.
 pub(crate) struct Set<P, const CONDITION: u8>(PhantomData<P>);
 
-impl<P: Place, const CONDITION: u8> Exec for Set<P, CONDITION> {
+impl<P: Place, const CONDITION: u8> Quick for Set<P, CONDITION> {
     const STORES: bool = P::MEMORY;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = u64::from(cpu.flags.holds::<CONDITION>());
         P::write::<u8>(cpu, bus, uop, value)
     }

@@ -1,11 +1,12 @@
 //! Multiplication and division.
 
 use super::Source;
+use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
 use crate::flags::{Flags, bit, pack, zero_sign_parity};
 use crate::regs::{Reg, slot};
-use crate::uop::{Exec, Left, Uop};
+use crate::uop::{Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
@@ -19,11 +20,11 @@ fn set_flags<T: Width>(cpu: &mut Cpu, low: u64, wide: bool) {
 /// Two- and three-operand `imul`: `dst = A * B`.
 pub(crate) struct Multiply<T, A, B, const FLAGS: bool>(PhantomData<(T, A, B)>);
 
-impl<T: Width, A: Source, B: Source, const FLAGS: bool> Exec for Multiply<T, A, B, FLAGS> {
+impl<T: Width, A: Source, B: Source, const FLAGS: bool> Quick for Multiply<T, A, B, FLAGS> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let a = T::signed(A::get::<T>(cpu, bus, uop)?);
         let b = T::signed(B::get::<T>(cpu, bus, uop)?);
         let low = a.wrapping_mul(b) as u64 & T::MASK;
@@ -41,7 +42,11 @@ pub(crate) struct DstValue;
 
 impl Source for DstValue {
     #[inline(always)]
-    fn get<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn get<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         Ok(T::get(&cpu.regs.gpr, uop.dst))
     }
 }

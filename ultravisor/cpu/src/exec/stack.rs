@@ -1,29 +1,30 @@
 //! PUSH, POP and their relatives. In 64-bit mode operands are 8 bytes, or 2 with a prefix.
 
 use super::{Place, Source};
+use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
 use crate::flags::bit;
 use crate::regs::Reg;
-use crate::uop::{Exec, Left, Uop};
+use crate::uop::{Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
 /// `push`.
 pub(crate) struct Push<T, S>(PhantomData<(T, S)>);
 
-impl<T: Width, S: Source> Exec for Push<T, S> {
+impl<T: Width, S: Source> Quick for Push<T, S> {
     const STORES: bool = true;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = S::get::<T>(cpu, bus, uop)?;
         push::<T>(cpu, bus, value)
     }
 }
 
 #[inline(always)]
-fn push<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, value: u64) -> Result<(), Left> {
+fn push<T: Width>(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), value: u64) -> Result<(), Left> {
     let rsp = cpu.regs.gpr[Reg::Rsp].wrapping_sub(u64::from(T::BITS / 8));
     cpu.store::<T>(bus, rsp, value)?;
     cpu.regs.gpr[Reg::Rsp] = rsp;
@@ -33,11 +34,11 @@ fn push<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, value: u64) -> Result<(), Le
 /// `pop r`.
 pub(crate) struct Pop<T>(PhantomData<T>);
 
-impl<T: Width> Exec for Pop<T> {
+impl<T: Width> Quick for Pop<T> {
     const STORES: bool = false;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let rsp = cpu.regs.gpr[Reg::Rsp];
         let value = cpu.load::<T>(bus, rsp)?;
         // rsp first: `pop rsp` keeps what was popped.
