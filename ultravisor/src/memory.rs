@@ -50,6 +50,8 @@ struct Unit {
     state: PageState,
     /// Whether anybody ever wrote it.
     written: bool,
+    /// Whether it was ever sealed: what is neither written nor sealed is zero in both memories.
+    sealed: bool,
     /// What is needed to let it back in. There is one exactly in [`PageState::PagedOut`].
     seal: Option<Seal>,
     /// Whether the last page-in failed verification.
@@ -58,7 +60,7 @@ struct Unit {
 
 impl Unit {
     fn new(state: PageState) -> impl FnOnce() -> Self {
-        move || Self { state, written: false, seal: None, not_verified: false }
+        move || Self { state, written: false, sealed: false, seal: None, not_verified: false }
     }
 }
 
@@ -354,6 +356,8 @@ impl Memory {
         let unit_bytes = self.unit.bytes();
         match effect {
             Effect::Keep | Effect::Fresh | Effect::Map => return Ok(0),
+            // A pool of slots is shared before anybody uses it. To zero it would be to back it.
+            Effect::ZeroNormal | Effect::ZeroSecure | Effect::Wipe if self.is_zero(gfn) => {}
             Effect::Take => {
                 let (normal, secure) = self.frames.both_units(gfn);
                 secure.copy_from_slice(normal);
@@ -379,6 +383,11 @@ impl Memory {
             }
         }
         Ok(unit_bytes)
+    }
+
+    /// Whether both memories are zero there because nobody ever used them.
+    fn is_zero(&self, gfn: Gfn) -> bool {
+        self.units.get(gfn).is_none_or(|unit| !unit.written && !unit.sealed)
     }
 
     fn seal(&mut self, gfn: Gfn) -> u64 {
@@ -417,6 +426,7 @@ impl Memory {
 
     fn set_seal(&mut self, gfn: Gfn, seal: Option<Seal>) {
         let unit = self.unit_mut(gfn);
+        unit.sealed |= seal.is_some();
         unit.seal = seal;
         unit.not_verified = false;
     }
