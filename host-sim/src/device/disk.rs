@@ -13,6 +13,9 @@ pub const DISK_BLOCK_BYTES: u64 = 4096;
 /// Most blocks of one disk that may be written (256 MiB): a write beyond is an I/O error, as it is
 /// when the file behind a disk of QEMU's finds no space left.
 const BLOCKS_MAX: usize = 1 << 16;
+/// Blocks of one piece of host memory: one allocation for each written block would cost more than
+/// its copy.
+const PIECE_BLOCKS: usize = 16;
 
 /// What a disk held at the start.
 #[derive(Clone, Debug)]
@@ -43,7 +46,45 @@ impl Start {
 pub struct Disk {
     sectors: u64,
     start: Start,
-    written: BTreeMap<u64, Box<[u8]>>,
+    written: Written,
+}
+
+/// The blocks that were written: where each lies, and their bytes in the order of first writing.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    places: BTreeMap<u64, usize>,
+    pieces: Vec<Vec<u8>>,
+}
+
+impl Written {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn get(&self, block: u64) -> Option<&[u8]> {
+        self.places.get(&block).map(|&place| &self.pieces[place / PIECE_BLOCKS][within(place)])
+    }
+
+    fn get_mut(&mut self, block: u64) -> Option<&mut [u8]> {
+        let place = *self.places.get(&block)?;
+        Some(&mut self.pieces[place / PIECE_BLOCKS][within(place)])
+    }
+
+    /// Keeps `bytes` for `block`, which was not written before.
+    fn insert(&mut self, block: u64, bytes: &[u8]) {
+        let place = self.places.len();
+        if place.is_multiple_of(PIECE_BLOCKS) {
+            self.pieces.push(Vec::with_capacity(PIECE_BLOCKS * DISK_BLOCK_BYTES as usize));
+        }
+        self.pieces[place / PIECE_BLOCKS].extend_from_slice(bytes);
+        self.places.insert(block, place);
+    }
+}
+
+/// Where a block lies in its piece.
+const fn within(place: usize) -> std::ops::Range<usize> {
+    let start = place % PIECE_BLOCKS * DISK_BLOCK_BYTES as usize;
+    start..start + DISK_BLOCK_BYTES as usize
 }
 
 impl Disk {
@@ -56,7 +97,7 @@ impl Disk {
         };
         // No byte address wraps.
         let sectors = sectors.min(u64::MAX / SECTOR_BYTES);
-        Self { sectors, start, written: BTreeMap::new() }
+        Self { sectors, start, written: Written::default() }
     }
 
     /// How many sectors of 512 bytes.
@@ -80,7 +121,7 @@ impl Disk {
     pub fn read(&self, offset: u64, out: &mut [u8]) {
         for (block, within, span) in spans(offset, out.len()) {
             let out = &mut out[span];
-            match self.written.get(&block) {
+            match self.written.get(block) {
                 Some(bytes) => out.copy_from_slice(&bytes[within..within + out.len()]),
                 None => self.start.fill(block * DISK_BLOCK_BYTES + within as u64, out),
             }
@@ -94,24 +135,28 @@ impl Disk {
 
     /// Stores `bytes` from byte `offset` on. The caller checks that they fit.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let Self { start, written, .. } = self;
         for (block, within, span) in spans(offset, bytes.len()) {
             let bytes = &bytes[span];
-            let kept = written.entry(block).or_insert_with(|| {
-                let mut kept = vec![0; DISK_BLOCK_BYTES as usize].into_boxed_slice();
+            match self.written.get_mut(block) {
+                Some(kept) => kept[within..within + bytes.len()].copy_from_slice(bytes),
                 // A block that is written whole need not be filled first.
-                if bytes.len() < kept.len() {
-                    start.fill(block * DISK_BLOCK_BYTES, &mut kept);
+                None if bytes.len() as u64 == DISK_BLOCK_BYTES => self.written.insert(block, bytes),
+                None => {
+                    let mut whole = [0; DISK_BLOCK_BYTES as usize];
+                    self.start.fill(block * DISK_BLOCK_BYTES, &mut whole);
+                    whole[within..within + bytes.len()].copy_from_slice(bytes);
+                    self.written.insert(block, &whole);
                 }
-                kept
-            });
-            kept[within..within + bytes.len()].copy_from_slice(bytes);
+            }
         }
     }
 
     /// The blocks of [`DISK_BLOCK_BYTES`] that were written, in order, each with its byte offset.
     pub fn written(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.written.iter().map(|(block, bytes)| (block * DISK_BLOCK_BYTES, &bytes[..]))
+        let Written { places, pieces } = &self.written;
+        places.iter().map(|(block, &place)| {
+            (block * DISK_BLOCK_BYTES, &pieces[place / PIECE_BLOCKS][within(place)])
+        })
     }
 }
 
