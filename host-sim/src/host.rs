@@ -43,7 +43,7 @@ pub struct HostSide {
     pub secrets: Secrets,
     normal: NormalMemory,
     leaks: BTreeSet<u64>,
-    /// What the read under way is about to return.
+    /// What the read under way is about to return, from its first byte on.
     read: Vec<u8>,
     written: Vec<Written>,
     mapped: Mapped,
@@ -119,8 +119,8 @@ impl HostSide {
     }
 
     /// What the host side wrote since this was asked last: the CPU must forget its code there.
-    pub fn take_written(&mut self) -> Vec<Written> {
-        std::mem::take(&mut self.written)
+    pub fn take_written(&mut self) -> impl Iterator<Item = Written> {
+        self.written.drain(..)
     }
 
     /// Normal memory, as the judges look at it in the end.
@@ -228,7 +228,9 @@ impl HostSide {
         if length < WINDOW {
             return;
         }
-        self.read.resize(length, 0);
+        if self.read.len() < length {
+            self.read.resize(length, 0);
+        }
         let mut done = 0;
         for run in runs {
             let end = done + run.bytes as usize;
@@ -237,7 +239,7 @@ impl HostSide {
             }
             done = end;
         }
-        if let Some(offset) = self.secrets.find(&self.read)
+        if let Some(offset) = self.secrets.find(&self.read[..length])
             && let Some(at) = place_in(runs, offset as u64)
             && self.leaks.insert(at)
         {

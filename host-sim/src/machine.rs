@@ -55,6 +55,8 @@ pub struct Machine<'p> {
     /// Queues that are being served touch by touch.
     services: Vec<Service>,
     probes: Probes,
+    /// What a probe tells, on its way to the log; kept for its memory.
+    probed: Vec<Event>,
     chains: Chains<'p>,
     due: Vec<Due>,
     polls: Polls,
@@ -97,6 +99,7 @@ impl<'p> Machine<'p> {
             devices: devices.into_iter().map(Some).collect(),
             services: Vec::new(),
             probes,
+            probed: Vec::new(),
             chains: Chains::new(symbols),
             due: Vec::new(),
             polls: Polls::default(),
@@ -264,7 +267,8 @@ impl<'p> Machine<'p> {
 
     fn probe(&mut self) {
         let top = call_chain::word(self.host.uv.memory(), self.cpu.regs.get(Reg::Rsp));
-        for event in self.probes.hit(&mut self.cpu, top) {
+        self.probes.hit(&mut self.cpu, top, &mut self.probed);
+        for event in self.probed.drain(..) {
             self.host.note_dma(&event);
             self.host.hv.recorder.push(event);
         }

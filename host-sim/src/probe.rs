@@ -69,11 +69,11 @@ impl Probes {
         Self { entries, returns: BTreeSet::new(), open: Vec::new() }
     }
 
-    /// The CPU stopped at a breakpoint: what that tells. `return_address` is the word on top of
-    /// the guest's stack.
-    pub fn hit(&mut self, cpu: &mut Cpu, return_address: Option<u64>) -> Vec<Event> {
+    /// The CPU stopped at a breakpoint: what that tells goes into `told`. `return_address` is the
+    /// word on top of the guest's stack.
+    pub fn hit(&mut self, cpu: &mut Cpu, return_address: Option<u64>, told: &mut Vec<Event>) {
         let here = (cpu.regs.rip, cpu.regs.get(Reg::Rsp));
-        let mut told = self.close(here, cpu);
+        self.close(here, cpu, told);
         if let (Some(probe), Some(back)) = (self.entries.get(&here.0), return_address) {
             let args = [Reg::Rdi, Reg::Rsi, Reg::Rdx, Reg::Rcx].map(|reg| cpu.regs.get(reg));
             if *probe == Probe::Bounce {
@@ -86,7 +86,6 @@ impl Probes {
                 );
             }
         }
-        told
     }
 
     /// A probed function was entered.
@@ -109,10 +108,9 @@ impl Probes {
 
     /// A return to `here`: of the innermost call that returns there, and of those that tail-called
     /// it. What is open above it was left without returning.
-    fn close(&mut self, here: (u64, u64), cpu: &Cpu) -> Vec<Event> {
-        let mut told = Vec::new();
+    fn close(&mut self, here: (u64, u64), cpu: &Cpu, told: &mut Vec<Event>) {
         let Some(innermost) = self.open.iter().rposition(|open| open.back == here) else {
-            return told;
+            return;
         };
         self.open.truncate(innermost + 1);
         let mut inner = 0;
@@ -125,7 +123,6 @@ impl Probes {
         if let Some(outer) = self.open.last_mut() {
             outer.inner += inner;
         }
-        told
     }
 }
 
