@@ -101,8 +101,15 @@ impl Slots {
     /// The first run of `wanted` free slots that begins at an `allowed` one, from `next` on and
     /// round to it again: the set that the search starts in comes twice.
     fn search(&self, wanted: usize, allowed: Set) -> Option<usize> {
-        let start = self.next / SET_SLOTS;
-        let mut ahead = Set::MAX << (self.next % SET_SLOTS);
+        let (start, at) = (self.next / SET_SLOTS, self.next % SET_SLOTS);
+        // Nearly always the search ends at the first slot that it looks at.
+        let first = at + usize::from((allowed >> at) & 1 == 0);
+        let wanted_run = run(0, wanted);
+        let ahead_of = self.free.get(start).map_or(0, |free| free >> first % SET_SLOTS);
+        if first < SET_SLOTS && ahead_of & wanted_run == wanted_run {
+            return Some(start * SET_SLOTS + first);
+        }
+        let mut ahead = Set::MAX << at;
         for set in (start..self.free.len()).chain(0..=start) {
             let begins = beginnings(self.free[set], wanted) & allowed & ahead;
             if begins != 0 {
