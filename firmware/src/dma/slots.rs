@@ -105,7 +105,7 @@ impl Slots {
         // Nearly always the search ends at the first slot that it looks at.
         let first = at + usize::from((allowed >> at) & 1 == 0);
         let wanted_run = run(0, wanted);
-        let ahead_of = self.free.get(start).map_or(0, |free| free >> first % SET_SLOTS);
+        let ahead_of = self.free.get(start).map_or(0, |free| free >> (first % SET_SLOTS));
         if first < SET_SLOTS && ahead_of & wanted_run == wanted_run {
             return Some(start * SET_SLOTS + first);
         }

@@ -8,35 +8,9 @@ use crate::cpu::{Cpu, vector};
 use crate::exit::Exit;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
-use crate::uop::Left;
+use crate::uop::{Beyond, Left};
 use crate::width::Width;
 use ultravisor_abi::Gpa;
-
-/// Where an access may go that the TLB does not map.
-pub(crate) trait Beyond {
-    /// The bus.
-    ///
-    /// # Errors
-    /// [`Left`] for [`TlbOnly`].
-    fn bus(&mut self) -> Result<&mut dyn Bus, Left>;
-}
-
-/// Nowhere: see [`crate::uop::step`].
-pub(crate) struct TlbOnly;
-
-impl Beyond for TlbOnly {
-    #[inline(always)]
-    fn bus(&mut self) -> Result<&mut dyn Bus, Left> {
-        Err(Left)
-    }
-}
-
-impl Beyond for dyn Bus + '_ {
-    #[inline(always)]
-    fn bus(&mut self) -> Result<&mut dyn Bus, Left> {
-        Ok(self)
-    }
-}
 
 /// The pieces of an access: one, or two where it crosses a page boundary.
 struct Pieces {

@@ -1,6 +1,5 @@
 //! The compact form an instruction is executed from, and how handlers hand on to each other.
 
-use crate::access::{Beyond, TlbOnly};
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::regs::slot;
@@ -102,6 +101,32 @@ impl Uop {
     /// Whether `bit` of [`note`] is set.
     pub fn noted(&self, bit: u8) -> bool {
         self.notes & bit != 0
+    }
+}
+
+/// Where an access may go that the TLB does not map.
+pub(crate) trait Beyond {
+    /// The bus.
+    ///
+    /// # Errors
+    /// [`Left`] for [`TlbOnly`].
+    fn bus(&mut self) -> Result<&mut dyn Bus, Left>;
+}
+
+/// Nowhere: see [`step`].
+pub(crate) struct TlbOnly;
+
+impl Beyond for TlbOnly {
+    #[inline(always)]
+    fn bus(&mut self) -> Result<&mut dyn Bus, Left> {
+        Err(Left)
+    }
+}
+
+impl Beyond for dyn Bus + '_ {
+    #[inline(always)]
+    fn bus(&mut self) -> Result<&mut dyn Bus, Left> {
+        Ok(self)
     }
 }
 

@@ -1,10 +1,9 @@
 //! Two-operand and one-operand integer arithmetic and logic.
 
 use super::{Place, Source};
-use crate::access::Beyond;
 use crate::cpu::Cpu;
 use crate::flags::{Flags, bit, pack, zero_sign_parity};
-use crate::uop::{Left, Quick, Uop};
+use crate::uop::{Beyond, Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 

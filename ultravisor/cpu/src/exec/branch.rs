@@ -1,13 +1,12 @@
 //! Jumps, calls, returns, loops. They end a block.
 
 use super::{Place, Source};
-use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::{Cpu, Edge, vector};
 use crate::exec::alu::Binary;
 use crate::paging::canonical;
 use crate::regs::Reg;
-use crate::uop::{Left, Quick, Uop};
+use crate::uop::{Beyond, Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 

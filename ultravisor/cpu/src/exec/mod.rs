@@ -33,9 +33,8 @@ pub(crate) mod stack;
 pub(crate) mod string;
 pub(crate) mod system;
 
-use crate::access::Beyond;
 use crate::cpu::Cpu;
-use crate::uop::{Left, Uop};
+use crate::uop::{Beyond, Left, Uop};
 use crate::width::Width;
 
 /// Where a source operand comes from.

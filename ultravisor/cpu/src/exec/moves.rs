@@ -1,11 +1,10 @@
 //! Moves, extensions, addresses, conditional moves and sets.
 
 use super::{Dst, Imm, Place, Source};
-use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::regs::{Reg, slot};
-use crate::uop::{Left, Quick, Uop};
+use crate::uop::{Beyond, Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 

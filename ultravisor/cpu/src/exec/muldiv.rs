@@ -1,12 +1,11 @@
 //! Multiplication and division.
 
 use super::Source;
-use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
 use crate::flags::{Flags, bit, pack, zero_sign_parity};
 use crate::regs::{Reg, slot};
-use crate::uop::{Left, Quick, Uop};
+use crate::uop::{Beyond, Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 

@@ -1,12 +1,11 @@
 //! PUSH, POP and their relatives. In 64-bit mode operands are 8 bytes, or 2 with a prefix.
 
 use super::{Place, Source};
-use crate::access::Beyond;
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
 use crate::flags::bit;
 use crate::regs::Reg;
-use crate::uop::{Left, Quick, Uop};
+use crate::uop::{Beyond, Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
