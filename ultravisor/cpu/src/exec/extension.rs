@@ -5,7 +5,7 @@ use super::Source;
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::flags::{Flags, bit, pack, zero_sign_parity};
-use crate::uop::{Left, Uop};
+use crate::uop::{Beyond, Left, Uop};
 use crate::width::Width;
 
 /// The register whose number is in [`Uop::small`]: the operand that VEX encodes.
@@ -13,7 +13,11 @@ pub(crate) struct Third;
 
 impl Source for Third {
     #[inline(always)]
-    fn get<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<u64, Left> {
+    fn get<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
         Ok(T::get(&cpu.regs.gpr, uop.small as u8))
     }
 }
