@@ -122,7 +122,8 @@ pub struct Cpu {
     pub(crate) breakpoints: BTreeSet<u64>,
     /// The breakpoint reported last, whose instruction has not retired since.
     pub(crate) passing: Option<u64>,
-    pub(crate) blocks: Blocks,
+    /// `None` while they run.
+    pub(crate) blocks: Option<Box<Blocks>>,
     pub(crate) total: Progress,
 }
 
@@ -164,7 +165,7 @@ impl Cpu {
             supplied: None,
             breakpoints: BTreeSet::new(),
             passing: None,
-            blocks: Blocks::default(),
+            blocks: Some(Box::default()),
             total: Progress::default(),
         }
     }
@@ -195,7 +196,7 @@ impl Cpu {
     pub fn forget(&mut self, start: Gpa, bytes: u64) {
         if let Some((first, last)) = pages(start, bytes) {
             self.tlb.forget(first, last);
-            self.blocks.forget(first, last, &mut self.code);
+            self.forget_blocks(first, last);
         }
     }
 
@@ -204,14 +205,22 @@ impl Cpu {
     /// another one writes (SDM volume 3, 4.10.4).
     pub fn forget_code(&mut self, start: Gpa, bytes: u64) {
         if let Some((first, last)) = pages(start, bytes) {
-            self.blocks.forget(first, last, &mut self.code);
+            self.forget_blocks(first, last);
+        }
+    }
+
+    fn forget_blocks(&mut self, first: u64, last: u64) {
+        if let Some(blocks) = &mut self.blocks {
+            blocks.forget(first, last, &mut self.code);
         }
     }
 
     /// Stops with [`Exit::Breakpoint`] whenever the instruction at guest-virtual `va` is next.
     pub fn break_at(&mut self, va: u64) {
-        if self.breakpoints.insert(va) {
-            self.blocks.clear(&mut self.code);
+        if self.breakpoints.insert(va)
+            && let Some(blocks) = &mut self.blocks
+        {
+            blocks.clear(&mut self.code);
         }
     }
 

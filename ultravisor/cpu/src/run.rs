@@ -14,9 +14,9 @@ impl Cpu {
     /// so many if it ends with [`Exit::Budget`].
     pub fn run(&mut self, bus: &mut dyn Bus, units: u64) -> Exit {
         // Blocks are borrowed while handlers change the rest of the CPU.
-        let mut blocks = core::mem::take(&mut self.blocks);
+        let mut blocks = self.blocks.take().unwrap_or_default();
         let exit = self.run_blocks(&mut blocks, bus, units);
-        self.blocks = blocks;
+        self.blocks = Some(blocks);
         if matches!(exit, Exit::Unsupported { .. }) { self.unsupported_bytes(bus) } else { exit }
     }
 
