@@ -266,8 +266,8 @@ impl<'p> Machine<'p> {
     }
 
     fn probe(&mut self) {
-        let top = call_chain::word(self.host.uv.memory(), self.cpu.regs.get(Reg::Rsp));
-        self.probes.hit(&mut self.cpu, top, &mut self.probed);
+        let memory = self.host.uv.memory();
+        self.probes.hit(&mut self.cpu, |at| call_chain::word(memory, at), &mut self.probed);
         for event in self.probed.drain(..) {
             self.host.note_dma(&event);
             self.host.hv.recorder.push(event);

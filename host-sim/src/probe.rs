@@ -69,12 +69,19 @@ impl Probes {
         Self { entries, returns: BTreeSet::new(), open: Vec::new() }
     }
 
-    /// The CPU stopped at a breakpoint: what that tells goes into `told`. `return_address` is the
-    /// word on top of the guest's stack.
-    pub fn hit(&mut self, cpu: &mut Cpu, return_address: Option<u64>, told: &mut Vec<Event>) {
+    /// The CPU stopped at a breakpoint: what that tells goes into `told`. `word` reads a word of
+    /// the guest's memory: the return address, on top of its stack.
+    pub fn hit(
+        &mut self,
+        cpu: &mut Cpu,
+        word: impl FnOnce(u64) -> Option<u64>,
+        told: &mut Vec<Event>,
+    ) {
         let here = (cpu.regs.rip, cpu.regs.get(Reg::Rsp));
         self.close(here, cpu, told);
-        if let (Some(probe), Some(back)) = (self.entries.get(&here.0), return_address) {
+        if let Some(probe) = self.entries.get(&here.0)
+            && let Some(back) = word(here.1)
+        {
             let args = [Reg::Rdi, Reg::Rsi, Reg::Rdx, Reg::Rcx].map(|reg| cpu.regs.get(reg));
             if *probe == Probe::Bounce {
                 told.push(bounced(args));
