@@ -28,15 +28,20 @@ pub enum NoSlots {
 /// The slots of one set, one bit each, the first the lowest.
 type Set = u128;
 
+/// Slots of one word of [`Slots::free`].
+const WORD_SLOTS: usize = 64;
+const SET_WORDS: usize = SET_SLOTS / WORD_SLOTS;
+
 /// Slots whose address is a multiple of [`PAGE_BYTES`].
 const PAGE_STARTS: Set = Set::MAX / 3;
 
 /// The slots of one pool.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    /// Which slots are free. A run of free slots that ends with its set needs no book-keeping of
-    /// its own: bits behind a set's last one read as taken.
-    free: Vec<Set>,
+    /// Which slots are free, in words: nearly every run of slots lies in one, and a set is two. A
+    /// run of free slots that ends with its set needs no book-keeping of its own: bits behind a
+    /// set's last one read as taken.
+    free: Vec<u64>,
     /// Where the next search starts.
     next: usize,
     used: usize,
@@ -49,6 +54,15 @@ const fn slots_of(bytes: usize) -> usize {
 /// `count` slots (1 to [`SET_SLOTS`]) from slot `first` of a set on.
 const fn run(first: usize, count: usize) -> Set {
     (Set::MAX >> (SET_SLOTS - count)) << first
+}
+
+/// `count` slots (at least 1) from slot `first` of a word on, if they end in that word.
+const fn run_in_word(first: usize, count: usize) -> Option<u64> {
+    if count <= WORD_SLOTS - first {
+        Some((u64::MAX >> (WORD_SLOTS - count)) << first)
+    } else {
+        None
+    }
 }
 
 /// Where in a set a run of `wanted` free slots may begin.
@@ -65,12 +79,12 @@ fn beginnings(free: Set, wanted: usize) -> Set {
 impl Slots {
     /// `sets` sets, all free.
     pub fn new(sets: usize) -> Self {
-        Self { free: vec![Set::MAX; sets], next: 0, used: 0 }
+        Self { free: vec![u64::MAX; sets * SET_WORDS], next: 0, used: 0 }
     }
 
     /// How many slots there are.
     pub fn total(&self) -> usize {
-        self.free.len() * SET_SLOTS
+        self.free.len() * WORD_SLOTS
     }
 
     /// How many are taken.
@@ -90,30 +104,42 @@ impl Slots {
         if wanted > self.total() - self.used {
             return Err(NoSlots::Full);
         }
-        let allowed = if bytes >= PAGE_BYTES { PAGE_STARTS } else { Set::MAX };
-        let first = self.search(wanted, allowed).ok_or(NoSlots::Full)?;
-        self.free[first / SET_SLOTS] &= !run(first % SET_SLOTS, wanted);
-        self.next = (first + wanted) % self.total();
+        let on_page = bytes >= PAGE_BYTES;
+        let first = match self.take_next(wanted, on_page) {
+            Some(first) => first,
+            None => self.take_found(wanted, on_page).ok_or(NoSlots::Full)?,
+        };
+        let behind = first + wanted;
+        self.next = if behind == self.total() { 0 } else { behind };
         self.used += wanted;
         Ok(first)
     }
 
-    /// The first run of `wanted` free slots that begins at an `allowed` one, from `next` on and
-    /// round to it again: the set that the search starts in comes twice.
-    fn search(&self, wanted: usize, allowed: Set) -> Option<usize> {
-        let (start, at) = (self.next / SET_SLOTS, self.next % SET_SLOTS);
-        // Nearly always the search ends at the first slot that it looks at.
-        let first = at + usize::from((allowed >> at) & 1 == 0);
-        let wanted_run = run(0, wanted);
-        let ahead_of = self.free.get(start).map_or(0, |free| free >> (first % SET_SLOTS));
-        if first < SET_SLOTS && ahead_of & wanted_run == wanted_run {
-            return Some(start * SET_SLOTS + first);
-        }
-        let mut ahead = Set::MAX << at;
-        for set in (start..self.free.len()).chain(0..=start) {
-            let begins = beginnings(self.free[set], wanted) & allowed & ahead;
+    /// Takes the first slots that the search would look at, if they are free: nearly always so.
+    fn take_next(&mut self, wanted: usize, on_page: bool) -> Option<usize> {
+        let first =
+            if on_page { self.next.next_multiple_of(PAGE_BYTES / SLOT_BYTES) } else { self.next };
+        let word = self.free.get_mut(first / WORD_SLOTS)?;
+        let run = run_in_word(first % WORD_SLOTS, wanted)?;
+        (*word & run == run).then(|| {
+            *word &= !run;
+            first
+        })
+    }
+
+    /// Takes the first run of `wanted` free slots, from `next` on and round to it again: the set
+    /// that the search starts in comes twice.
+    fn take_found(&mut self, wanted: usize, on_page: bool) -> Option<usize> {
+        let allowed = if on_page { PAGE_STARTS } else { Set::MAX };
+        let start = self.next / SET_SLOTS;
+        let mut ahead = Set::MAX << (self.next % SET_SLOTS);
+        for set in (start..self.free.len() / SET_WORDS).chain(0..=start) {
+            let free = self.set(set);
+            let begins = beginnings(free, wanted) & allowed & ahead;
             if begins != 0 {
-                return Some(set * SET_SLOTS + begins.trailing_zeros() as usize);
+                let first = begins.trailing_zeros() as usize;
+                self.put_set(set, free & !run(first, wanted));
+                return Some(set * SET_SLOTS + first);
             }
             ahead = Set::MAX;
         }
@@ -123,8 +149,25 @@ impl Slots {
     /// Gives back what [`Slots::take`] returned for `bytes` bytes.
     pub fn give_back(&mut self, first: usize, bytes: usize) {
         let count = slots_of(bytes.max(1));
-        self.free[first / SET_SLOTS] |= run(first % SET_SLOTS, count);
+        match run_in_word(first % WORD_SLOTS, count) {
+            Some(run) => self.free[first / WORD_SLOTS] |= run,
+            None => {
+                let set = first / SET_SLOTS;
+                self.put_set(set, self.set(set) | run(first % SET_SLOTS, count));
+            }
+        }
         self.used -= count;
+    }
+
+    /// Which slots of a set are free.
+    fn set(&self, set: usize) -> Set {
+        let [low, high] = [0, 1].map(|word| Set::from(self.free[set * SET_WORDS + word]));
+        high << WORD_SLOTS | low
+    }
+
+    fn put_set(&mut self, set: usize, free: Set) {
+        let low = set * SET_WORDS;
+        (self.free[low], self.free[low + 1]) = (free as u64, (free >> WORD_SLOTS) as u64);
     }
 }
 
