@@ -7,6 +7,7 @@ mod liveness;
 mod misc;
 mod operand;
 mod sse;
+mod sse4;
 
 use crate::blocks::{Block, UOPS_MAX};
 use crate::bus::Bus;

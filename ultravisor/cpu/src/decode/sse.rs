@@ -2,8 +2,8 @@
 //!
 //! By iced-x86's code and not by mnemonic, so that neither MMX nor VEX forms get in.
 
-use super::Lowered;
 use super::operand::{gpr, segment, set_memory};
+use super::{Lowered, sse4};
 use crate::exec::sse::*;
 use crate::exec::sse_move::*;
 use crate::regs::Reg;
@@ -11,13 +11,13 @@ use crate::uop::{Handler, step};
 use iced_x86::{Code, Instruction, OpKind, Register};
 
 /// The handlers of one form, by what its operand that may be either is.
-struct Row {
-    register: Option<Handler>,
-    memory: Option<Handler>,
+pub(super) struct Row {
+    pub register: Option<Handler>,
+    pub memory: Option<Handler>,
 }
 
 pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
-    let row = row(i.code())?;
+    let row = row(i.code()).or_else(|| sse4::row(i.code()))?;
     let mut lowered = Lowered::new(i, step::<load<Imm>>).writes_flags(i);
     let uop = &mut lowered.uop;
     let mut run = row.register;
@@ -58,7 +58,7 @@ fn register(register: Register) -> Option<u8> {
 /// Defines `row`: per form the handler for a register operand, and for one in memory.
 macro_rules! rows {
     ($($code:ident: [$($register:ty)?] [$($memory:ty)?];)*) => {
-        fn row(code: Code) -> Option<Row> {
+        pub(super) fn row(code: Code) -> Option<Row> {
             match code {
                 $(Code::$code => Some(Row {
                     register: rows!(@handler $($register)?),
@@ -71,6 +71,8 @@ macro_rules! rows {
     (@handler) => { None };
     (@handler $exec:ty) => { Some(step::<$exec>) };
 }
+
+pub(super) use rows;
 
 rows! {
     // Moves of whole registers.

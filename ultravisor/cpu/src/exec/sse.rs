@@ -42,6 +42,8 @@ pub(crate) struct M64;
 pub(crate) struct M32;
 /// 2 bytes of memory.
 pub(crate) struct M16;
+/// A byte of memory.
+pub(crate) struct M8;
 
 impl Source for Xmm {
     #[inline(always)]
@@ -101,6 +103,13 @@ impl Source for M16 {
     }
 }
 
+impl Source for M8 {
+    #[inline(always)]
+    fn read(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<u128, Left> {
+        cpu.load::<u8>(bus, cpu.address(uop)).map(u128::from)
+    }
+}
+
 /// Vector register `number`.
 #[inline(always)]
 pub(super) fn xmm(cpu: &mut Cpu, number: u8) -> &mut u128 {
@@ -131,7 +140,7 @@ pub(super) fn reachable(cpu: &mut Cpu) -> Result<(), Left> {
 /// Runs a floating-point operation on the guest's MXCSR: its flags stay set even if it ends in
 /// #XM (#UD if the guest does not expect #XM: SDM volume 3, 2.5, OSXMMEXCPT).
 #[inline(always)]
-fn with_mxcsr<T>(
+pub(super) fn with_mxcsr<T>(
     cpu: &mut Cpu,
     operation: impl FnOnce(&mut Mxcsr) -> Result<T, Unmasked>,
 ) -> Result<T, Left> {
@@ -180,6 +189,7 @@ macro_rules! named {
         }
     };
 }
+pub(super) use named;
 
 named! {
     sse_int: paddb paddw paddd paddq paddsb paddsw paddusb paddusw

@@ -7,7 +7,7 @@
 macro_rules! lanes {
     ($($map:ident: $lane:ty, $bytes:literal;)*) => { $(
         #[inline]
-        fn $map(a: u128, b: u128, f: impl Fn($lane, $lane) -> $lane) -> u128 {
+        pub(super) fn $map(a: u128, b: u128, f: impl Fn($lane, $lane) -> $lane) -> u128 {
             let (mut a, b) = (a.to_le_bytes(), b.to_le_bytes());
             let (lanes, _) = a.as_chunks_mut::<$bytes>();
             let (others, _) = b.as_chunks::<$bytes>();
@@ -28,6 +28,7 @@ lanes! {
     doublewords: u32, 4;
     signed_doublewords: i32, 4;
     quadwords: u64, 8;
+    signed_quadwords: i64, 8;
 }
 
 /// Defines instructions that treat every pair of lanes alike.
@@ -40,6 +41,7 @@ macro_rules! lanewise {
         }
     )* };
 }
+pub(super) use lanewise;
 
 lanewise! {
     paddb: bytes, "Sum, wrapping.", u8::wrapping_add;
@@ -232,7 +234,7 @@ pub fn packssdw(a: u128, b: u128) -> u128 {
 /// Four lanes of `bits` each, chosen from `low` (lanes 0 and 1) and `high` (2 and 3) by the two-bit
 /// fields of `order`.
 #[inline]
-fn select(low: u128, high: u128, bits: u32, order: u8) -> u128 {
+pub(super) fn select(low: u128, high: u128, bits: u32, order: u8) -> u128 {
     let mask = (1 << bits) - 1;
     (0..4).rev().fold(0, |out, i| {
         let source = if i < 2 { low } else { high };
