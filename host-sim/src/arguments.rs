@@ -50,6 +50,18 @@ EXAMPLES
   uvsim compare scenarios/thread --base d0 --metric uv.calls
   uvsim compare scenarios/thread --format json > compare.json";
 
+const REPORT_EXAMPLES: &str = "\
+EXAMPLES
+  uvsim run scenarios/basics --report events=events.ndjson
+  uvsim report events.ndjson -o report.html             every run, compared first
+  uvsim report events.ndjson -o one.html --id '*rings=apart'
+  uvsim report events.ndjson -o life.html --id '*rings=apart' --page 0x13
+  uvsim report events.ndjson -k perfetto -o trace.pftrace    for ui.perfetto.dev
+  uvsim report events.ndjson -k pcapng -o frames.pcapng      for wireshark and tshark
+
+An event file is what `uvsim run --report events=FILE` wrote. A result (`--report json=FILE`) has
+totals only: no report can be made of it.";
+
 const SCHEMA_EXAMPLES: &str = "\
 EXAMPLES
   uvsim schema scenario | less
@@ -89,6 +101,9 @@ pub enum Verb {
     /// Run scenarios and compare their designs: demands, who must act, costs.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Make a report of saved events: a page with pictures, a trace, or packets.
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Print the id of each run, one a line.
     List(Chosen),
     /// Read and check scenarios, designs, policies and images; run nothing.
@@ -237,8 +252,9 @@ pub struct RunArgs {
     /// Threads [default: number of cores]
     #[arg(short, long, value_name = "N", env = "UVSIM_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// Write a report, also several: json=FILE, events=FILE, junit=FILE, md=FILE, csv=FILE or
-    /// github (annotations, and a summary where GITHUB_STEP_SUMMARY says).
+    /// Write a report, also several: json=FILE, events=FILE, html=FILE, perfetto=FILE,
+    /// pcapng=FILE, junit=FILE, md=FILE, csv=FILE or github (annotations, and a summary where
+    /// GITHUB_STEP_SUMMARY says).
     #[arg(long = "report", value_name = "KIND[=FILE]")]
     pub reports: Vec<ReportArg>,
     /// Set by GitHub's runner.
@@ -247,6 +263,45 @@ pub struct RunArgs {
     /// Set by GitHub's runner.
     #[arg(long, hide = true, env = "GITHUB_WORKSPACE", value_parser = clap::value_parser!(OsString))]
     pub github_workspace: Option<OsString>,
+}
+
+/// `report`'s arguments.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Event files, as `uvsim run --report events=FILE` writes them.
+    #[arg(value_name = "EVENTS", required = true)]
+    pub events: Vec<PathBuf>,
+    /// Where to write the report.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// What to make.
+    #[arg(short, long, value_name = "KIND", default_value = "html")]
+    pub kind: Picture,
+    /// Only runs whose id matches; `*` also matches `/`.
+    #[arg(long, value_name = "GLOB")]
+    pub id: Option<Glob>,
+    /// Tell the life of this unit, by its number (0x13), instead of the one that flickers most.
+    #[arg(long, value_name = "UNIT", value_parser = unit)]
+    pub page: Option<u64>,
+}
+
+/// What can be made of saved events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Picture {
+    /// One page with pictures; needs no network.
+    Html,
+    /// A trace for Perfetto's viewer.
+    Perfetto,
+    /// virtio-net's frames.
+    Pcapng,
+}
+
+fn unit(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "a unit's number is 19 or 0x13".to_owned())
 }
 
 /// A pattern over run ids.
@@ -277,16 +332,25 @@ pub enum ReportKind {
     Md,
     /// One row a run.
     Csv,
+    /// One page with pictures.
+    Html,
+    /// A trace for Perfetto's viewer.
+    Perfetto,
+    /// virtio-net's frames.
+    Pcapng,
 }
 
 impl ReportKind {
-    const NAMES: [(&'static str, Self); 6] = [
+    const NAMES: [(&'static str, Self); 9] = [
         ("json", Self::Json),
         ("events", Self::Events),
         ("junit", Self::Junit),
         ("github", Self::Github),
         ("md", Self::Md),
         ("csv", Self::Csv),
+        ("html", Self::Html),
+        ("perfetto", Self::Perfetto),
+        ("pcapng", Self::Pcapng),
     ];
 }
 

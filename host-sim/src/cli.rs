@@ -7,6 +7,7 @@ use crate::escape;
 use crate::help_verbs;
 use crate::job::Job;
 use crate::output::words;
+use crate::reporting;
 use crate::reports;
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::policy::Policy;
@@ -75,6 +76,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
                 Err((code, _)) => code,
             }
         }
+        Verb::Report(arguments) => reporting::report(&arguments, style, &mut talk),
         Verb::Explain { words } => help_verbs::explain(&words, &mut out, &mut talk),
         Verb::New { kind, file } => help_verbs::new(kind, &file, style, &mut out, &mut talk),
         Verb::Schema { kind } => help_verbs::schema(kind, &mut out),

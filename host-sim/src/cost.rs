@@ -189,6 +189,7 @@ impl CostTable {
             | Event::Balloon { .. }
             | Event::Flip { .. }
             | Event::Plugged { .. }
+            | Event::Frame { .. }
             | Event::Leak { .. }
             | Event::Comparison { .. } => 0,
         };

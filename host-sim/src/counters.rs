@@ -220,21 +220,48 @@ pub struct Counters {
     out: BTreeMap<u64, Out>,
     clock: PhaseClock,
     t_ns: u64,
+    /// What the last record counted, if somebody wants to know.
+    counted: Option<Vec<(Phase, Counter)>>,
 }
 
 impl Counters {
     /// Counts a whole log. `marks` says whether the guest marks ready and done.
     pub fn of(records: &[Record], marks: bool) -> Self {
-        let mut counters = Self {
+        let mut counters = Self::none(marks);
+        records.iter().for_each(|record| counters.count(record));
+        counters.finish();
+        counters
+    }
+
+    /// As [`Counters::of`], telling which record counts in which phase as what. What only the end
+    /// shows (`page_out.one_way`) is counted and not told.
+    pub fn of_with(
+        records: &[Record],
+        marks: bool,
+        tell: &mut dyn FnMut(u64, Phase, Counter),
+    ) -> Self {
+        let mut counters = Self::none(marks);
+        counters.counted = Some(Vec::new());
+        for record in records {
+            counters.count(record);
+            for (phase, counter) in counters.counted.iter_mut().flat_map(|told| told.drain(..)) {
+                tell(record.seq, phase, counter);
+            }
+        }
+        counters.counted = None;
+        counters.finish();
+        counters
+    }
+
+    fn none(marks: bool) -> Self {
+        Self {
             values: BTreeMap::new(),
             touches: BTreeMap::new(),
             out: BTreeMap::new(),
             clock: PhaseClock::new(marks),
             t_ns: 0,
-        };
-        records.iter().for_each(|record| counters.count(record));
-        counters.finish();
-        counters
+            counted: None,
+        }
     }
 
     /// The value in one phase.
@@ -279,6 +306,9 @@ impl Counters {
         if by > 0 {
             let value = self.values.entry((phase, counter)).or_insert(0);
             *value = value.saturating_add(by);
+            if let Some(counted) = &mut self.counted {
+                counted.push((phase, counter));
+            }
         }
     }
 
@@ -343,6 +373,7 @@ impl Counters {
             | Event::DmaFree { .. }
             | Event::Flip { .. }
             | Event::Plugged { .. }
+            | Event::Frame { .. }
             | Event::Leak { .. }
             | Event::Comparison { .. } => (),
         }

@@ -19,6 +19,9 @@ pub struct Record {
     pub event: Event,
 }
 
+/// How much of a frame is kept in the log: the headers of common protocols.
+pub const FRAME_HEAD_BYTES: usize = 128;
+
 /// What happened. In NDJSON `kind` is the dotted name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields)]
@@ -386,6 +389,19 @@ pub enum Event {
         queue: QueueIndex,
         /// How many.
         hits: u64,
+    },
+    /// A frame went over the wire, as everybody on it sees it.
+    #[serde(rename = "net.frame")]
+    Frame {
+        /// Which device.
+        device: DeviceIndex,
+        /// Which queue: 0 the guest received it, 1 it sent it.
+        queue: QueueIndex,
+        /// Its length.
+        bytes: u64,
+        /// Its first bytes, [`FRAME_HEAD_BYTES`] at most; in NDJSON in hex.
+        #[serde(with = "names::hex")]
+        head: Vec<u8>,
     },
     /// A declared secret showed in plain.
     #[serde(rename = "leak")]

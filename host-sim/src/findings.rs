@@ -75,6 +75,7 @@ impl Facts {
             | Event::Plugged { .. }
             | Event::IotlbMiss { .. }
             | Event::IotlbHits { .. }
+            | Event::Frame { .. }
             | Event::Foreign { .. } => (),
         }
     }

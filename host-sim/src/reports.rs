@@ -2,17 +2,23 @@
 
 use crate::arguments::{ReportArg, ReportKind, RunArgs};
 use crate::log::RunLog;
-use crate::output::rows::Results;
+use crate::output::human::shell_word;
+use crate::output::rows::{Results, Row};
 use crate::output::target::{self, Target};
-use crate::output::{csv, events, github, json, junit, markdown};
-use crate::saved::Source;
+use crate::output::{csv, events, github, json, junit, markdown, plan_json};
+use crate::policy::Ruling;
+use crate::report::digest::{Digest, Gathered};
+use crate::report::html::{self, Judgement, Page};
+use crate::report::{packets, trace};
+use crate::saved::{Facts, Head, Source};
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::plan::Plan;
 use crate::streams::Out;
 use crate::verdict::Check;
+use serde::Deserialize;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// The step's summary, opened.
@@ -24,6 +30,11 @@ struct Summary {
 /// All reports of one command.
 pub struct Reports {
     events: Vec<Target>,
+    traces: Vec<(Target, trace::Writer)>,
+    packets: Vec<Target>,
+    /// What the page is made from, if one was asked for.
+    gathered: Option<Gathered>,
+    command: String,
     files: Vec<(ReportKind, Target)>,
     annotate: bool,
     summary: Option<Summary>,
@@ -37,6 +48,10 @@ impl Reports {
     pub fn open(arguments: &RunArgs) -> Self {
         let mut reports = Self {
             events: Vec::new(),
+            traces: Vec::new(),
+            packets: Vec::new(),
+            gathered: None,
+            command: command(arguments),
             files: Vec::new(),
             annotate: false,
             summary: None,
@@ -64,6 +79,14 @@ impl Reports {
                 | ReportKind::Md
                 | ReportKind::Csv),
             ) => self.files.push((kind, target)),
+            (Ok(target), kind @ ReportKind::Html) => {
+                self.gathered.get_or_insert_default();
+                self.files.push((kind, target));
+            }
+            (Ok(target), ReportKind::Perfetto) => {
+                self.traces.push((target, trace::Writer::default()));
+            }
+            (Ok(target), ReportKind::Pcapng) => self.packets.push(target),
             (Err(fault), _) => self.faults.push(fault),
         }
     }
@@ -78,31 +101,72 @@ impl Reports {
         }
     }
 
-    /// Writes one run to the event reports, while the others still run.
+    /// Writes one run to the reports that are made of events, while the others still run.
     pub fn take(&mut self, source: &Source, (plan, log): (&Plan, &RunLog), checks: &[Check]) {
         let Self { events: targets, faults, .. } = self;
-        targets.retain_mut(|target| {
-            match events::write_run(target.writer(), source, (plan, log), checks) {
-                Ok(()) => true,
-                Err(error) => {
-                    faults.push(target.failed(&error));
-                    false
-                }
-            }
+        retain(targets, faults, |out| events::write_run(out, source, (plan, log), checks));
+        if self.traces.is_empty() && self.packets.is_empty() && self.gathered.is_none() {
+            return;
+        }
+        let head = head(source, (plan, log), checks);
+        let Self { traces, packets: targets, gathered, faults, .. } = self;
+        traces.retain_mut(|(target, trace)| {
+            let written = trace.run(target.writer(), &head, &log.records);
+            kept(written, target, faults)
         });
+        retain(targets, faults, |out| packets::write_run(out, &head, &log.records));
+        if let Some(gathered) = gathered {
+            gathered.push(Digest::of(head, &log.records, None));
+        }
     }
 
-    /// Ends the event reports: what is wrong after this is wrong with a report of the results.
+    /// Ends the reports that are made of events: what is wrong after this is wrong with a report of
+    /// the results.
     pub fn finish_events(&mut self) {
-        for target in std::mem::take(&mut self.events) {
+        let traces = std::mem::take(&mut self.traces).into_iter().map(|(target, _)| target);
+        let events = std::mem::take(&mut self.events).into_iter();
+        for target in events.chain(traces).chain(std::mem::take(&mut self.packets)) {
             self.faults.extend(target.finish().err());
+        }
+    }
+
+    /// The page, with what the command knows of each run.
+    fn page(&self, results: &Results<'_>) -> Page {
+        let digests = self.gathered.as_ref().map_or(&[][..], |gathered| &gathered.runs);
+        let runs = digests.iter().map(|digest| {
+            let row = results.rows.iter().find(|row| row.id == digest.sum.head.run);
+            let run = row.and_then(Row::run);
+            let judgement = Judgement {
+                verdict: run.map(|run| run.verdict),
+                rules: run
+                    .map_or_else(Vec::new, |run| run.policy.iter().map(Ruling::sentence).collect()),
+            };
+            html::Run { digest: digest.clone(), judgement }
+        });
+        Page {
+            runs: runs.collect(),
+            command: self.command.clone(),
+            conclusion: Some(results.conclusion.to_owned()),
+            data: "All events: the same command with `--report events=FILE`.".to_owned(),
         }
     }
 
     /// Writes all reports of the results; annotations go to `out`, where the runner reads them.
     pub fn finish(&mut self, results: &Results<'_>, out: &mut Out<'_>) {
         for (kind, mut target) in std::mem::take(&mut self.files) {
-            let written = write(kind, &mut target, results);
+            let written = match kind {
+                ReportKind::Html => {
+                    target.writer().write_all(html::render(&self.page(results)).as_bytes())
+                }
+                ReportKind::Json
+                | ReportKind::Events
+                | ReportKind::Junit
+                | ReportKind::Github
+                | ReportKind::Md
+                | ReportKind::Csv
+                | ReportKind::Perfetto
+                | ReportKind::Pcapng => write(kind, &mut target, results),
+            };
             let finished = match written {
                 Ok(()) => target.finish(),
                 Err(error) => Err(target.failed(&error)),
@@ -134,9 +198,62 @@ fn write(kind: ReportKind, target: &mut Target, results: &Results<'_>) -> io::Re
         ReportKind::Md | ReportKind::Github => {
             out.write_all(markdown::render(results, usize::MAX).as_bytes())
         }
-        // Written run by run, in `take`.
-        ReportKind::Events => Ok(()),
+        // Written run by run, in `take`, or from what was gathered there.
+        ReportKind::Events | ReportKind::Html | ReportKind::Perfetto | ReportKind::Pcapng => Ok(()),
     }
+}
+
+/// Writes to each target; one that cannot be written is told and written no more.
+fn retain(
+    targets: &mut Vec<Target>,
+    faults: &mut Vec<Fault>,
+    mut write: impl FnMut(&mut BufWriter<File>) -> io::Result<()>,
+) {
+    targets.retain_mut(|target| {
+        let written = write(target.writer());
+        kept(written, target, faults)
+    });
+}
+
+fn kept(written: io::Result<()>, target: &Target, faults: &mut Vec<Fault>) -> bool {
+    faults.extend(written.as_ref().err().map(|error| target.failed(error)));
+    written.is_ok()
+}
+
+/// What a saved log would say of this run.
+fn head(source: &Source, (plan, log): (&Plan, &RunLog), checks: &[Check]) -> Head {
+    let told = plan_json::plan(plan);
+    Head {
+        run: plan.id.clone(),
+        source: Some(source.clone()),
+        facts: Facts::deserialize(&told)
+            .expect("a plan's text has its facts: a test reads it back"),
+        plan: told,
+        ended: log.ended.clone(),
+        hash: log.hash_hex(),
+        checks: Some(checks.to_vec()),
+    }
+}
+
+/// The command, as far as it chose what ran and was written.
+fn command(arguments: &RunArgs) -> String {
+    let chosen = &arguments.chosen;
+    let mut command = "uvsim run".to_owned();
+    let mut add =
+        |words: &str, value: &str| command.push_str(&format!("{words} {}", shell_word(value)));
+    chosen.paths.iter().for_each(|path| add("", &path.to_string_lossy()));
+    chosen.design.iter().for_each(|design| add(" --design", design));
+    chosen.id.iter().for_each(|glob| add(" --id", glob.0.glob().glob()));
+    if chosen.seed != 1 {
+        add(" --seed", &chosen.seed.to_string());
+    }
+    arguments.judging.policies.iter().for_each(|path| add(" --policy", &path.to_string_lossy()));
+    for report in &arguments.reports {
+        if let (ReportKind::Html, Some(path)) = (report.kind, &report.path) {
+            add(" --report", &format!("html={}", path.to_string_lossy()));
+        }
+    }
+    command
 }
 
 /// Appends what still fits into the step's summary: what is too long GitHub drops as a whole.

@@ -355,6 +355,7 @@ fn incident(event: &Event) -> Option<Incident> {
         | Event::Plugged { .. }
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
+        | Event::Frame { .. }
         | Event::Bounce { .. }
         | Event::Comparison { .. } => None,
     }

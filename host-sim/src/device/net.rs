@@ -5,7 +5,7 @@ use super::chain::Element;
 use super::reason::{Reason, Stop};
 use super::ring::Step;
 use super::transport::{Identity, VERSION_1};
-use crate::event::{DeviceIndex, Part, QueueIndex};
+use crate::event::{DeviceIndex, Event, FRAME_HEAD_BYTES, Part, QueueIndex};
 use crate::scenario::plan::Peer;
 use std::collections::VecDeque;
 
@@ -15,6 +15,7 @@ const F_MAC: u64 = 1 << 5;
 const F_STATUS: u64 = 1 << 16;
 
 const RECEIVE: QueueIndex = QueueIndex(0);
+const TRANSMIT: QueueIndex = QueueIndex(1);
 /// Longest frame (QEMU's `NET_BUFSIZE`). A longer one is given back and not sent.
 pub const FRAME_BYTES_MAX: usize = 4096 + 65536;
 /// Frames sent before QEMU lets others run (`tx_burst`).
@@ -166,6 +167,7 @@ impl Net {
         self.buffer.resize(bytes as usize, 0);
         access.gather(Part::Data, &element.readable, skip, &mut self.buffer)?;
         self.sent.add(&self.buffer);
+        tell(step, TRANSMIT, &self.buffer);
         match self.peer {
             Peer::Sink => {}
             Peer::Echo if self.backlog.len() < BACKLOG_MAX => {
@@ -196,6 +198,13 @@ impl Net {
     }
 }
 
+/// Writes down that a frame went over the wire.
+fn tell(step: &Step<'_, '_>, queue: QueueIndex, frame: &[u8]) {
+    let device = step.window().device();
+    let head = frame[..frame.len().min(FRAME_HEAD_BYTES)].to_vec();
+    step.window().log(Event::Frame { device, queue, bytes: frame.len() as u64, head });
+}
+
 /// Bytes of the header before each frame: `num_buffers` is there since VERSION_1 (a legacy device
 /// has it only with MRG_RXBUF, which ours does not offer).
 fn header_bytes(step: &Step<'_, '_>) -> usize {
@@ -219,6 +228,7 @@ fn deliver(step: &mut Step<'_, '_>, element: &Element, frame: &[u8]) -> Result<b
         step.unpop();
         return Ok(false);
     }
+    tell(step, RECEIVE, frame);
     step.push(element, written as u32)?;
     step.notify()?;
     Ok(true)

@@ -167,7 +167,8 @@ impl Event {
             | Self::Flip { .. }
             | Self::Plugged { .. }
             | Self::IotlbMiss { .. }
-            | Self::IotlbHits { .. } => self.encode_qemu(out),
+            | Self::IotlbHits { .. }
+            | Self::Frame { .. } => self.encode_qemu(out),
         }
     }
 
@@ -217,7 +218,8 @@ impl Event {
             | Self::Flip { .. }
             | Self::Plugged { .. }
             | Self::IotlbMiss { .. }
-            | Self::IotlbHits { .. } => {}
+            | Self::IotlbHits { .. }
+            | Self::Frame { .. } => {}
         }
     }
 
@@ -237,6 +239,9 @@ impl Event {
         }
         if let Self::IotlbHits { device, queue, hits } = self {
             put!(out; 36u8, *device, *queue, *hits);
+        }
+        if let Self::Frame { device, queue, bytes, head } = self {
+            put!(out; 37u8, *device, *queue, *bytes, head.as_slice());
         }
     }
 }

@@ -31,6 +31,22 @@ macro_rules! by_name {
     };
 }
 
+/// Bytes as lower-case hex.
+pub mod hex {
+    use super::{Deserialize, Name};
+    use data_encoding::HEXLOWER;
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&HEXLOWER.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        HEXLOWER.decode(Name::deserialize(from)?.0.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
 by_name!(ucall, ultravisor_abi::Ucall, ultravisor_abi::Ucall::ALL, |c| c.name());
 by_name!(hcall, ultravisor_abi::Hcall, ultravisor_abi::Hcall::ALL, |c| c.name());
 by_name!(ustatus, ultravisor_abi::UStatus, ultravisor_abi::UStatus::ALL, |c| c.name());

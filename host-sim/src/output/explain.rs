@@ -111,6 +111,7 @@ fn telling(event: &Event) -> Option<Telling> {
         | Event::Plugged { .. }
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
+        | Event::Frame { .. }
         | Event::Bounce { .. } => None,
     }
 }
@@ -189,6 +190,7 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         | Event::Plugged { .. }
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
+        | Event::Frame { .. }
         | Event::Bounce { .. } => format!("{event:?}"),
     }
 }

@@ -4,7 +4,7 @@ use crate::scenario::codes::Code;
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::source::reason;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 /// A report being written. Dropping it without [`Target::finish`] leaves nothing behind.
@@ -56,7 +56,7 @@ impl Target {
     }
 
     /// Where to write.
-    pub fn writer(&mut self) -> &mut impl Write {
+    pub fn writer(&mut self) -> &mut BufWriter<File> {
         self.out.as_mut().expect("`finish` consumes the target, so the file is open until then")
     }
 
@@ -93,6 +93,7 @@ impl Drop for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn a_report_is_there_whole_or_not_at_all() {

@@ -1,8 +1,11 @@
 //! Report files for CI: valid and inert whatever a guest, a file or its name says.
 
 mod annotations;
+mod browser;
 mod command;
+mod pages;
 mod rows;
 mod saved;
 mod tables;
+mod traces;
 mod xml;

@@ -1,0 +1,162 @@
+//! The page, the trace and the packets: whole, inert and within their bounds.
+
+use super::browser::uvsim;
+use super::rows::HOSTILE;
+use host_sim::escape;
+use host_sim::event::{
+    CallFrame, Cause, Chain, DeviceIndex, Direction, Event, Part, QueueIndex, Record, Seen,
+};
+use host_sim::report::digest::{Digest, Gathered};
+use host_sim::report::html::{self, BYTES_MAX, Judgement, Page, Run};
+use host_sim::saved::{Head, Reader, Saved, Source};
+use host_sim::scenario::select;
+use std::path::Path;
+use ultravisor::{Effect, PageOp, PageState};
+
+/// The first run of a shipped scenario, as a saved log has it.
+pub fn recorded(scenario: &str) -> Saved {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(scenario);
+    let selection = select::select(&[path], 1);
+    let selection = selection.unwrap_or_else(|faults| panic!("{}", faults[0].message));
+    let plan = &selection.runs[0].plan;
+    let log = host_sim::run::run(plan).expect("it can start");
+    let mut file = Vec::new();
+    let written =
+        host_sim::output::events::write_run(&mut file, &Source::default(), (plan, &log), &[]);
+    written.expect("a Vec");
+    Reader::new(&file[..], "e")
+        .next()
+        .expect("a run")
+        .unwrap_or_else(|fault| panic!("{}", fault.message))
+}
+
+fn render(digests: Vec<Digest>) -> String {
+    let run = |digest| Run { digest, judgement: Judgement::default() };
+    let runs = digests.into_iter().map(run).collect();
+    let (command, data) = (HOSTILE.join(" "), HOSTILE.join(" "));
+    html::render(&Page { runs, command, conclusion: Some(HOSTILE.join(" ")), data })
+}
+
+/// A page on which every text that a file can hold is hostile.
+pub fn hostile() -> String {
+    let Saved { head, mut records } = recorded("basics/04-unsealed-legacy.ron");
+    let text = HOSTILE.join(" ");
+    for record in &mut records {
+        let (Event::Touch { chain: Some(chain), .. } | Event::Kick { chain, .. }) =
+            &mut record.event
+        else {
+            continue;
+        };
+        *chain = Chain::from([CallFrame { pc: 0x10_0000, function: text.clone() }].as_slice());
+    }
+    let mut facts = head.facts.clone();
+    for field in [&mut facts.about, &mut facts.scenario, &mut facts.devices[0].id] {
+        field.clone_from(&text);
+    }
+    facts.design = Some(text.clone());
+    let inputs = [(text.clone(), text.clone())].into();
+    let source = Some(Source { repeat: text.clone(), inputs, tool_version: text.clone() });
+    let plan = serde_json::json!({ "about": text });
+    let head = Head { run: text.clone(), source, facts, plan, hash: text, ..head };
+    render(vec![Digest::of(head.clone(), &records, None), Digest::of(head, &records, None)])
+}
+
+#[test]
+fn no_text_of_a_file_becomes_markup_or_moves_anything() {
+    let page = hostile();
+    assert!(
+        !page.chars().any(|c| escape::is_active(c) && c != '\n'),
+        "an active character came through"
+    );
+    let lower = page.to_lowercase();
+    assert_eq!(lower.matches("<script").count(), 1);
+    assert!(lower.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    for mark in ["<img", "<a href=\"http", "src=", "javascript:", "onerror", "<!--"] {
+        assert!(!lower.contains(mark), "{mark}");
+    }
+}
+
+#[test]
+fn a_page_is_the_same_bytes_each_time() {
+    let Saved { head, records } = recorded("basics/04-unsealed-legacy.ron");
+    let page = || render(vec![Digest::of(head.clone(), &records, None)]);
+    assert_eq!(page(), page());
+}
+
+/// A log of many events over many pages, in which one page plays ping-pong.
+fn many(events: u64) -> Vec<Record> {
+    let event = |seq: u64| -> Event {
+        let gfn = if seq % 8 < 4 { 19 } else { 1000 + seq / 64 % 5000 };
+        let (device, queue) = (Some(DeviceIndex(0)), Some(QueueIndex(0)));
+        let cause = Some(Cause::Touch { device: DeviceIndex(0).into(), queue, part: Part::Avail });
+        let page = |op, from, to, effect, cause| Event::Page {
+            gfn,
+            op,
+            from,
+            to,
+            effect,
+            bytes: 65536,
+            cause,
+        };
+        let (secure, out) = (PageState::Secure, PageState::PagedOut);
+        match seq % 4 {
+            0 => Event::Touch {
+                device,
+                queue,
+                part: Part::Avail,
+                direction: Direction::Read,
+                gpa: gfn << 16,
+                bytes: 2,
+                gfn,
+                state: secure,
+                seen: Seen::Sealed,
+                chain: None,
+            },
+            1 => page(PageOp::PageOut, secure, out, Effect::Seal, cause),
+            2 => Event::Bounce {
+                slot: 0x400_0000 + seq % 512 * 2048,
+                original: gfn << 16,
+                bytes: 512,
+                back: false,
+            },
+            _ => page(PageOp::PageIn, out, secure, Effect::Unseal, None),
+        }
+    };
+    (0..events).map(|seq| Record { seq, t_ns: seq * 700, event: event(seq) }).collect()
+}
+
+#[test]
+fn a_run_of_many_events_folds_and_many_runs_stay_within_the_size() {
+    let head = recorded("basics/04-unsealed-legacy.ron").head;
+    let page = render(vec![Digest::of(head.clone(), &many(300_000), None)]);
+    assert!(page.len() < BYTES_MAX / 2, "{}", page.len());
+    let mut gathered = Gathered::default();
+    for number in 0..120 {
+        let head = Head { run: format!("run-{number}"), ..head.clone() };
+        gathered.push(Digest::of(head, &many(2_000 + number), None));
+    }
+    assert!(gathered.runs.iter().any(|run| run.pics.is_none()));
+    let page = render(gathered.runs);
+    assert!(page.len() <= BYTES_MAX, "{}", page.len());
+    assert!(page.contains("There was no room for the pictures of"));
+    let rows = (0..120).filter(|number| page.contains(&format!(">run-{number}<"))).count();
+    assert_eq!(rows, 120, "every run is in the table");
+}
+
+#[test]
+fn a_page_whose_events_are_no_event_file_is_not_made() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let result = folder.path().join("result.json");
+    std::fs::write(&result, "{\n \"schema\": \"uvsim.result/1\"\n}\n").expect("a file");
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_uvsim"))
+        .current_dir(folder.path())
+        .args(["report", "result.json", "-o", "r.html"])
+        .output()
+        .expect("uvsim starts");
+    let text = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(3), "{text}");
+    assert!(text.contains("E344") && text.contains("has totals only"), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 1);
+    let arguments = ["report", "--help"].map(std::ffi::OsStr::new);
+    uvsim(folder.path(), &arguments);
+}
