@@ -191,6 +191,13 @@ fn a_page_says_who_proposed_a_design_and_which_scenarios_show_it() {
         let page = uvsim(&["explain", name]).out;
         assert!(page.contains(&format!("name: \"{name}\"")), "{page}");
     }
+    // One proposal of the thread, two designs.
+    let page = uvsim(&["explain", "d7"]).out;
+    assert!(
+        page.contains("explain d7a-quirk-in-dma-api") && page.contains("explain d7b-"),
+        "{page}"
+    );
+    assert_eq!(uvsim(&["explain", "d99"]).code, 2);
     let page = uvsim(&["explain", "tampered"]).out;
     assert!(page.contains("shown by    scenarios/"), "{page}");
 }

@@ -32,6 +32,7 @@ pub fn find(wanted: &str) -> Result<Page, Option<String>> {
         .or_else(|| terms::word(&blank).or_else(|| terms::word(&word)))
         .or_else(|| (blank == EXIT_CODES || blank == "exit").then(terms::exit_codes))
         .or_else(|| design_called(&word))
+        .or_else(|| designs_numbered(&word))
         .or_else(|| rule(&word))
         .or_else(|| claim(&blank));
     page.ok_or_else(|| {
@@ -69,6 +70,27 @@ fn design_called(word: &str) -> Option<Page> {
         called.next()
     })?;
     Some(design_page(design))
+}
+
+/// A number of the thread's that stands for several designs here, as `d7` does for `d7a-` and `d7b-`.
+fn designs_numbered(word: &str) -> Option<Page> {
+    let digits = word.strip_prefix('d').filter(|digits| !digits.is_empty())?;
+    digits.parse::<u8>().ok()?;
+    let designs = designs();
+    let letter = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+    let is_of_it = |design: &&Design| design.name.strip_prefix(word).is_some_and(letter);
+    let of_it: Vec<_> = designs.values().map(|design| &**design).filter(is_of_it).collect();
+    (!of_it.is_empty()).then(|| Page {
+        word: word.to_owned(),
+        kind: "designs",
+        what: "One proposal of the thread that can be built in several places, each a design here."
+            .to_owned(),
+        sections: of_it
+            .iter()
+            .map(|design| ("see", format!("uvsim explain {}: {}", design.name, design.about)))
+            .collect(),
+        verbatim: None,
+    })
 }
 
 fn design_page(design: &Design) -> Page {
