@@ -159,7 +159,7 @@ impl CostTable {
             Event::Page { op, effect, .. } => self.page_ps(*op, *effect, unit),
             // The whole unit was read and hashed before the tag differed.
             Event::Tampered { .. } => self.page_in.ps + self.cipher_byte.ps * unit.bytes(),
-            Event::Wait { ns, .. } => ns * 1000,
+            Event::Wait { ns, .. } => ns.saturating_mul(1000),
             Event::IotlbMiss { .. } => self.iotlb_miss.ps,
             Event::IotlbHits { hits, .. } => hits.saturating_mul(self.iotlb_hit.ps),
             Event::HvCall { .. }

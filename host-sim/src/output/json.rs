@@ -177,6 +177,10 @@ impl<F: Formatter> Formatter for Inert<F> {
         out: &mut W,
         text: &str,
     ) -> io::Result<()> {
+        // Nearly all text is plain, and this is most of what a log consists of.
+        if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            return out.write_all(text.as_bytes());
+        }
         let mut rest = text;
         while let Some(at) = rest.find(escape::is_active) {
             out.write_all(&rest.as_bytes()[..at])?;

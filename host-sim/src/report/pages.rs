@@ -210,7 +210,7 @@ fn merged(pages: Vec<(u64, Page)>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for (gfn, page) in pages {
         if let Some(row) = rows.last_mut()
-            && row.gfn + row.pages == gfn
+            && row.gfn.checked_add(row.pages) == Some(gfn)
             && row.page.uses == page.uses
             && page.states.len() <= 3
             && history(&row.page) == history(&page)

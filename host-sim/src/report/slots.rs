@@ -71,9 +71,13 @@ impl Slots {
     fn close(&mut self, mapping: &Mapping, to: Option<usize>, changes: &mut BTreeMap<usize, i64>) {
         let count = i64::try_from(mapping.slots).unwrap_or(i64::MAX);
         self.mappings += 1;
-        *changes.entry(mapping.from).or_default() += count;
+        let mut change = |at: usize, by: i64| {
+            let sum = changes.entry(at).or_default();
+            *sum = sum.saturating_add(by);
+        };
+        change(mapping.from, count);
         if let Some(to) = to {
-            *changes.entry(to).or_default() -= count;
+            change(to, -count);
         }
     }
 

@@ -132,6 +132,7 @@ impl Spent {
 
     /// All nanoseconds of a phase.
     pub fn total(&self, phase: Phase) -> u64 {
-        Work::ALL.into_iter().map(|work| self.get(phase, work)).sum()
+        let each = Work::ALL.into_iter().map(|work| self.get(phase, work));
+        each.fold(0, u64::saturating_add)
     }
 }

@@ -71,7 +71,8 @@ pub struct GuestFacts {
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct DeviceFacts {
-    /// Its name.
+    /// Its name, which stands in many sentences.
+    #[serde(deserialize_with = "short")]
     pub id: String,
     /// Its kind with what belongs to it.
     pub kind: serde_json::Value,
@@ -97,6 +98,18 @@ where
         .find(is_it)
         .copied()
         .ok_or_else(|| serde::de::Error::custom(format!("there is no choice {word} here")))
+}
+
+/// Longest name of a device, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
+
+fn short<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.len() > NAME_BYTES_MAX {
+        let why = format!("the name of a device is longer than {NAME_BYTES_MAX} bytes");
+        return Err(serde::de::Error::custom(why));
+    }
+    Ok(text)
 }
 
 fn platform<'de, D: Deserializer<'de>>(from: D) -> Result<Platform, D::Error> {

@@ -4,10 +4,12 @@ use super::browser::uvsim;
 use super::rows::HOSTILE;
 use host_sim::escape;
 use host_sim::event::{
-    CallFrame, Cause, Chain, DeviceIndex, Direction, Event, Part, QueueIndex, Record, Seen,
+    CallFrame, Cause, Chain, DeviceIndex, Direction, Event, Part, QueueIndex, Record, Seen, WaitBy,
 };
 use host_sim::report::digest::{Digest, Gathered};
 use host_sim::report::html::{self, BYTES_MAX, Judgement, Page, Run};
+use host_sim::report::packets;
+use host_sim::report::trace::Writer;
 use host_sim::saved::{Head, Reader, Saved, Source};
 use host_sim::scenario::select;
 use std::path::Path;
@@ -141,6 +143,46 @@ fn a_run_of_many_events_folds_and_many_runs_stay_within_the_size() {
     assert!(page.contains("There was no room for the pictures of"));
     let rows = (0..120).filter(|number| page.contains(&format!(">run-{number}<"))).count();
     assert_eq!(rows, 120, "every run is in the table");
+}
+
+/// Each field as large as it can be.
+fn largest() -> Vec<Record> {
+    let max = u64::MAX;
+    let (device, queue) = (DeviceIndex(u8::MAX), QueueIndex(u16::MAX));
+    let cause = Some(Cause::Touch { device: Some(device), queue: Some(queue), part: Part::Data });
+    let (from, to, effect) = (PageState::Secure, PageState::PagedOut, Effect::Seal);
+    let out = |gfn| Event::Page { gfn, op: PageOp::PageOut, from, to, effect, bytes: max, cause };
+    let map =
+        |dma| Event::DmaMap { address: max, bytes: max, direction: max, dma, instructions: max };
+    let bounce = || Event::Bounce { slot: max, original: max, bytes: max, back: false };
+    let events = [
+        Event::Wait { by: WaitBy::Pause, ns: max },
+        out(max),
+        out(max - 1),
+        bounce(),
+        map(max),
+        bounce(),
+        map(0),
+        Event::IotlbHits { device, queue, hits: max },
+        Event::Frame { device, queue, bytes: max, head: Vec::new() },
+        Event::Completed { device, queue, head: 0, written: u32::MAX, data: true },
+        Event::Retired { instructions: max, units: max },
+        Event::Retired { instructions: max, units: max },
+    ];
+    let record = |(seq, event)| Record { seq, t_ns: max - 20 + seq, event };
+    (0..).zip(events).map(record).collect()
+}
+
+#[test]
+fn a_log_of_the_largest_numbers_there_are_makes_a_page_a_trace_and_packets() {
+    let head = recorded("basics/06-mixed-swiotlb.ron").head;
+    let records = largest();
+    let digest = |page| Digest::of(head.clone(), &records, page);
+    let page = render(vec![digest(None), digest(Some(u64::MAX))]);
+    assert!(page.contains("0xffffffffffffffff"));
+    let mut out = Vec::new();
+    Writer::default().run(&mut out, &head, &records).expect("a Vec");
+    packets::write_run(&mut out, &head, &records).expect("a Vec");
 }
 
 #[test]

@@ -33,7 +33,8 @@ impl Bar {
         for run in runs {
             for phase in [Phase::Init, Phase::Steady] {
                 for work in Work::ALL {
-                    *ns.entry((phase, work)).or_insert(0) += run.digest.sum.spent.get(phase, work);
+                    let sum = ns.entry((phase, work)).or_insert(0_u64);
+                    *sum = sum.saturating_add(run.digest.sum.spent.get(phase, work));
                 }
             }
         }
@@ -53,7 +54,8 @@ impl Bar {
     }
 
     fn total(&self, phase: Phase) -> u64 {
-        Work::ALL.into_iter().map(|work| self.get(phase, work)).sum()
+        let each = Work::ALL.into_iter().map(|work| self.get(phase, work));
+        each.fold(0, u64::saturating_add)
     }
 
     fn get(&self, phase: Phase, work: Work) -> u64 {

@@ -15,7 +15,10 @@ pub fn picture(view: &View<'_>, at: usize) -> Markup {
     if slots.copies == 0 || slots.high == 0 {
         return html! { p { "swiotlb: no mapping of this run bounced." } };
     }
-    let scale = |used: u64| (used * u64::from(HEIGHT - 20) / slots.high.max(1)) as u32;
+    let scale = |used: u64| {
+        let high = u128::from(used) * u128::from(HEIGHT - 20) / u128::from(slots.high.max(1));
+        u32::try_from(high).unwrap_or(HEIGHT)
+    };
     let mut area = format!("M{LEFT} {HEIGHT}");
     for (bin, used) in slots.bins.iter().enumerate() {
         let x = LEFT + BIN * bin as u32;
