@@ -77,6 +77,9 @@ pub struct Command {
     /// Plain lines: no pictures, no colour, no progress bar.
     #[arg(long, global = true, env = "UVSIM_PLAIN", value_parser = FalseyValueParser::new())]
     pub plain: bool,
+    /// How errors in input look on stderr: pictures and sentences, or a JSON object a line.
+    #[arg(long, global = true, value_name = "FORM", default_value = "text", env = "UVSIM_ERRORS")]
+    pub errors: Errors,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -91,6 +94,15 @@ pub enum When {
     Always,
     /// Never.
     Never,
+}
+
+/// How errors in input look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Errors {
+    /// For people; with `--plain` without pictures.
+    Text,
+    /// For programs: one object a line, schema `uvsim.fault/1`, and nothing else.
+    Json,
 }
 
 /// What to do.

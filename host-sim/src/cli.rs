@@ -1,26 +1,29 @@
 //! The command: verbs and exit codes. Everything that it needs of the world comes in by
 //! [`World`], so that a test can be the world.
 
-use crate::arguments::{CheckArgs, Chosen, Command, Judging, Verb, When};
+use crate::arguments::{CheckArgs, Chosen, Command, Errors, Judging, Verb, When};
 use crate::comparing::Comparing;
 use crate::escape;
 use crate::help_verbs;
 use crate::job::Job;
+use crate::output::human::shell_word;
 use crate::output::words;
 use crate::reporting;
 use crate::reports;
+use crate::scenario::codes::Code;
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{self, Filter, Selection};
-use crate::streams::{Out, Style, Talk};
-use crate::suite::Runner;
-use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use crate::streams::{Out, Style, Talk, nothing_selected};
+use crate::suite::{self, Runner};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 pub use crate::streams::{Terminal, exit};
@@ -37,11 +40,51 @@ pub struct World<'a> {
     pub terminal: Terminal,
 }
 
+/// Runs the command and says what to exit with; a bug of ours ends it with 70, the seed and the
+/// command that repeats it.
+pub fn guarded(arguments: Vec<OsString>, world: World<'_>) -> u8 {
+    let World { runner, out, err, terminal } = world;
+    let result = panic::catch_unwind(AssertUnwindSafe(|| {
+        main(arguments.clone(), World { runner, out: &mut *out, err: &mut *err, terminal })
+    }));
+    result.unwrap_or_else(|payload| {
+        let why = escape::terminal_cut(&suite::panic_text(payload.as_ref()), 400);
+        let (seed, again) = (seed(&arguments), repeat_all(&arguments));
+        Talk(err).say(&format!("bug in uvsim: {why} (seed {seed})\n  repeat: {again}\n"));
+        exit::BUG
+    })
+}
+
+/// The seed that `arguments` ask for; 1 where they do not say, or say it in a way that they cannot.
+fn seed(arguments: &[OsString]) -> u64 {
+    let parsed = panic::catch_unwind(|| Command::try_parse_from(arguments)).ok();
+    match parsed.and_then(Result::ok).map(|command| command.verb) {
+        Some(Verb::Run(run)) => run.chosen.seed,
+        Some(Verb::List(chosen) | Verb::Check(CheckArgs { chosen, .. })) => chosen.seed,
+        Some(Verb::Compare(compare)) => compare.chosen.seed,
+        Some(Verb::Report(_) | Verb::Explain { .. } | Verb::New { .. } | Verb::Schema { .. })
+        | None => 1,
+    }
+}
+
+/// The same command again, for a shell: with what the environment adds to it.
+fn repeat_all(arguments: &[OsString]) -> String {
+    let text = |word: &OsStr| shell_word(&word.to_string_lossy());
+    let settings = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_str().filter(|name| name.starts_with("UVSIM_"))?.to_owned();
+        Some(format!("{name}={}", text(&value)))
+    });
+    let mut settings: Vec<String> = settings.collect();
+    settings.sort();
+    let words = settings.into_iter().chain(arguments.iter().map(|word| text(word)));
+    escape::terminal(&words.collect::<Vec<_>>().join(" "))
+}
+
 /// Runs the command and says what to exit with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> u8 {
     let World { runner, out, err, terminal } = world;
     let (mut out, mut talk) = (Out::new(out), Talk(err));
-    let early = Style::new(When::Auto, false, terminal);
+    let early = Style::new(When::Auto, false, Errors::Text, terminal);
     let parsed = Command::command()
         .color(if early.faults.color { ColorChoice::Always } else { ColorChoice::Never })
         .try_get_matches_from(arguments)
@@ -50,17 +93,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
         Ok(command) => command,
         Err(error) => return usage(&error, &mut out, &mut talk, early),
     };
-    let style = Style::new(command.color, command.plain, terminal);
+    let style = Style::new(command.color, command.plain, command.errors, terminal);
     let code = match command.verb {
         Verb::List(chosen) => match selection(&chosen, None, &mut talk, style) {
-            Ok((selection, _)) => list(&selection, &mut out),
+            Ok((selection, _)) => list(&chosen, &selection, &mut out, &mut talk),
             Err((code, _)) => code,
         },
         Verb::Check(CheckArgs { chosen, judging }) => {
             match selection(&chosen, Some(&judging), &mut talk, style) {
                 Ok((selection, policies)) => {
                     let today = judging.today.unwrap_or_else(utc_today);
-                    check(&selection, &policies, today, &mut talk)
+                    check(&chosen, &selection, &policies, today, &mut talk)
                 }
                 Err((code, _)) => code,
             }
@@ -96,10 +139,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
         }
     };
     if let Some(error) = out.failure() {
-        talk.say(&format!("error[E510]: stdout: {}\n", error.kind()));
-        return if code == exit::OK || code == exit::UNEXPECTED { exit::OUTPUT } else { code };
+        let message = format!("stdout could not be written: {}", error.kind());
+        let fault = Fault::bare(Code::OUTPUT, message);
+        talk.faults(&[fault.help("make room, or write somewhere else")], style.faults);
     }
-    code
+    match code {
+        // Part of what was asked for is missing, though nobody may be there to miss it.
+        exit::OK | exit::UNEXPECTED if out.is_cut() => exit::OUTPUT,
+        code => code,
+    }
 }
 
 fn usage(error: &clap::Error, out: &mut Out<'_>, talk: &mut Talk<'_>, style: Style) -> u8 {
@@ -152,7 +200,11 @@ fn selection(
     let (mut selection, policies) = read.map_err(|faults| {
         talk.faults(&faults, style.faults);
         let files = words::count(faults.len(), "fault");
-        talk.say(&format!("exit 3: {files} in the input, nothing was judged\n"));
+        let more = faults.first().map_or(Code::SYNTAX, |fault| fault.code);
+        let why = format!(
+            "exit 3: {files} in the input, nothing was judged (`uvsim explain {more}` says more)\n"
+        );
+        talk.say_unless_json(&why, style.faults);
         (exit::INPUT, faults)
     })?;
     selection.inputs.extend(inputs);
@@ -161,18 +213,30 @@ fn selection(
     Ok((selection, policies))
 }
 
-fn list(selection: &Selection, out: &mut Out<'_>) -> u8 {
+fn list(chosen: &Chosen, selection: &Selection, out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
     for run in &selection.runs {
         out.print(&format!("{}\n", escape::terminal(&run.plan.id)));
-        if out.is_closed() {
-            return exit::OK;
+        if out.is_cut() {
+            return exit::OUTPUT;
         }
     }
-    if selection.runs.is_empty() { exit::NOTHING } else { exit::OK }
+    if selection.runs.is_empty() { nothing_selected(chosen, selection, talk) } else { exit::OK }
 }
 
-fn check(selection: &Selection, policies: &[Policy], today: Date, talk: &mut Talk<'_>) -> u8 {
+fn check(
+    chosen: &Chosen,
+    selection: &Selection,
+    policies: &[Policy],
+    today: Date,
+    talk: &mut Talk<'_>,
+) -> u8 {
     let Selection { runs, scenarios, designs, policies: beside, .. } = selection;
+    // What is right is what was read: a folder without a file of ours is a slip in the path, and
+    // a filter that leaves nothing one in the filter.
+    let read = scenarios + designs + beside + policies.len();
+    if read == 0 || chosen.is_partial() && runs.is_empty() {
+        return nothing_selected(chosen, selection, talk);
+    }
     let count = words::count;
     let mut kinds = vec![count(*scenarios, "scenario"), count(*designs, "design")];
     match (*beside).max(policies.len()) {

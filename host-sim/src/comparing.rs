@@ -55,7 +55,7 @@ impl Comparing<'_> {
             if !self.selection.runs.is_empty() {
                 talk.say("no run of the selection has a design, so there is nothing to compare\n");
             }
-            return nothing_selected(talk);
+            return nothing_selected(&self.arguments.chosen, self.selection, talk);
         }
         let base = match self.base(&runs) {
             Ok(base) => base,

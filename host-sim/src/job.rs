@@ -66,7 +66,7 @@ impl Job<'_> {
     pub fn run(&self, runner: Runner<'_>, out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
         let runs = &self.selection.runs;
         if runs.is_empty() {
-            return nothing_selected(talk);
+            return nothing_selected(&self.arguments.chosen, self.selection, talk);
         }
         let mut progress = Progress {
             job: self,
@@ -290,7 +290,7 @@ impl Progress<'_, '_, '_, '_> {
     }
 
     fn exit_code(&self) -> u8 {
-        self.tally.exit_code(!self.reports.faults().is_empty())
+        self.tally.exit_code(!self.reports.faults().is_empty() || self.out.is_cut())
     }
 
     fn reason(&self, code: u8) -> String {

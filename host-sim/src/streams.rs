@@ -1,8 +1,11 @@
 //! What the command meets of the world: exit codes, terminals, streams.
 
-use crate::arguments::When;
+use crate::arguments::{Chosen, Errors, When};
+use crate::escape;
 use crate::output::human::shell_word;
-use crate::scenario::diagnostics::{self, Fault, Look};
+use crate::output::words;
+use crate::scenario::diagnostics::{self, Fault, Form, Look, one_of};
+use crate::scenario::select::Selection;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 
@@ -75,14 +78,19 @@ pub struct Style {
 
 impl Style {
     /// How it all looks: as asked for, else as the terminals and the environment say.
-    pub fn new(color: When, plain: bool, terminal: Terminal) -> Self {
+    pub fn new(color: When, plain: bool, errors: Errors, terminal: Terminal) -> Self {
         let wanted = |is_tty: bool| match color {
             When::Always => true,
             When::Never => false,
             When::Auto => !terminal.no_color && (is_tty || terminal.force_color),
         };
         let color = |is_tty: bool| wanted(is_tty) && !plain;
-        let faults = Look { color: color(terminal.err_is_tty), unicode: terminal.unicode, plain };
+        let form = match errors {
+            Errors::Json => Form::Json,
+            Errors::Text if plain => Form::Narrated,
+            Errors::Text => Form::Picture,
+        };
+        let faults = Look { color: color(terminal.err_is_tty), unicode: terminal.unicode, form };
         let progress = terminal.err_is_tty && !terminal.ci && !plain;
         Self { out_color: color(terminal.out_is_tty), faults, progress }
     }
@@ -98,7 +106,7 @@ pub fn progress_bar(style: Style, total: usize) -> ProgressBar {
     bar.with_style(look.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// stdout: a reader that went away is no error, and nothing more is written to it.
+/// stdout: after a reader went away nothing more is written to it, and nothing is said about it.
 pub struct Out<'a> {
     out: &'a mut dyn Write,
     closed: bool,
@@ -123,14 +131,14 @@ impl<'a> Out<'a> {
         }
     }
 
-    /// Whether everything that somebody still reads was written.
+    /// Why not everything was written, unless the reader just went away.
     pub fn failure(&self) -> Option<&io::Error> {
         self.failed.as_ref()
     }
 
-    /// Whether the reader went away.
-    pub fn is_closed(&self) -> bool {
-        self.closed
+    /// Whether something of what was asked for is missing.
+    pub fn is_cut(&self) -> bool {
+        self.closed || self.failed.is_some()
     }
 }
 
@@ -143,6 +151,13 @@ impl Talk<'_> {
         self.0.write_all(text.as_bytes()).and_then(|()| self.0.flush()).ok();
     }
 
+    /// Writes `text`, unless only faults are asked for.
+    pub fn say_unless_json(&mut self, text: &str, look: Look) {
+        if look.form != Form::Json {
+            self.say(text);
+        }
+    }
+
     /// Shows faults.
     pub fn faults(&mut self, faults: &[Fault], look: Look) {
         // More than these help nobody.
@@ -151,14 +166,32 @@ impl Talk<'_> {
             self.say(&diagnostics::render(fault, look));
         }
         if faults.len() > SHOWN_MAX {
-            self.say(&format!("... and {} more\n", faults.len() - SHOWN_MAX));
+            let more = format!("... and {} more\n", faults.len() - SHOWN_MAX);
+            self.say_unless_json(&more, look);
         }
     }
 }
 
 /// Why nothing was selected.
-pub fn nothing_selected(talk: &mut Talk<'_>) -> u8 {
-    talk.say("exit 4: no run was selected\n");
+pub fn nothing_selected(chosen: &Chosen, selection: &Selection, talk: &mut Talk<'_>) -> u8 {
+    let (all, designs) = &selection.kept_of;
+    let why = match (&chosen.design, chosen.id.is_some()) {
+        _ if *all == 0 && selection.scenarios == 0 => "there is no scenario here".to_owned(),
+        (Some(wanted), false) => {
+            let names = one_of(designs.iter().map(String::as_str));
+            format!(
+                "none of {} is of design `{wanted}`; there are {names}",
+                words::count(*all, "run")
+            )
+        }
+        (None, true) => format!("`--id` matches none of {}", words::count(*all, "run")),
+        (Some(_), true) => {
+            format!("`--design` and `--id` leave none of {}", words::count(*all, "run"))
+        }
+        (None, false) => "the scenarios have no runs".to_owned(),
+    };
+    let text = format!("exit 4: no run was selected: {why}");
+    talk.say(&words::wrapped("", &escape::terminal(&text)));
     exit::NOTHING
 }
 

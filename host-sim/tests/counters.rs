@@ -13,6 +13,7 @@ use host_sim::scenario::diagnostics::SourceText;
 use host_sim::scenario::draft::Surroundings;
 use host_sim::scenario::expect::{Bound, Claim, Expectation, Incident, Span};
 use host_sim::scenario::plan::Plan;
+use host_sim::scenario::source::Folder;
 use host_sim::scenario::{design, resolve};
 use host_sim::verdict::{self, Verdict};
 use std::collections::BTreeMap;
@@ -78,8 +79,8 @@ fn plan(expect: Option<Vec<Expectation>>) -> Plan {
     let none = Designs::new();
     let lookup = design::Lookup { places: [&none, &none, &none] };
     let mut inputs = BTreeMap::new();
-    let folder = Path::new(".");
-    let mut around = Surroundings { folder, inputs: &mut inputs, shown_folder: String::new() };
+    let folder = &Folder::new(Path::new("."), "");
+    let mut around = Surroundings { folder, inputs: &mut inputs };
     let plans = resolve::plans(&source, lookup, &mut around, 1).expect("the scenario is right");
     Plan { expect, ..plans.into_iter().next().expect("one run").plan }
 }

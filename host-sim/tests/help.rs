@@ -84,6 +84,10 @@ fn in_words(code: Code) -> Vec<Fault> {
             let read = host_sim::saved::Reader::new(&b"{}\n"[..], "e").filter_map(Result::err);
             read.collect()
         }
+        Code::FAULTS => {
+            let list = "Outcom(), ".repeat(101);
+            faults_of(scenario(&format!("expect: [{list}]")).as_bytes())
+        }
         Code::DISAGREEMENT => {
             let folder = TempDir::new().expect("a temporary folder");
             for (name, finding) in [("a", "Supported"), ("b", "Refuted")] {

@@ -2,7 +2,7 @@
 //! the reader panic, hang or believe a size.
 
 use host_sim::image::builtin::{GUEST, SLOF};
-use host_sim::image::{Image, ImageError, Limits, Rule, sweep};
+use host_sim::image::{HeaderIndex, Image, ImageError, Limits, Rule, sweep};
 use iced_x86::Code;
 use std::collections::BTreeSet;
 
@@ -83,20 +83,24 @@ type Change = (usize, &'static [u8]);
 /// What is broken by which changes of the smallest good image.
 const BROKEN: &[(Rule, &[Change])] = &[
     (Rule::NotElf, &[(0, b"\x7eELF")]),
-    (Rule::Machine, &[(4, b"\x01")]),
-    (Rule::Machine, &[(5, b"\x02")]),
+    (Rule::Class, &[(4, b"\x01")]),
+    (Rule::ByteOrder, &[(5, b"\x02")]),
+    (Rule::Version, &[(6, b"\x00")]),
     (Rule::Machine, &[(18, b"\xb7")]),
-    (Rule::NotExec, &[(16, b"\x03")]),
+    (Rule::Pie, &[(16, b"\x03")]),
+    (Rule::NotExec, &[(16, b"\x01")]),
     (Rule::ProgramHeaderSize, &[(54, b"\x20")]),
     (Rule::ProgramHeaderCount, &[(56, b"\x00")]),
     (Rule::ProgramHeaderCount, &[(56, b"\x41")]),
     (Rule::ProgramHeaderCount, &[(56, b"\xff\xff")]),
     (Rule::ProgramHeadersOutside, &[(32, b"\xff\xff\xff\xff\xff\xff\xff\xff")]),
-    (Rule::Dynamic, &[(64, b"\x03")]),
+    (Rule::Interpreter, &[(64, b"\x03")]),
+    (Rule::Dynamic, &[(64, b"\x02")]),
     (Rule::SegmentFile, &[(64 + 8, b"\x00\x10\x01")]),
     (Rule::SegmentFile, &[(64 + 8, b"\x00\xf0\xff\xff\xff\xff\xff\xff")]),
     (Rule::SegmentSize, &[(64 + 40, b"\x0f\x00")]),
-    (Rule::SegmentPlace, &[(64 + 40, b"\xff\xff\xff\xff\xff\xff\xff\xff")]),
+    (Rule::SegmentWraps, &[(64 + 40, b"\xff\xff\xff\xff\xff\xff\xff\xff")]),
+    (Rule::SegmentPlace, &[(64 + 40, b"\xff\xff\xff\xff\xff\xff\xff\x0f")]),
     (Rule::SegmentPlace, &[(64 + 16, b"\0\0\x08"), (64 + 24, b"\0\0\x08"), (24, b"\0\0\x08")]),
     (Rule::SegmentMoved, &[(64 + 16, b"\0\x10\x10")]),
     (Rule::SegmentAlign, &[(64 + 48, b"\x03\x00")]),
@@ -107,12 +111,14 @@ const BROKEN: &[(Rule, &[Change])] = &[
     (Rule::Entry, &[(64 + 4, b"\x06")]),
     (Rule::SectionHeaders, &[(40, b"\x40"), (58, b"\x20\x00\x01\x00")]),
     (Rule::SectionHeaders, &[(40, b"\xff\xff"), (58, b"\x40\x00\x01\x00")]),
-    (Rule::TooManySymbols, &[(40, b"\x40"), (58, b"\x40\x00\x01\x10")]),
+    (Rule::TooManySections, &[(40, b"\x40"), (58, b"\x40\x00\x01\x10")]),
 ];
 
 #[test]
 fn each_rule_refuses_by_its_own_code() {
-    let mut seen = BTreeSet::from([Rule::FileSize, Rule::Overlap]); // in tests of their own
+    // These are in tests of their own.
+    let mut seen = BTreeSet::from([Rule::FileSize, Rule::HeaderCut, Rule::Overlap]);
+    seen.extend([Rule::TooManySymbols, Rule::SymbolTable]);
     for (rule, changes) in BROKEN {
         let mut bytes = image_of(&[TEXT]);
         for (at, value) in *changes {
@@ -127,7 +133,7 @@ fn each_rule_refuses_by_its_own_code() {
 #[test]
 fn every_code_is_its_rules_own() {
     let codes: Vec<u16> = Rule::ALL.iter().map(|rule| rule.code()).collect();
-    assert_eq!(codes, (321..=339).collect::<Vec<_>>());
+    assert_eq!(codes, (321..=339).chain(350..=358).collect::<Vec<_>>());
 }
 
 #[test]
@@ -142,16 +148,40 @@ fn a_file_may_be_as_large_as_the_limit_and_no_larger() {
 }
 
 #[test]
+fn a_file_that_ends_inside_its_header_is_told_from_one_that_is_no_image() {
+    let bytes = image_of(&[TEXT]);
+    assert_eq!(
+        (rules(&bytes[..63]), rules(&bytes[..3])),
+        (vec![Rule::HeaderCut], vec![Rule::NotElf])
+    );
+}
+
+#[test]
+fn a_symbol_table_lies_in_the_file_and_has_at_most_100000_symbols() {
+    // Where the guest's own section headers say that its symbols are.
+    let mut bytes = GUEST.to_vec();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+    let sections = word(40) as usize;
+    let is_table = |at: &usize| word(*at) & 0xffff_ffff_0000_0000 == 2 << 32;
+    let table = (0..64).map(|index| sections + index * 64).find(is_table).expect("it has symbols");
+    put(&mut bytes, table + 24, &u64::MAX.to_le_bytes());
+    assert_eq!(rules(&bytes), [Rule::SymbolTable]);
+    put(&mut bytes, table + 32, &(24 * 100_001_u64).to_le_bytes());
+    assert_eq!(rules(&bytes), [Rule::TooManySymbols]);
+}
+
+#[test]
 fn segments_may_touch_and_not_overlap() {
     let with_second_at =
         |at| image_of(&[TEXT, Load { flags: 6, offset: 0, at, file: 0, mem: 0x1000 }]);
     assert_eq!(rules(&with_second_at(0x10_2000)), []);
     let found = errors(&with_second_at(0x10_1000));
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].rule, found[0].program_header), (Rule::Overlap, Some(1)));
+    assert_eq!((found[0].rule, found[0].header), (Rule::Overlap, Some(HeaderIndex::Program(1))));
     assert_eq!(
         found[0].to_string(),
-        "E335, program header 1: the segment overlaps an earlier one (found 0x101000)"
+        "program header 1: the segment overlaps an earlier one (it covers 0x101000 to 0x102000, and \
+         program header 0 covers 0x100000 to 0x102000)"
     );
 }
 
@@ -197,7 +227,7 @@ fn the_probe_points_are_functions_of_the_guest_with_names_and_sizes() {
     for name in PROBE_POINTS {
         let address = symbols.address(name).unwrap_or_else(|| panic!("{name} is not there"));
         let (function, offset) = symbols.resolve(address).expect("it has a size");
-        assert_eq!((function.name.as_str(), offset), (name, 0));
+        assert_eq!((&*symbols.name(function), offset), (name, 0));
         assert!(function.bytes > 8, "{name} has a body");
     }
 }

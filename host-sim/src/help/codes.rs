@@ -53,14 +53,14 @@ pub const PAGES: &[Told] = &[
     ),
     told(
         Code::TOO_DEEP,
-        "scenario/reading.rs",
+        "scenario/refusal.rs",
         "Reading nested values takes stack; no scenario that means something is nested that deep.",
         "Take out the needless brackets; `Mixed` in `Mixed` is one `Mixed`.",
         Words("workload: Mixed([Mixed([ ... 70 times ... ])])"),
     ),
     told(
         Code::UNKNOWN_WORD,
-        "scenario/reading.rs",
+        "scenario/refusal.rs",
         "A misspelt field that is silently left out would make a test green that tests nothing.",
         "Take the word that the message suggests; `uvsim schema scenario` lists all of them.",
         Fields("machine: (platform: Peff)"),
@@ -75,21 +75,21 @@ pub const PAGES: &[Told] = &[
     ),
     told(
         Code::MISSING,
-        "scenario/reading.rs",
+        "scenario/refusal.rs",
         "What has no sensible default must be said.",
         "Add the field; `uvsim new scenario FILE` writes a file that has all that must be there.",
         File("Scenario(format: 1, name: \"a\")"),
     ),
     told(
         Code::WRONG_SHAPE,
-        "scenario/reading.rs",
+        "scenario/refusal.rs",
         "Values are typed: a word is no text, a size is no number, a list is no single value.",
         "Use the form that the message shows.",
         Fields("machine: (platform: \"Pef\")"),
     ),
     told(
         Code::SYNTAX,
-        "scenario/reading.rs",
+        "scenario/refusal.rs",
         "Files are RON (Rusty Object Notation): `( )` around fields, `[ ]` around lists, a comma \
          after each, names without quotes.",
         "Look at the marked place and just before it: most often a bracket or a comma is missing.",
@@ -104,7 +104,7 @@ pub const PAGES: &[Told] = &[
     ),
     told(
         Code::LEAVES_FOLDER,
-        "scenario/source.rs",
+        "scenario/beneath.rs",
         "Scenarios come with pull requests: they may not make uvsim read anything but what lies \
          beside them, and no link leads out.",
         "Copy the file beside the scenario and name it relative to the scenario, with `/`.",
@@ -112,7 +112,7 @@ pub const PAGES: &[Told] = &[
     ),
     told(
         Code::UNREADABLE,
-        "scenario/source.rs",
+        "scenario/beneath.rs",
         "A scenario that names a file means that file.",
         "Check the spelling; the path is relative to the scenario's folder, not to yours.",
         Fields("guest: (image: File(\"missing.elf\"))"),
@@ -179,8 +179,8 @@ pub const PAGES: &[Told] = &[
         Code::IMAGE,
         "image/check.rs",
         "Images are hostile input: each header is checked before a byte of it is believed.",
-        "See the page of the rule's own code, E321 to E339, and the README on own images.",
-        Words("any of E321 to E339"),
+        "See the page of the rule's own code, and the README on own images.",
+        Words("any of E321 to E339 and E350 to E358"),
     ),
     told(
         Code::BAD_GLOB,
@@ -220,6 +220,13 @@ pub const PAGES: &[Told] = &[
         Words("uvsim report result.json -o r.html"),
     ),
     told(
+        Code::NO_RULES,
+        "scenario/policy.rs",
+        "A policy that demands nothing would be green whatever happens.",
+        "Write a rule: `uvsim new policy FILE` writes some to start from.",
+        File("Policy(format: 1, name: \"p\", about: \"x\", rules: [])"),
+    ),
+    told(
         Code::MATRIX,
         "scenario/matrix.rs",
         "The product of a few axes grows fast; a scenario has at most 4096 runs.",
@@ -253,6 +260,13 @@ pub const PAGES: &[Told] = &[
         "swiotlb pools are real memory from the first moment; Linux's default is 64 MiB.",
         "Ask for at most 256 MiB.",
         Fields("machine: (memory: \"4GiB\", swiotlb: \"1GiB\")"),
+    ),
+    told(
+        Code::FAULTS,
+        "scenario/reading.rs",
+        "After a hundred faults the next one helps nobody, and a hostile file may hold a million.",
+        "Mend the first ones; many of the others may have the same cause.",
+        Words("a file with a list of 101 misspelt names"),
     ),
     told(
         Code::OUTPUT,
@@ -308,10 +322,11 @@ fn image_page(rule: Rule) -> Page {
              it is followed."
                 .to_owned(),
         ),
+        ("do", format!("{}{}.", rule.act()[..1].to_uppercase(), &rule.act()[1..])),
         (
-            "do",
-            "Build it as the README says under `Run your own ELF`: static, ET_EXEC, segments at \
-             p_paddr = p_vaddr, none both writable and executable."
+            "see",
+            "The README under `Run your own ELF`: static, ET_EXEC, segments at p_paddr = p_vaddr, \
+             none both writable and executable."
                 .to_owned(),
         ),
         ("source", "System V ABI, ELF-64 object file format; the boot protocol `elf64`".to_owned()),

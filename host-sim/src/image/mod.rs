@@ -9,7 +9,7 @@ mod error;
 pub mod sweep;
 mod symbols;
 
-pub use error::{ImageError, Rule};
+pub use error::{HeaderIndex, ImageError, Rule};
 pub use symbols::{Symbol, Symbols};
 
 use std::ops::Range;
@@ -96,7 +96,7 @@ impl Image {
     /// All rules that are broken, as far as one can see: a broken header hides what follows.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, Vec<ImageError>> {
         let checked = check::check(bytes, limits)?;
-        let symbols = symbols::read(bytes, &checked.header).map_err(|error| vec![error])?;
+        let symbols = symbols::find(bytes, &checked.header).map_err(|error| vec![error])?;
         let segments = checked.loads.iter().map(|load| load.segment(bytes)).collect();
         Ok(Self { entry: checked.header.e_entry, segments, symbols })
     }

@@ -4,12 +4,13 @@
 //! of them is escaped.
 
 use super::check::{LAYOUT, within};
-use super::error::Rule::{SectionHeaders, TooManySymbols};
+use super::error::Rule::{SectionHeaders, SymbolTable, TooManySections, TooManySymbols};
 use super::{ImageError, SECTION_HEADERS_MAX, SYMBOLS_MAX};
 use goblin::elf::header::Header;
-use goblin::elf::section_header::{SHT_STRTAB, SHT_SYMTAB, SectionHeader};
+use goblin::elf::section_header::{SHF_COMPRESSED, SHT_STRTAB, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{STT_FUNC, Symtab};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::sync::OnceLock;
 
 /// Most bytes of a name.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -17,113 +18,171 @@ pub const NAME_BYTES_MAX: usize = 256;
 const SECTION_HEADER_BYTES: u16 = 64;
 const SYMBOL_BYTES: u64 = 24;
 
-/// One function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One function. Its name stays in the file's table until somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol {
     /// Its first byte.
     pub address: u64,
     /// Its size in bytes; 0 if the file does not say.
     pub bytes: u64,
-    /// Its name as the file has it, cut.
-    pub name: String,
+    /// Where its name begins.
+    name: usize,
 }
 
-/// The functions of an image.
+/// The functions of an image: the tables as the file has them, checked to be inside it, and read
+/// when the first function is looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
-    /// By address.
-    functions: Vec<Symbol>,
-    by_name: BTreeMap<String, u64>,
+    table: Vec<u8>,
+    names: Vec<u8>,
+    functions: OnceLock<Vec<Symbol>>,
 }
 
 impl Symbols {
-    fn new(mut functions: Vec<Symbol>) -> Self {
-        // Of several names for one address the first in alphabetical order is shown.
-        functions.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
-        let by_name = functions.iter().rev().map(|f| (f.name.clone(), f.address)).collect();
-        functions.dedup_by_key(|function| function.address);
-        Self { functions, by_name }
-    }
-
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.functions.is_empty()
+        self.functions().is_empty()
     }
 
-    /// The functions, by address.
+    /// The functions, by address, those at one address by name.
     pub fn functions(&self) -> &[Symbol] {
-        &self.functions
+        self.functions.get_or_init(|| {
+            let count = self.table.len() / SYMBOL_BYTES as usize;
+            let Ok(table) = Symtab::parse(&self.table, 0, count, LAYOUT) else { return Vec::new() };
+            let defined =
+                table.iter().filter(|symbol| symbol.st_type() == STT_FUNC && symbol.st_shndx != 0);
+            let functions = defined.map(|symbol| Symbol {
+                address: symbol.st_value,
+                bytes: symbol.st_size,
+                name: symbol.st_name,
+            });
+            let mut functions: Vec<Symbol> =
+                functions.filter(|symbol| !self.name_bytes(symbol).is_empty()).collect();
+            functions.sort_by_key(|symbol| (symbol.address, self.name_bytes(symbol)));
+            functions
+        })
+    }
+
+    fn name_bytes(&self, symbol: &Symbol) -> &[u8] {
+        name_at(&self.names, symbol.name)
+    }
+
+    /// The function's name as the file has it, cut at [`NAME_BYTES_MAX`].
+    pub fn name(&self, symbol: &Symbol) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.name_bytes(symbol))
     }
 
     /// Where the function of this name begins (the lowest, if there are several).
     pub fn address(&self, name: &str) -> Option<u64> {
-        self.by_name.get(name).copied()
+        let named = |symbol: &&Symbol| self.name_bytes(symbol) == name.as_bytes();
+        self.functions().iter().find(named).map(|symbol| symbol.address)
     }
 
     /// The function that `address` is in, and how far from its start. One without a size reaches
-    /// to the next.
+    /// to the next. Of several at one place the first in alphabetical order is meant.
     pub fn resolve(&self, address: u64) -> Option<(&Symbol, u64)> {
-        let after = self.functions.partition_point(|function| function.address <= address);
-        let function = self.functions.get(after.checked_sub(1)?)?;
-        let offset = address - function.address;
+        let functions = self.functions();
+        let after = functions.partition_point(|function| function.address <= address);
+        let start = functions.get(after.checked_sub(1)?)?.address;
+        let function = &functions[functions.partition_point(|other| other.address < start)];
+        let offset = address - start;
         (function.bytes == 0 || offset < function.bytes).then_some((function, offset))
     }
 
     /// `function+0xoffset`, escaped, as people read it; `None` if the address is in no function.
     pub fn describe(&self, address: u64) -> Option<String> {
         let (function, offset) = self.resolve(address)?;
-        Some(format!("{}+{offset:#x}", readable(&function.name)))
+        let cut = if self.name_bytes(function).len() == NAME_BYTES_MAX { "..." } else { "" };
+        Some(format!("{}{cut}+{offset:#x}", readable(&self.name(function))))
     }
 }
 
-/// The image's functions; none if it is stripped.
-pub(super) fn read(bytes: &[u8], header: &Header) -> Result<Symbols, ImageError> {
+/// The image's symbols, none if it is stripped: only their place is looked at here.
+pub(super) fn find(bytes: &[u8], header: &Header) -> Result<Symbols, ImageError> {
     if header.e_shnum == 0 || header.e_shoff == 0 {
         return Ok(Symbols::default());
     }
     let sections = sections(bytes, header)?;
-    let Some(table) = sections.iter().find(|section| section.sh_type == SHT_SYMTAB) else {
+    let numbered = (0..).zip(&sections);
+    let Some((index, table)) = numbered.clone().find(|(_, s)| s.sh_type == SHT_SYMTAB) else {
         return Ok(Symbols::default());
     };
-    let broken = ImageError::in_file(SectionHeaders, table.sh_offset);
-    let names = sections.get(table.sh_link as usize).filter(|s| s.sh_type == SHT_STRTAB);
-    let names = names.and_then(|names| within(bytes, names.sh_offset, names.sh_size));
-    let names = &bytes[names.ok_or(broken)?];
     let count = table.sh_size / SYMBOL_BYTES;
     if count > SYMBOLS_MAX {
-        return Err(ImageError::in_file(TooManySymbols, count));
+        let found = format!("{count}, at most {SYMBOLS_MAX}");
+        return Err(ImageError::in_section(TooManySymbols, index, found));
     }
-    let range = within(bytes, table.sh_offset, table.sh_size).ok_or(broken)?;
-    let symbols = Symtab::parse(bytes, range.start, count as usize, LAYOUT).map_err(|_| broken)?;
-    let functions = symbols.iter().filter(|symbol| symbol.st_type() == STT_FUNC);
-    let functions = functions.filter(|symbol| symbol.st_shndx != 0).map(|symbol| Symbol {
-        address: symbol.st_value,
-        bytes: symbol.st_size,
-        name: name_at(names, symbol.st_name),
-    });
-    Ok(Symbols::new(functions.filter(|function| !function.name.is_empty()).collect()))
+    let table = &bytes[part(bytes, index, table, SYMBOL_BYTES)?];
+    let link = sections[usize::from(index)].sh_link;
+    let named = numbered.clone().find(|(index, s)| u32::from(*index) == link && is_names(s));
+    let Some((index, names)) = named else {
+        let found = format!("its names are said to be in section {link}, which holds none");
+        return Err(ImageError::in_section(SymbolTable, index, found));
+    };
+    let names = &bytes[part(bytes, index, names, 0)?];
+    let (table, names) = (table.to_vec(), names.to_vec());
+    Ok(Symbols { table, names, functions: OnceLock::new() })
+}
+
+fn is_names(section: &SectionHeader) -> bool {
+    section.sh_type == SHT_STRTAB
+}
+
+/// Where in the file a section is whose entries have `entry_bytes` (0: it has no entries).
+fn part(
+    bytes: &[u8],
+    index: u16,
+    section: &SectionHeader,
+    entry_bytes: u64,
+) -> Result<std::ops::Range<usize>, ImageError> {
+    let SectionHeader { sh_offset, sh_size, sh_entsize, sh_flags, .. } = *section;
+    let refuse = |found: String| Err(ImageError::in_section(SymbolTable, index, found));
+    if sh_flags & u64::from(SHF_COMPRESSED) != 0 {
+        return refuse("it is compressed".to_owned());
+    }
+    if entry_bytes != 0 && sh_entsize != entry_bytes {
+        return refuse(format!("a symbol has {sh_entsize} bytes, not {entry_bytes}"));
+    }
+    if entry_bytes != 0 && !sh_size.is_multiple_of(entry_bytes) {
+        return refuse(format!("{sh_size} bytes are no whole number of symbols"));
+    }
+    within(bytes, sh_offset, sh_size).map_or_else(
+        || {
+            let file = bytes.len();
+            refuse(format!(
+                "{sh_size} bytes at offset {sh_offset:#x} of the file, which has {file}"
+            ))
+        },
+        Ok,
+    )
 }
 
 fn sections(bytes: &[u8], header: &Header) -> Result<Vec<SectionHeader>, ImageError> {
-    let broken = ImageError::in_file(SectionHeaders, header.e_shoff);
-    if header.e_shnum > SECTION_HEADERS_MAX {
-        return Err(ImageError::in_file(TooManySymbols, u64::from(header.e_shnum)));
+    let (count, each, offset) = (header.e_shnum, header.e_shentsize, header.e_shoff);
+    if count > SECTION_HEADERS_MAX {
+        let found = format!("{count}, at most {SECTION_HEADERS_MAX}");
+        return Err(ImageError::in_file(TooManySections, found));
     }
-    if header.e_shentsize != SECTION_HEADER_BYTES {
-        return Err(broken);
+    let broken = || {
+        let file = bytes.len();
+        let found =
+            format!("{count} of {each} bytes at offset {offset:#x}, and the file has {file}");
+        ImageError::in_file(SectionHeaders, found)
+    };
+    if each != SECTION_HEADER_BYTES {
+        return Err(broken());
     }
-    let size = u64::from(header.e_shnum) * u64::from(SECTION_HEADER_BYTES);
-    let range = within(bytes, header.e_shoff, size).ok_or(broken)?;
-    SectionHeader::parse(bytes, range.start, usize::from(header.e_shnum), LAYOUT)
-        .map_err(|_| broken)
+    let size = u64::from(count) * u64::from(SECTION_HEADER_BYTES);
+    let range = within(bytes, offset, size).ok_or_else(broken)?;
+    SectionHeader::parse(bytes, range.start, usize::from(count), LAYOUT).map_err(|_| broken())
 }
 
 /// The name that begins at `offset`, cut; empty if there is none.
-fn name_at(names: &[u8], offset: usize) -> String {
+fn name_at(names: &[u8], offset: usize) -> &[u8] {
     let rest = names.get(offset..).unwrap_or_default();
     let rest = &rest[..rest.len().min(NAME_BYTES_MAX)];
     let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
-    String::from_utf8_lossy(&rest[..end]).into_owned()
+    &rest[..end]
 }
 
 /// A name without its mangling (Rust's legacy scheme: `_ZN`, parts with their lengths, a hash,
@@ -173,13 +232,19 @@ fn demangled(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// Tables as a file has them.
     fn symbols(list: &[(u64, u64, &str)]) -> Symbols {
-        let symbol = |&(address, bytes, name): &(u64, u64, &str)| Symbol {
-            address,
-            bytes,
-            name: name.to_owned(),
-        };
-        Symbols::new(list.iter().map(symbol).collect())
+        let mut symbols = Symbols { names: vec![0], ..Symbols::default() };
+        for (address, bytes, name) in list {
+            symbols.table.extend((symbols.names.len() as u32).to_le_bytes());
+            // st_info: a function; st_shndx: section 1.
+            symbols.table.extend([STT_FUNC, 0, 1, 0]);
+            symbols.table.extend(address.to_le_bytes());
+            symbols.table.extend(bytes.to_le_bytes());
+            symbols.names.extend(name.bytes());
+            symbols.names.push(0);
+        }
+        symbols
     }
 
     #[test]
@@ -224,8 +289,10 @@ mod tests {
     fn a_long_name_is_cut() {
         let long = vec![b'x'; 100_000];
         assert_eq!(name_at(&long, 0).len(), NAME_BYTES_MAX);
-        assert_eq!(name_at(b"abc\0def\0", 4), "def");
-        assert_eq!(name_at(b"abc", 4), "");
-        assert_eq!(name_at(&[0xff, 0xfe, 0], 0), "\u{fffd}\u{fffd}");
+        assert_eq!(name_at(b"abc\0def\0", 4), b"def");
+        assert_eq!(name_at(b"abc", 4), b"");
+        let symbols = symbols(&[(0x100, 0, &"x".repeat(1000))]);
+        let shown = symbols.describe(0x100).expect("it is there");
+        assert_eq!(shown, format!("{}...+0x0", "x".repeat(NAME_BYTES_MAX)));
     }
 }

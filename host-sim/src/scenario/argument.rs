@@ -140,14 +140,8 @@ impl Argument {
     }
 
     fn fault(&self, message: String) -> Fault {
-        Fault {
-            code: Code::DISAGREEMENT,
-            message,
-            source: Some(self.source.clone()),
-            span: self.span.clone(),
-            label: "this one".to_owned(),
-            help: None,
-        }
+        let fault = Fault::at(&self.source, self.span.clone(), Code::DISAGREEMENT, message);
+        Fault { label: "this one", ..fault }
     }
 }
 

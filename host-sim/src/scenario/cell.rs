@@ -11,6 +11,7 @@ use super::plan::{
     Platform, Plugged, QemuOptions,
 };
 use super::reading::{At, Reader};
+use super::size::{Size, Time};
 use firmware::kernel::{Bug, BugKind, Kernel};
 use firmware::workload::Work;
 use std::ops::RangeInclusive;
@@ -110,7 +111,7 @@ impl Draft {
         self.check_pool(reader);
         let nodes = self.fdt_nodes.clone().map(u64::from);
         check(reader, &nodes, &FDT_NODES, "nodes");
-        check(reader, &self.kick_latency.clone().map(|time| time.0), &LATENCY_NS, "ns");
+        check_time(reader, &self.kick_latency, &LATENCY_NS);
         if self.secure.value && self.platform.value == Platform::Plain {
             let message =
                 "a guest cannot become secure on `Plain`: there is no ultravisor".to_owned();
@@ -152,8 +153,8 @@ impl Draft {
         } else if bytes < MEMORY_BYTES_MIN {
             (Code::OUT_OF_RANGE, "a guest needs at least 16 MiB".to_owned())
         } else if !bytes.is_multiple_of(unit.bytes()) {
-            let message =
-                format!("{bytes} bytes is no multiple of the unit, {} bytes", unit.bytes());
+            let (memory, unit) = (self.memory.value, Size(unit.bytes()));
+            let message = format!("{memory} is no multiple of the unit, {unit}");
             (Code::OUT_OF_RANGE, message)
         } else {
             return;
@@ -167,8 +168,11 @@ impl Draft {
             (Code::POOL_LIMIT, "a swiotlb pool has at most 256 MiB".to_owned())
         } else if bytes == 0 || !bytes.is_multiple_of(POOL_SET_BYTES) {
             (Code::OUT_OF_RANGE, "a swiotlb pool is a multiple of 256 KiB, and not 0".to_owned())
-        } else if bytes > self.memory.value.0 / 2 {
-            (Code::CONTRADICTION, "the swiotlb pool takes more than half of the memory".to_owned())
+        } else if bytes > self.memory.value.0 / 2 && self.memory.value.0 >= MEMORY_BYTES_MIN {
+            let (pool, memory) = (self.swiotlb.value, self.memory.value);
+            let message =
+                format!("the swiotlb pool, {pool}, takes more than half of the memory, {memory}");
+            (Code::CONTRADICTION, message)
         } else {
             return;
         };
@@ -177,7 +181,7 @@ impl Draft {
 
     /// The guest, checked.
     pub fn guest(&self, reader: &mut Reader<'_>, design: Option<&Design>) -> GuestPlan {
-        check(reader, &self.wait.clone().map(|time| time.0), &WAIT_NS, "ns");
+        check_time(reader, &self.wait, &WAIT_NS);
         check(reader, &self.budget, &BUDGET_UNITS, "work units");
         let builtin = match self.image.value {
             ImagePlan::Builtin => true,
@@ -281,11 +285,20 @@ impl Draft {
 }
 
 fn check(reader: &mut Reader<'_>, at: &At<u64>, range: &RangeInclusive<u64>, what: &str) {
-    if !range.contains(&at.value) {
-        let message =
-            format!("{} {what} is not from {} to {}", at.value, range.start(), range.end());
-        reader.fault(Code::OUT_OF_RANGE, &at.span, message, None);
+    if range.contains(&at.value) {
+        return;
     }
+    let message = format!("{} {what} is not from {} to {}", at.value, range.start(), range.end());
+    reader.fault(Code::OUT_OF_RANGE, &at.span, message, None);
+}
+
+fn check_time(reader: &mut Reader<'_>, at: &At<Time>, range: &RangeInclusive<u64>) {
+    if range.contains(&at.value.0) {
+        return;
+    }
+    let (least, most) = (Time(*range.start()), Time(*range.end()));
+    let message = format!("{} is not from {least} to {most}", at.value);
+    reader.fault(Code::OUT_OF_RANGE, &at.span, message, None);
 }
 
 fn check_options(reader: &mut Reader<'_>, options: &At<QemuOptions>) {

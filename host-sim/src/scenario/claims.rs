@@ -1,7 +1,7 @@
 //! Expectations: what the file says into what is judged, and in which runs.
 
 use super::codes::Code;
-use super::diagnostics::{nearest, one_of};
+use super::diagnostics::one_of;
 use super::draft::{BOOT_DISK, Draft};
 use super::expect::{Asked, CheckFile, Claim, ExpectFile, Expectation, TouchFilter};
 use super::head;
@@ -169,10 +169,8 @@ fn counter_called<'a>(reader: &mut Reader<'a>, name: Located<'a, String>) -> Opt
     let known = Counter::from_name(&name.value);
     if known.is_none() {
         let names = || Counter::ALL.iter().map(|counter| counter.name());
-        let message =
-            format!("there is no counter `{}`; there are {}", name.value, one_of(names()));
-        let help = nearest(&name.value, names()).map(|near| format!("did you mean `{near}`?"));
-        reader.fault(Code::UNKNOWN_ID, &name.span, message, help);
+        let what = format!("there is no counter `{}`", name.value);
+        reader.unknown(&name.span, &what, &name.value, names());
     }
     known
 }
@@ -237,10 +235,9 @@ fn device_called(
     let boot = (draft.boot.value == Boot::Slof).then_some(BOOT_DISK);
     let ids = || boot.into_iter().chain(draft.devices.iter().map(|at| at.value.id.as_str()));
     let place = ids().position(|id| id == device.value).and_then(|place| u8::try_from(place).ok());
-    if place.is_none() {
-        let message = format!("there is no device `{}`; there are {}", device.value, one_of(ids()));
-        let help = nearest(&device.value, ids()).map(|near| format!("did you mean `{near}`?"));
-        reader.fault(Code::UNKNOWN_ID, &device.span, message, help);
+    if place.is_none() && draft.devices_known {
+        let what = format!("there is no device `{}`", device.value);
+        reader.unknown(&device.span, &what, &device.value, ids());
     }
     place.map(DeviceIndex)
 }

@@ -36,23 +36,26 @@ codes! {
     CONTRADICTION = 317, "Two choices exclude each other.";
     FORMAT = 318, "The format number is not one that this version reads.";
     HEAD_WORD = 319, "The file is none of the kinds that this version reads.";
-    IMAGE = 320, "A guest image is wrong; E321 to E339 name the rule.";
+    IMAGE = 320, "A guest image is wrong; E321 to E339 and E350 to E358 name the rule.";
     BAD_GLOB = 341, "A pattern over run ids is no glob.";
     BAD_DATE = 342, "A date is not a day of the calendar, written YYYY-MM-DD.";
     DISAGREEMENT = 343, "Two scenarios find different things about the same claim.";
     EVENTS = 344, "An event file is not one that `uvsim run --report events=FILE` wrote, or is not whole.";
-    MATRIX = 411, "A matrix has more combinations than one scenario may have.";
+    NO_RULES = 345, "A policy has no rules, so it demands nothing.";
+    MATRIX = 411, "A matrix has more combinations than one scenario, or a file of its size, may have.";
     PARTITION = 412, "A partition is larger than 16 TiB.";
     FILE_LIMIT = 413, "A file that a scenario names is larger than its limit.";
-    COUNT_LIMIT = 414, "There are more devices, steps or files than the limit.";
+    COUNT_LIMIT = 414, "There are more devices, steps, files or runs than the limit.";
     POOL_LIMIT = 415, "A swiotlb pool is larger than its limit.";
+    FAULTS = 416, "A file has more than 100 faults; the rest is not told.";
     OUTPUT = 510, "A report could not be written.";
 }
 
 impl Code {
-    /// The one sentence; codes of images (E321 to E339) share E320's.
+    /// The one sentence; codes of images (E321 to E339, E350 to E358) share E320's.
     pub fn sentence(self) -> &'static str {
-        let shared = if (321..=339).contains(&self.0) { Self::IMAGE } else { self };
+        let is_image = (321..=339).contains(&self.0) || (350..=358).contains(&self.0);
+        let shared = if is_image { Self::IMAGE } else { self };
         Self::ALL.iter().find(|(code, _)| *code == shared).map_or("", |(_, sentence)| sentence)
     }
 }

@@ -453,6 +453,7 @@ pub fn shipped() -> Result<Designs, Vec<Fault>> {
 
 /// Where one scenario's designs are looked for, nearest first: the selection, `designs/` beside the
 /// scenario, the shipped ones.
+#[derive(Clone, Copy)]
 pub struct Lookup<'a> {
     /// In that order.
     pub places: [&'a Designs; 3],

@@ -6,9 +6,11 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
     MietteSpanContents, ReportHandler, SourceCode, SourceSpan, SpanContents,
 };
+use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use textwrap::WordSplitter;
 
 /// One input text and the name by which it is shown.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,21 +43,58 @@ pub struct Fault {
     /// Which bytes of that text.
     pub span: Range<usize>,
     /// What to write at the marked place of the picture.
-    pub label: String,
-    /// What was probably meant.
+    pub label: &'static str,
+    /// What to do, or what was probably meant.
     pub help: Option<String>,
+    /// The words that are allowed there, if they are words.
+    pub choice: Option<Box<Choice>>,
+}
+
+/// Words of which one must be taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// All of them.
+    pub allowed: Vec<String>,
+    /// The one that is nearest to what is there.
+    pub near: Option<String>,
 }
 
 impl Fault {
     /// A fault that is not about a place in a text.
     pub fn bare(code: Code, message: impl Into<String>) -> Self {
-        let (message, label) = (message.into(), String::new());
-        Self { code, message, source: None, span: 0..0, label, help: None }
+        let (message, label) = (message.into(), "");
+        Self { code, message, source: None, span: 0..0, label, help: None, choice: None }
+    }
+
+    /// A fault of a whole file; `message` names it.
+    pub fn of_file(code: Code, path: impl Into<String>, message: impl Into<String>) -> Self {
+        let source = Some(Arc::new(SourceText { path: path.into(), text: String::new() }));
+        Self { source, ..Self::bare(code, message) }
+    }
+
+    /// A fault at `span` of `source`.
+    pub fn at(
+        source: &Arc<SourceText>,
+        span: Range<usize>,
+        code: Code,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { source: Some(source.clone()), span, label: "here", ..Self::bare(code, message) }
+    }
+
+    /// The same fault with what to do about it.
+    pub fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
     }
 
     /// Line and column of its first character, both from 1, columns in characters.
     pub fn position(&self) -> Option<(usize, usize)> {
-        self.source.as_ref()?.position(self.span.start)
+        self.text()?.position(self.span.start)
+    }
+
+    /// The text that it is about a place in.
+    fn text(&self) -> Option<&Arc<SourceText>> {
+        self.source.as_ref().filter(|source| !source.text.is_empty())
     }
 
     /// `path:line:col`, `path`, or nothing.
@@ -102,8 +141,19 @@ pub struct Look {
     pub color: bool,
     /// Whether the terminal takes more than ASCII.
     pub unicode: bool,
-    /// One plain paragraph per fault instead of a picture: for screen readers and logs.
-    pub plain: bool,
+    /// For whom it is.
+    pub form: Form,
+}
+
+/// For whom faults are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A picture of the place: for people at a terminal.
+    Picture,
+    /// The same in sentences: for screen readers and logs.
+    Narrated,
+    /// One JSON object a line, schema `uvsim.fault/1`: for editors and other programs.
+    Json,
 }
 
 /// Source text whose columns count characters, as [`Fault::position`] does (miette counts bytes).
@@ -144,7 +194,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn new(fault: &'a Fault) -> Self {
-        let Some(source) = &fault.source else {
+        let Some(source) = fault.text() else {
             return Self { fault, source: None, span: 0..0 };
         };
         let moved = |at: usize| escape::block(source.text.get(..at).unwrap_or("")).len();
@@ -178,10 +228,11 @@ impl Diagnostic for Shown<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         self.source.as_ref()?;
-        let label = escape::terminal(&self.fault.label);
+        let label = self.fault.label;
         Some(Box::new(
-            std::iter::once(LabeledSpan::underline(self.span.clone()))
-                .map(move |span| LabeledSpan::new(Some(label.clone()), span.offset(), span.len())),
+            std::iter::once(LabeledSpan::underline(self.span.clone())).map(move |span| {
+                LabeledSpan::new(Some(label.to_owned()), span.offset(), span.len())
+            }),
         ))
     }
 }
@@ -202,6 +253,7 @@ impl fmt::Display for Rendered<'_> {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(100)
             .with_links(false)
+            .with_word_splitter(WordSplitter::NoHyphenation)
             .with_cause_chain();
         handler.debug(self.0, f)
     }
@@ -217,24 +269,94 @@ pub fn render(fault: &Fault, look: Look) -> String {
         let near = source.text.lines().map(str::len).max().unwrap_or(0);
         if lines > 60 { usize::MAX } else { near }
     });
-    if look.plain || longest > LINE_MAX {
-        return plain(fault);
+    match look.form {
+        Form::Json => json(fault),
+        Form::Picture if longest <= LINE_MAX => {
+            let shown = Shown::new(fault);
+            format!("{}\n", Rendered(&shown, look))
+        }
+        Form::Picture | Form::Narrated => narrated(fault),
     }
-    let shown = Shown::new(fault);
-    format!("{}\n", Rendered(&shown, look))
 }
 
-/// `error[E303]: what` / `  --> file:line:col` / `  help: what was meant`.
-fn plain(fault: &Fault) -> String {
+/// Characters of a source line that are read out.
+const READ_OUT_MAX: usize = 160;
+
+/// `error[E303]: what` / `  --> file:line:col` / `  line N: its text` / `  columns A to B: label` /
+/// `  help: what was meant`.
+fn narrated(fault: &Fault) -> String {
     let mut out = format!("error[{}]: {}\n", fault.code, escape::terminal(&fault.message));
     let place = fault.place();
     if !place.is_empty() {
         out.push_str(&format!("  --> {}\n", escape::terminal(&place)));
     }
+    if let Some((source, (line, from))) = fault.text().zip(fault.position()) {
+        let text = source.text.lines().nth(line - 1).unwrap_or("");
+        let start = text.chars().take_while(|c| c.is_whitespace()).count();
+        let text = escape::terminal_cut(text.trim(), READ_OUT_MAX);
+        if !text.is_empty() && from <= READ_OUT_MAX + start {
+            out.push_str(&format!("  line {line}: {text}\n"));
+        }
+        let label = fault.label;
+        match source.position(fault.span.end) {
+            Some((end, to)) if end == line && to > from + 1 => {
+                out.push_str(&format!("  columns {from} to {}: {label}\n", to - 1));
+            }
+            Some((end, _)) if end > line => {
+                out.push_str(&format!("  column {from}, on to line {end}: {label}\n"));
+            }
+            Some(_) | None => out.push_str(&format!("  column {from}: {label}\n")),
+        }
+    }
     if let Some(help) = &fault.help {
         out.push_str(&format!("  help: {}\n", escape::terminal(help)));
     }
     out
+}
+
+/// The schema of a fault as JSON.
+pub const SCHEMA: &str = "uvsim.fault/1";
+
+/// A fault for programs. Lines and columns count from 1, columns in characters; the end is the
+/// first column behind the place.
+#[derive(Serialize)]
+struct Told<'a> {
+    schema: &'static str,
+    code: String,
+    message: String,
+    file: Option<String>,
+    line: Option<usize>,
+    column: Option<usize>,
+    end_line: Option<usize>,
+    end_column: Option<usize>,
+    label: &'static str,
+    help: Option<String>,
+    allowed: &'a [String],
+    near: Option<&'a str>,
+}
+
+/// One line of JSON. Text of files is made inert in it too: it may end up on a terminal.
+fn json(fault: &Fault) -> String {
+    let (line, column) = fault.position().unzip();
+    let end = fault.text().and_then(|source| source.position(fault.span.end));
+    let (end_line, end_column) = end.unzip();
+    let choice = fault.choice.as_deref();
+    let told = Told {
+        schema: SCHEMA,
+        code: fault.code.to_string(),
+        message: escape::terminal(&fault.message),
+        file: fault.source.as_ref().map(|source| escape::terminal(&source.path)),
+        line,
+        column,
+        end_line,
+        end_column,
+        label: fault.label,
+        help: fault.help.as_deref().map(escape::terminal),
+        allowed: choice.map_or(&[], |choice| &choice.allowed[..]),
+        near: choice.and_then(|choice| choice.near.as_deref()),
+    };
+    let text = serde_json::to_string(&told).expect("strings and numbers always become JSON");
+    format!("{text}\n")
 }
 
 #[cfg(test)]
@@ -244,29 +366,40 @@ mod tests {
     fn fault_in(text: &str, span: Range<usize>) -> Fault {
         let source = Arc::new(SourceText { path: "a.ron".into(), text: text.into() });
         let message = "what \u{1b}[31mis wrong".to_owned();
-        Fault {
-            code: Code::UNKNOWN_WORD,
-            message,
-            source: Some(source),
-            span,
-            label: "here".into(),
-            help: Some("did you mean `b`?".into()),
-        }
+        let fault = Fault::at(&source, span, Code::UNKNOWN_WORD, message);
+        let choice = Choice { allowed: vec!["b".into()], near: Some("b".into()) };
+        Fault { choice: Some(Box::new(choice)), ..fault.help("did you mean `b`?") }
     }
 
     #[test]
     fn a_fault_shows_file_line_column_and_help_and_nothing_a_terminal_obeys() {
         let fault = fault_in("line one\n  \u{1b}é bad\n", 15..18);
         assert_eq!(fault.position(), Some((2, 6)));
-        for (color, unicode, plain) in
-            [(false, true, false), (false, false, false), (false, false, true)]
+        for (unicode, form) in
+            [(true, Form::Picture), (false, Form::Picture), (false, Form::Narrated)]
         {
-            let text = render(&fault, Look { color, unicode, plain });
+            let text = render(&fault, Look { color: false, unicode, form });
+            assert!(unicode || text.is_ascii() || text.contains('é'), "{text}");
             for wanted in ["E303", "a.ron:2:6", "did you mean `b`?", "\\x1b[31m"] {
                 assert!(text.contains(wanted), "{wanted} is missing in:\n{text}");
             }
             assert!(!text.contains('\u{1b}'), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_fault_is_told_to_programs_field_by_field() {
+        let fault = fault_in("line one\n  \u{1b}é bad\n", 15..18);
+        let look = Look { color: true, unicode: true, form: Form::Json };
+        let text = render(&fault, look);
+        assert!(!text.contains('\u{1b}') && text.lines().count() == 1, "{text}");
+        let told: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let wanted = serde_json::json!({
+            "schema": "uvsim.fault/1", "code": "E303", "message": "what \\x1b[31mis wrong",
+            "file": "a.ron", "line": 2, "column": 6, "end_line": 2, "end_column": 9,
+            "label": "here", "help": "did you mean `b`?", "allowed": ["b"], "near": "b",
+        });
+        assert_eq!(told, wanted);
     }
 
     #[test]

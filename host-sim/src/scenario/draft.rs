@@ -12,14 +12,13 @@ use super::plan::{
 };
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
-use super::source::{DISK_BYTES_MAX, IMAGE_BYTES_MAX, read_beneath};
+use super::source::{DISK_BYTES_MAX, Folder, IMAGE_BYTES_MAX};
 use super::words::{
     Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
 };
 use firmware::workload::Work;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A scenario has at most this many devices, slof's boot disk not counted.
@@ -73,6 +72,8 @@ pub struct Draft {
     pub switch: At<SwitchWord>,
     pub kexec: At<KexecWord>,
     pub devices: Vec<At<DeviceDraft>>,
+    /// Whether these are all that the file names: after a fault in one, none is missed.
+    pub devices_known: bool,
     /// Options that an axis sets for every device, and where.
     pub qemu: At<QemuOverrides>,
     pub work: Vec<At<Work>>,
@@ -84,18 +85,15 @@ pub struct Draft {
 /// What reading a draft needs besides the text.
 pub struct Surroundings<'a> {
     /// The folder that the file is in.
-    pub folder: &'a Path,
+    pub folder: &'a Folder,
     /// Each file that was read, as shown, with its BLAKE3: results record them.
     pub inputs: &'a mut BTreeMap<String, String>,
-    /// The shown path of the folder, with `/` at its end unless empty.
-    pub shown_folder: String,
 }
 
 impl Surroundings<'_> {
     fn read(&mut self, path: &str, bytes_max: u64) -> Result<Arc<[u8]>, (Code, String)> {
-        let bytes = read_beneath(self.folder, path, bytes_max)?;
-        let shown = format!("{}{path}", self.shown_folder);
-        self.inputs.insert(shown, blake3::hash(&bytes).to_hex().to_string());
+        let bytes = self.folder.read(path, bytes_max)?;
+        self.inputs.insert(self.folder.shown(path), blake3::hash(&bytes).to_hex().to_string());
         Ok(bytes.into())
     }
 }
@@ -131,6 +129,7 @@ impl Draft {
             switch: at(place, SwitchWord::BeforeProbe),
             kexec: at(place, KexecWord::Never),
             devices: Vec::new(),
+            devices_known: true,
             qemu: at(place, QemuOverrides::default()),
             work: Vec::new(),
             order: None,
@@ -154,7 +153,10 @@ impl Draft {
         if let Some(guest) = reader.take_if(file.guest.take()) {
             draft.read_guest(reader, guest.value, around);
         }
-        if let Some(devices) = reader.take_if(file.devices.take()) {
+        let devices = file.devices.take();
+        draft.devices_known = devices.is_none();
+        if let Some(devices) = reader.take_if(devices) {
+            draft.devices_known = true;
             draft.read_devices(reader, devices, around);
         }
         if let Some(work) = reader.take_if(file.workload.take()) {
@@ -209,11 +211,16 @@ impl Draft {
     ) {
         if list.value.len() > DEVICES_MAX {
             let message = format!("{} devices, at most {DEVICES_MAX}", list.value.len());
+            self.devices_known = false;
             return reader.fault(Code::COUNT_LIMIT, &list.span, message, None);
         }
         for item in list.value {
-            let Some(At { value, span }) = reader.take(item) else { continue };
-            let Some((id, device)) = read_device(reader, value, around) else { continue };
+            let device = reader.take(item).and_then(|At { value, span }| {
+                let (id, device) = read_device(reader, value, around)?;
+                Some((id, device, span))
+            });
+            self.devices_known &= device.is_some();
+            let Some((id, device, span)) = device else { continue };
             if self.devices.iter().any(|other| other.value.id == id.value) {
                 let message = format!("the device id `{}` is there twice", id.value);
                 reader.fault(Code::DUPLICATE, &id.span, message, None);
@@ -229,6 +236,18 @@ fn set<'a, T>(reader: &mut Reader<'a>, field: &mut At<T>, file: Option<Located<'
     }
 }
 
+/// What to do about a file that cannot be read.
+fn path_help(code: Code) -> Option<String> {
+    let help = if code == Code::FILE_LIMIT {
+        "take a smaller one: an image without debug information, a disk of which less is given"
+    } else if code == Code::LEAVES_FOLDER {
+        "put a copy of the file below the scenario's folder, and name it from there"
+    } else {
+        "the path begins at the scenario's folder, not at yours"
+    };
+    Some(help.to_owned())
+}
+
 fn read_image(
     reader: &mut Reader<'_>,
     path: &At<String>,
@@ -237,7 +256,7 @@ fn read_image(
     match around.read(&path.value, IMAGE_BYTES_MAX) {
         Ok(bytes) => Some(ImagePlan::File { path: path.value.clone(), bytes }),
         Err((code, message)) => {
-            reader.fault(code, &path.span, message, None);
+            reader.fault(code, &path.span, message, path_help(code));
             None
         }
     }
@@ -247,7 +266,7 @@ fn device_id<'a>(reader: &mut Reader<'a>, id: Located<'a, String>) -> Option<At<
     let id = reader.take(id)?;
     if id.value == BOOT_DISK {
         let message = format!("`{BOOT_DISK}` is the id of boot firmware's own disk");
-        reader.fault(Code::DUPLICATE, &id.span, message, None);
+        reader.fault(Code::DUPLICATE, &id.span, message, Some("take another id".to_owned()));
     } else if !head::is_name(&id.value) || id.value.contains('/') || id.value.len() > 32 {
         let message = "an id is made of a-z, 0-9 and `-`, at most 32 characters".to_owned();
         reader.fault(Code::BAD_NAME, &id.span, message, None);
@@ -308,7 +327,7 @@ fn read_contents<'a>(
         }
         Ok(bytes) => Some(Contents::File { path: path.value, bytes }),
         Err((code, message)) => {
-            reader.fault(code, &path.span, message, None);
+            reader.fault(code, &path.span, message, path_help(code));
             None
         }
     }

@@ -290,6 +290,9 @@ pub enum NetOpFile<'a> {
 
 /// The right form of each thing that takes fields or values: the hint after a wrong form.
 pub const FORMS: &[(&str, &str)] = &[
+    ("Scenario", "Scenario(format: 1, name: \"my/first\", about: \"One sentence.\", ...)"),
+    ("Design", "Design(format: 1, name: \"d99-mine\", about: \"One sentence.\", ...)"),
+    ("Policy", "Policy(format: 1, name: \"mine\", about: \"One sentence.\", rules: [...])"),
     ("Blk", "Blk(id: \"disk\", sectors: 4096, contents: Pattern)"),
     (
         "Net",

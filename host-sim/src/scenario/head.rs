@@ -1,7 +1,7 @@
 //! What all kinds of file begin with: head word, `format`, `name`, `about`.
 
 use super::codes::Code;
-use super::diagnostics::{Fault, SourceText, nearest};
+use super::diagnostics::{Choice, Fault, SourceText, nearest};
 use super::reading::{At, Located, Reader};
 use std::sync::Arc;
 
@@ -9,6 +9,9 @@ use std::sync::Arc;
 pub const FORMAT: u32 = 1;
 /// Names have at most this many characters.
 const NAME_MAX: usize = 120;
+
+/// What a file is about has at most this many characters.
+const ABOUT_MAX: usize = 1000;
 
 /// The kinds of file, by head word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,29 +34,36 @@ pub fn kind(source: &Arc<SourceText>) -> Result<Head, Fault> {
     let rest = &text[start..];
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
     let word = &rest[..end];
-    let fault = |message: String, help| Fault {
-        code: Code::HEAD_WORD,
-        message,
-        source: Some(source.clone()),
-        span: start..start + end.max(1).min(rest.len()),
-        label: "the head word".to_owned(),
-        help,
+    let first = rest.chars().next();
+    let span = start..start + end.max(first.map_or(0, char::len_utf8));
+    let fault = |message: String, help: &str| Fault {
+        label: "the head word",
+        ..Fault::at(source, span, Code::HEAD_WORD, message).help(help)
     };
-    match word {
-        "Scenario" => Ok(Head::Scenario),
-        "Design" => Ok(Head::Design),
-        "Policy" => Ok(Head::Policy),
-        _ if rest.starts_with('{') || rest.starts_with('(') => Err(fault(
+    match (word, first) {
+        ("Scenario", _) => Ok(Head::Scenario),
+        ("Design", _) => Ok(Head::Design),
+        ("Policy", _) => Ok(Head::Policy),
+        (_, None) => {
+            let path = &source.path;
+            let message = format!("there is nothing in `{path}`: a file starts with {KINDS}");
+            Err(fault(message, "`uvsim new scenario FILE` writes one to start from"))
+        }
+        ("", Some('{' | '(')) => Err(fault(
             format!("the head word is missing: a file starts with {KINDS}"),
-            Some(
-                "RON writes `( )` where JSON writes `{ }`, and field names without quotes"
-                    .to_owned(),
-            ),
+            "RON writes `( )` where JSON writes `{ }`, and field names without quotes",
         )),
+        ("", Some(sign)) => {
+            let message = format!("a file starts with {KINDS}, not with `{sign}`");
+            Err(fault(message, "is it a RON file? `uvsim schema scenario` shows one"))
+        }
         _ => {
             let near = nearest(word, ["Scenario", "Design", "Policy"]).unwrap_or("Scenario");
-            let message = format!("a file starts with {KINDS}, not with `{word}`");
-            Err(fault(message, Some(format!("did you mean `{near}(`?"))))
+            let cut: String = word.chars().take(40).collect();
+            let message = format!("a file starts with {KINDS}, not with `{cut}`");
+            let allowed = ["Scenario", "Design", "Policy"].map(str::to_owned).to_vec();
+            let choice = Some(Box::new(Choice { allowed, near: Some(near.to_owned()) }));
+            Err(Fault { choice, ..fault(message, &format!("did you mean `{near}(`?")) })
         }
     }
 }
@@ -69,7 +79,7 @@ fn skip_preamble(text: &str) -> usize {
             rest.find('\n')
         } else if rest.starts_with("/*") {
             rest.find("*/").map(|at| at + 2)
-        } else if rest.starts_with("#!") {
+        } else if rest.starts_with("#![") {
             rest.find(']').map(|at| at + 1)
         } else {
             return text.len() - rest.len();
@@ -114,10 +124,17 @@ pub fn name<'a>(reader: &mut Reader<'a>, name: Located<'a, String>) -> Option<At
 /// The sentence, checked.
 pub fn about<'a>(reader: &mut Reader<'a>, about: Located<'a, String>) -> Option<String> {
     let at = reader.take(about)?;
-    if !at.value.trim().is_empty() {
+    let length = at.value.chars().count();
+    if at.value.trim().is_empty() {
+        let message = "`about` is empty: write one sentence that a student understands".to_owned();
+        reader.fault(Code::NO_ABOUT, &at.span, message, None);
+    } else if length > ABOUT_MAX {
+        let message =
+            format!("`about` has {length} characters; one sentence has at most {ABOUT_MAX}");
+        let help = "put the rest into a comment: `// ...`".to_owned();
+        reader.fault(Code::OUT_OF_RANGE, &at.span, message, Some(help));
+    } else {
         return Some(at.value);
     }
-    let message = "`about` is empty: write one sentence that a student understands".to_owned();
-    reader.fault(Code::NO_ABOUT, &at.span, message, None);
     None
 }

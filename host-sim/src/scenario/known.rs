@@ -2,7 +2,6 @@
 
 use super::claims::{self, Conditional};
 use super::codes::Code;
-use super::diagnostics::{nearest, one_of};
 use super::matrix::{self, Axis, AxisFile, Value};
 use super::plan::KnownFailure;
 use super::reading::{At, Located, Reader};
@@ -70,9 +69,7 @@ fn check_called<'a>(
     if ids().any(|id| id == value) {
         return Some(value);
     }
-    let message = format!("`expect` has no check `{value}`; it has {}", one_of(ids()));
-    let help = nearest(&value, ids()).map(|near| format!("did you mean `{near}`?"));
-    reader.fault(Code::UNKNOWN_ID, &span, message, help);
+    reader.unknown(&span, &format!("`expect` has no check `{value}`"), &value, ids());
     None
 }
 

@@ -139,13 +139,15 @@ pub fn axes<'a>(reader: &mut Reader<'a>, list: Vec<Located<'a, AxisFile<'a>>>) -
 fn check_axis(reader: &mut Reader<'_>, before: &[Axis], axis: &Axis) {
     if before.iter().any(|other| other.name == axis.name) {
         let message = format!("the axis `{}` is there twice", axis.name);
-        reader.fault(Code::DUPLICATE, &axis.span, message, None);
+        let help = Some("put all of its values into one list".to_owned());
+        reader.fault(Code::DUPLICATE, &axis.span, message, help);
     }
     if axis.values.is_empty() && !reader.is_faulty() {
         let message = format!("the axis `{}` has no values, so there is nothing to run", axis.name);
         reader.fault(Code::OUT_OF_RANGE, &axis.span, message, None);
     }
-    for (at, value) in axis.values.iter().enumerate() {
+    // More are told as too many; looking for pairs among them would take for ever.
+    for (at, value) in axis.values.iter().enumerate().take(RUNS_MAX) {
         if axis.values[..at].iter().any(|other| other.label == value.label) {
             let message = format!("`{}` is in the axis `{}` twice", value.label, axis.name);
             reader.fault(Code::DUPLICATE, &value.setting.span, message, None);
@@ -153,8 +155,12 @@ fn check_axis(reader: &mut Reader<'_>, before: &[Axis], axis: &Axis) {
     }
 }
 
-/// How many combinations `axes` have, or a fault if they are more than [`RUNS_MAX`].
-pub fn combinations(reader: &mut Reader<'_>, axes: &[Axis]) -> Option<usize> {
+/// The runs of one scenario hold together at most so many times what its file says.
+const PRODUCT_BYTES_MAX: usize = 128 << 20;
+
+/// How many combinations `axes` have, or a fault if they are more than [`RUNS_MAX`], or more than
+/// a file of `file_bytes` may have.
+pub fn combinations(reader: &mut Reader<'_>, axes: &[Axis], file_bytes: usize) -> Option<usize> {
     let mut product = 1_usize;
     for axis in axes {
         match product.checked_mul(axis.values.len()) {
@@ -165,6 +171,14 @@ pub fn combinations(reader: &mut Reader<'_>, axes: &[Axis]) -> Option<usize> {
                 return None;
             }
         }
+    }
+    let most = (PRODUCT_BYTES_MAX / file_bytes.max(1)).max(1);
+    if let Some(axis) = axes.last().filter(|_| product > most) {
+        let message =
+            format!("{product} runs of a file of {file_bytes} bytes, which may have {most}");
+        let help = "make several scenarios of it, each shorter".to_owned();
+        reader.fault(Code::MATRIX, &axis.span, message, Some(help));
+        return None;
     }
     Some(product)
 }

@@ -6,6 +6,7 @@
 //! for a whole command line.
 
 pub mod argument;
+pub mod beneath;
 pub mod cell;
 pub mod claims;
 pub mod codes;
@@ -18,11 +19,14 @@ pub mod head;
 pub mod images;
 pub mod known;
 pub mod matrix;
+pub mod mended;
 pub mod places;
 pub mod plan;
 pub mod policy;
 pub mod reading;
+pub mod refusal;
 pub mod resolve;
+pub mod scan;
 pub mod select;
 pub mod size;
 pub mod source;

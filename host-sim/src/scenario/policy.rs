@@ -3,7 +3,7 @@
 
 use super::claims;
 use super::codes::Code;
-use super::diagnostics::{Fault, SourceText, nearest, one_of};
+use super::diagnostics::{Fault, SourceText};
 use super::expect::{Asked, CheckFile};
 use super::head;
 use super::reading::{self, At, Located, Reader};
@@ -188,7 +188,14 @@ fn read_rules<'a>(
     file: Located<'a, Vec<Located<'a, RuleFile<'a>>>>,
 ) -> (Vec<Rule>, Vec<String>) {
     let (mut rules, mut ids): (Vec<Rule>, Vec<String>) = (Vec::new(), Vec::new());
-    for item in reader.take(file).map_or_else(Vec::new, |list| list.value) {
+    let place = reader.place(&file);
+    let list = reader.take(file).map(|list| list.value);
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        let message = "a policy without rules demands nothing".to_owned();
+        let help = "write a rule; `uvsim new policy FILE` shows some".to_owned();
+        reader.fault(Code::NO_RULES, &place, message, Some(help));
+    }
+    for item in list.unwrap_or_default() {
         let Some(At { value, span }) = reader.take(item) else { continue };
         let id = claims::plain_id(reader, value.id);
         if let Some(At { value: id, span: here }) = &id {
@@ -226,10 +233,8 @@ fn waiver<'a>(
         let is_known = ids.contains(&rule.value);
         if !is_known {
             let names = || ids.iter().map(String::as_str);
-            let message =
-                format!("there is no rule `{}`; there are {}", rule.value, one_of(names()));
-            let help = nearest(&rule.value, names()).map(|near| format!("did you mean `{near}`?"));
-            reader.fault(Code::UNKNOWN_ID, &rule.span, message, help);
+            let what = format!("there is no rule `{}`", rule.value);
+            reader.unknown(&rule.span, &what, &rule.value, names());
         }
         is_known
     });

@@ -52,6 +52,9 @@ impl Origin {
     }
 }
 
+/// All runs of a scenario together have at most so many expectations.
+const CHECKS_MAX: usize = 200_000;
+
 /// What all the plans of one scenario have in common.
 struct Common<'a> {
     name: At<String>,
@@ -94,14 +97,16 @@ fn read<'a>(
     seed: u64,
 ) -> Option<Vec<Made>> {
     let mut file: ScenarioFile<'a> = reader.whole()?;
-    let place = 0..1;
+    let place = reader.place(&file.name);
     let draft = Draft::read(reader, &mut file, &place, around);
     head::check_format(reader, file.format);
     let name = head::name(reader, file.name);
     let about = head::about(reader, file.about);
     let matrix = reader.take_if(file.matrix).map_or_else(Vec::new, |list| list.value);
     let axes = matrix::axes(reader, matrix);
-    let expect = reader.take_if(file.expect).map(|list| list.value);
+    let expect = reader.take_if(file.expect);
+    let expect_span = expect.as_ref().map(|list| list.span.clone());
+    let expect = expect.map(|list| list.value);
     let mut claims = expect.map(|list| claims::read(reader, list, &axes));
     let known = reader.take_if(file.known_failures).map_or_else(Vec::new, |list| list.value);
     let known = known::read(reader, known, claims.as_deref().unwrap_or_default(), &axes);
@@ -114,7 +119,14 @@ fn read<'a>(
     let prove = reader.take_if(file.prove).is_none_or(|prove| prove.value);
     check_design_once(reader, &draft, &axes);
     work::check(reader, &draft);
-    let runs = matrix::combinations(reader, &axes)?;
+    let runs = matrix::combinations(reader, &axes, source.text.len())?;
+    let checks = runs.saturating_mul(claims.as_ref().map_or(0, Vec::len));
+    if let Some(span) = expect_span.filter(|_| checks > CHECKS_MAX) {
+        let message = format!("{checks} expectations in {runs} runs, at most {CHECKS_MAX}");
+        let help = Some("make several scenarios of it".to_owned());
+        reader.fault(Code::COUNT_LIMIT, &span, message, help);
+        return None;
+    }
     if !reader.is_faulty() {
         known::check(reader, &known, claims.as_deref().unwrap_or_default(), &axes, runs);
     }
@@ -158,8 +170,8 @@ fn check_image(reader: &mut Reader<'_>, draft: &Draft, made: &[Made]) {
     let ImagePlan::File { bytes, .. } = &draft.image.value else { return };
     let memories: BTreeSet<u64> = made.iter().map(|made| made.plan.machine.memory_bytes).collect();
     for memory_bytes in memories {
-        for (code, message) in images::faults(bytes, memory_bytes) {
-            reader.fault(code, &draft.image.span, message, None);
+        for (code, message, act) in images::faults(bytes, memory_bytes) {
+            reader.fault(code, &draft.image.span, message, Some(act.to_owned()));
         }
     }
 }

@@ -11,10 +11,13 @@ use super::plan::Plan;
 use super::policy::{Policy, PolicyFile};
 use super::reading::At;
 use super::resolve::{self, Made, Origin};
-use super::source::{self, Found};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use super::source::{self, Folder, Found};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
+
+/// A selection has at most about so many runs.
+const RUNS_MAX: usize = 65_536;
 
 /// A run, and the file it is from.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Selection {
     pub designs: usize,
     /// Policy files read: validated, not applied.
     pub policies: usize,
+    /// Of how many runs [`Selection::keep`] kept `runs`, and their designs.
+    pub kept_of: (usize, BTreeSet<String>),
 }
 
 /// Which of the runs.
@@ -93,16 +98,14 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
         selection.scenarios += 1;
         let near = beside.designs(&file.found, &mut selection.inputs, &mut faults);
         let lookup = Lookup { places: [&selected, near, &shipped] };
-        let mut around = Surroundings {
-            folder: folder_of(&file.found.path),
-            inputs: &mut selection.inputs,
-            shown_folder: file
-                .found
-                .shown
-                .rfind('/')
-                .map_or("", |at| &file.found.shown[..=at])
-                .to_owned(),
-        };
+        if selection.runs.len() > RUNS_MAX {
+            let message = format!("the selection has more than {RUNS_MAX} runs");
+            let fault = Fault::bare(Code::COUNT_LIMIT, message);
+            faults.push(fault.help("name the folders below it one after the other"));
+            break;
+        }
+        let folder = &file.found.folder;
+        let mut around = Surroundings { folder, inputs: &mut selection.inputs };
         match resolve::plans(&file.source, lookup, &mut around, seed) {
             Ok(plans) => {
                 let places = Arc::new(places::of_checks(&file.source));
@@ -123,14 +126,9 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
 impl Selection {
     /// Keeps the runs that `filter` takes.
     pub fn keep(&mut self, filter: &Filter) {
+        let designs = self.runs.iter().filter_map(|run| run.plan.design.clone());
+        self.kept_of = (self.runs.len(), designs.collect());
         self.runs.retain(|run| filter.takes(&run.plan));
-    }
-}
-
-fn folder_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) | None => Path::new("."),
     }
 }
 
@@ -138,7 +136,7 @@ fn load(found: &[Found], faults: &mut Vec<Fault>) -> Vec<Loaded> {
     let mut loaded = Vec::new();
     for found in found {
         let read = source::read_text(found).and_then(|source| {
-            let head = head::kind(&source)?;
+            let head = head::kind(&source).map_err(|fault| found.without_strange_text(fault))?;
             Ok(Loaded { found: found.clone(), source, head })
         });
         match read {
@@ -184,8 +182,7 @@ pub fn policies(
     let mut faults = Vec::new();
     let found = source::find(paths)?;
     let mut loaded = load(&found, &mut faults);
-    let is_named = |file: &Loaded| paths.contains(&file.found.path);
-    for file in loaded.iter().filter(|file| file.head != Head::Policy && is_named(file)) {
+    for file in loaded.iter().filter(|file| file.head != Head::Policy && file.found.is_named) {
         let message = format!("`{}` is no policy: `--policy` takes `Policy(`", file.found.shown);
         faults.push(Fault::bare(Code::HEAD_WORD, message));
     }
@@ -215,14 +212,11 @@ fn check_names(loaded: &[Loaded], faults: &mut Vec<Fault>) {
         };
         let Some(At { value, span }) = name else { continue };
         if let Some(other) = first.get(&value) {
-            faults.push(Fault {
-                code: Code::DUPLICATE,
-                message: format!("the name `{value}` is already that of {other}"),
-                source: Some(file.source.clone()),
-                span,
-                label: "must be unique in a selection".to_owned(),
-                help: None,
-            });
+            let message = format!("the name `{value}` is already that of {other}");
+            let fault = Fault::at(&file.source, span, Code::DUPLICATE, message);
+            let label = "must be unique in a selection";
+            let help = "rename one of the two, or select one of them only";
+            faults.push(Fault { label, ..fault }.help(help));
         } else {
             first.insert(value, &file.source.path);
         }
@@ -243,7 +237,7 @@ fn policy_name(source: &Arc<SourceText>) -> Option<At<String>> {
 
 /// The designs in `designs/` beside scenarios, read once for each folder.
 #[derive(Default)]
-struct Beside(BTreeMap<PathBuf, Designs>);
+struct Beside(BTreeMap<Folder, Designs>);
 
 impl Beside {
     fn designs(
@@ -252,18 +246,11 @@ impl Beside {
         inputs: &mut BTreeMap<String, String>,
         faults: &mut Vec<Fault>,
     ) -> &Designs {
-        let folder = folder_of(&scenario.path).join("designs");
-        self.0.entry(folder.clone()).or_insert_with(|| {
-            if !folder.is_dir() {
-                return Designs::new();
-            }
-            let found = match source::find(&[folder]) {
-                Ok(found) => found,
-                Err(wrong) => {
-                    faults.extend(wrong);
-                    return Designs::new();
-                }
-            };
+        self.0.entry(scenario.folder.clone()).or_insert_with(|| {
+            let found = scenario.folder.files_of("designs").unwrap_or_else(|wrong| {
+                faults.extend(wrong);
+                Vec::new()
+            });
             let loaded = load(&found, faults);
             for file in &loaded {
                 let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();

@@ -22,8 +22,35 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
+/// What `text` would be without blanks, or with a whole number of a smaller unit.
+fn meant(text: &str, units: &[(&str, u64)]) -> Option<String> {
+    let dense: String = text.chars().filter(|c| !c.is_whitespace() && *c != '_').collect();
+    let (number, unit) = dense.split_at(dense.find(|c: char| c.is_ascii_alphabetic())?);
+    let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = u32::try_from(part.len()).ok().filter(|digits| *digits <= 9)?;
+    let parts: u64 = format!("{whole}{part}").parse().ok()?;
+    let total = parts.checked_mul(*scale)?;
+    let tens = 10_u64.pow(digits);
+    total.is_multiple_of(tens).then(|| in_units(total / tens, units))
+}
+
+/// `value` in the largest of `units` that leaves a whole number.
+fn in_units(value: u64, units: &[(&str, u64)]) -> String {
+    let fits = units.iter().filter(|(_, scale)| value != 0 && value.is_multiple_of(*scale));
+    let smallest = units.iter().min_by_key(|(_, scale)| *scale);
+    let (name, scale) = fits.max_by_key(|(_, scale)| *scale).or(smallest).unwrap_or(&("", 1));
+    format!("{}{name}", value / scale)
+}
+
 fn scaled(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> {
     let shown = crate::escape::terminal_cut(text, 40);
+    if let Some(meant) =
+        meant(text, units).filter(|meant| text.contains([' ', '.']) && meant != text)
+    {
+        let message = format!("`{shown}` has a blank or a fraction: write {form}");
+        return Err(format!("{message}: did you mean `{meant}`?"));
+    }
     let (number, unit) = split(text)
         .ok_or_else(|| format!("`{shown}` is no whole number with a unit: write {form}"))?;
     let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {
@@ -36,9 +63,22 @@ fn scaled(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> 
             "TB" | "T" | "t" | "tb" | "tib" => format!(": did you mean `{number}TiB`?"),
             _ => String::new(),
         };
-        return Err(format!("`{shown}` has no known unit: write {form}{meant}"));
+        let what = if unit.is_empty() { "no unit" } else { "no known unit" };
+        return Err(format!("`{shown}` has {what}: write {form}{meant}"));
     };
     number.checked_mul(*scale).ok_or_else(|| format!("`{shown}` does not fit into 64 bits"))
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&in_units(self.0, &TIMES))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&in_units(self.0, &SIZES))
+    }
 }
 
 struct Quantity(&'static [(&'static str, u64)], &'static str);
@@ -53,6 +93,12 @@ impl Visitor<'_> for Quantity {
     fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
         scaled(text, self.0, self.1).map_err(E::custom)
     }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<u64, E> {
+        let (form, meant) = (self.1, in_units(number, self.0));
+        let message = format!("{number} has no unit: write {form}: did you mean `\"{meant}\"`?");
+        Err(E::custom(message))
+    }
 }
 
 const SIZE_FORM: &str = "a size like \"64KiB\" (B, KiB, MiB, GiB or TiB)";
@@ -60,13 +106,13 @@ const TIME_FORM: &str = "a time like \"3us\" (ns, us, ms or s)";
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Quantity(&SIZES, SIZE_FORM)).map(Self)
+        from.deserialize_any(Quantity(&SIZES, SIZE_FORM)).map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Quantity(&TIMES, TIME_FORM)).map(Self)
+        from.deserialize_any(Quantity(&TIMES, TIME_FORM)).map(Self)
     }
 }
 
@@ -90,5 +136,20 @@ mod tests {
             assert!(scaled(wrong, &SIZES, SIZE_FORM).is_err(), "{wrong}");
         }
         assert_eq!(scaled("3us", &TIMES, TIME_FORM), Ok(3_000));
+    }
+
+    #[test]
+    fn blanks_and_fractions_are_refused_with_what_was_meant() {
+        for (wrong, meant) in [
+            ("64 MiB", "`64MiB`"),
+            ("1.5GiB", "`1536MiB`"),
+            ("0.5 KiB", "`512B`"),
+            ("64 KB", "write a size"),
+        ] {
+            let refused = scaled(wrong, &SIZES, SIZE_FORM).expect_err(wrong);
+            assert!(refused.contains(meant), "{refused}");
+        }
+        let refused = scaled("0.5us", &TIMES, TIME_FORM).expect_err("a fraction");
+        assert!(refused.contains("`500ns`"), "{refused}");
     }
 }

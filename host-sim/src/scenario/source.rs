@@ -1,10 +1,14 @@
 //! Files: what the command line names, and what a scenario names beneath its own folder.
 
+use super::beneath::{self, Entry, Unread};
 use super::codes::Code;
 use super::diagnostics::{Fault, SourceText};
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A RON file has at most this many bytes.
@@ -18,13 +22,27 @@ pub const FILES_MAX: usize = 10_000;
 /// Folders are searched this deep.
 const FOLDERS_DEEP_MAX: usize = 32;
 
+/// A folder that files are read from: one that the user named, and the way down from there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Folder {
+    root: PathBuf,
+    inside: PathBuf,
+    /// How it is shown: empty, or ending in `/`.
+    shown: String,
+}
+
 /// A RON file of the selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Where it is.
-    pub path: PathBuf,
+    /// The folder that it is in.
+    pub folder: Folder,
+    name: OsString,
     /// How it is shown: relative, never absolute.
     pub shown: String,
+    /// The user named this file, and no folder above it.
+    pub is_named: bool,
+    /// The user named a link to it.
+    is_link: bool,
 }
 
 /// All RON files that `arguments` mean: files as they are, folders with every `*.ron` below them in
@@ -37,59 +55,174 @@ pub fn find(arguments: &[PathBuf]) -> Result<Vec<Found>, Vec<Fault>> {
     for argument in arguments {
         let shown = shown(argument);
         match fs::metadata(argument) {
-            Ok(meta) if meta.is_file() => found.push(Found { path: argument.clone(), shown }),
+            Ok(meta) if meta.is_file() => found.push(named(argument, shown)),
             Ok(meta) if meta.is_dir() => {
-                walk(argument, &shown, 0, &mut found, &mut faults);
+                let folder = Folder::new(argument, &shown);
+                let mut walk = Walk { found: &mut found, faults: &mut faults };
+                match beneath::root(argument) {
+                    Ok(handle) => walk.folder(&handle, &folder, 0),
+                    Err(why) => walk.refuse(&shown, &why),
+                }
             }
             Ok(_) => {
                 let message = format!("`{shown}` is neither a regular file nor a folder");
-                faults.push(Fault::bare(Code::BAD_ARGUMENT, message));
+                faults.push(Fault::of_file(Code::BAD_ARGUMENT, shown, message).help(NAME_OTHERS));
             }
             Err(error) => {
                 let message = format!("`{shown}` cannot be read: {}", reason(&error));
-                faults.push(Fault::bare(Code::BAD_ARGUMENT, message));
+                faults.push(Fault::of_file(Code::BAD_ARGUMENT, shown, message).help(NAME_OTHERS));
             }
         }
     }
     // The same file named twice is one file.
-    let mut seen = std::collections::BTreeSet::new();
-    found.retain(|file| seen.insert(fs::canonicalize(&file.path).unwrap_or(file.path.clone())));
+    let mut seen = BTreeSet::new();
+    found.retain(|file| {
+        let path = file.path();
+        seen.insert(fs::canonicalize(&path).unwrap_or(path))
+    });
     if faults.is_empty() { Ok(found) } else { Err(faults) }
 }
 
-fn walk(folder: &Path, shown: &str, depth: usize, found: &mut Vec<Found>, faults: &mut Vec<Fault>) {
-    let mut refuse = |code, message| faults.push(Fault::bare(code, message));
-    if depth > FOLDERS_DEEP_MAX {
-        return refuse(
-            Code::COUNT_LIMIT,
-            format!("folders are nested deeper than {FOLDERS_DEEP_MAX}"),
-        );
+const NAME_OTHERS: &str = "name scenario files, or folders of them";
+
+/// A file that the user named.
+fn named(path: &Path, shown: String) -> Found {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let root = parent.unwrap_or(Path::new(".")).to_owned();
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
+    let above = shown.rfind('/').map_or("", |at| &shown[..=at]).to_owned();
+    let folder = Folder { root, inside: PathBuf::new(), shown: above };
+    let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+    Found { folder, name, shown, is_named: true, is_link }
+}
+
+/// The RON files below one argument.
+struct Walk<'f> {
+    found: &'f mut Vec<Found>,
+    faults: &'f mut Vec<Fault>,
+}
+
+impl Walk<'_> {
+    fn refuse(&mut self, shown: &str, why: &Unread) {
+        let message = format!("`{shown}` cannot be read: {}", words(why));
+        self.faults.push(Fault::of_file(Code::BAD_ARGUMENT, shown, message));
     }
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => {
-            let message = format!("`{shown}` cannot be read: {}", reason(&error));
-            return refuse(Code::BAD_ARGUMENT, message);
+
+    fn folder(&mut self, handle: &OwnedFd, folder: &Folder, depth: usize) {
+        if depth > FOLDERS_DEEP_MAX {
+            let message = format!("folders are nested deeper than {FOLDERS_DEEP_MAX}");
+            return self.faults.push(Fault::bare(Code::COUNT_LIMIT, message));
         }
-    };
-    let mut names: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
-    names.sort();
-    for name in names {
-        let path = folder.join(&name);
-        let text = format!("{}/{}", shown.trim_end_matches('/'), name.to_string_lossy());
-        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-        let is_ron = path.extension().is_some_and(|extension| extension == "ron");
-        if meta.is_dir() {
-            walk(&path, &text, depth + 1, found, faults);
-        } else if is_ron && !meta.is_file() {
-            let message = format!("`{text}` is no regular file (links are not followed)");
-            faults.push(Fault::bare(Code::BAD_ARGUMENT, message));
-        } else if is_ron && found.len() == FILES_MAX {
-            let message = format!("there are more than {FILES_MAX} files");
-            return faults.push(Fault::bare(Code::COUNT_LIMIT, message));
-        } else if is_ron {
-            found.push(Found { path, shown: text });
+        let is_ron = |name: &OsStr| Path::new(name).extension().is_some_and(|end| end == "ron");
+        let wanted = |name: &OsStr, entry| entry == Entry::Folder || is_ron(name);
+        let entries = match beneath::entries(handle, wanted) {
+            Ok(entries) => entries,
+            Err(why) => return self.refuse(&folder.shown, &why),
+        };
+        for (name, entry) in entries {
+            let shown = format!("{}{}", folder.shown, name.to_string_lossy());
+            match entry {
+                Entry::Folder => match beneath::folder(handle, &name) {
+                    Ok(handle) => self.folder(&handle, &folder.below(&name), depth + 1),
+                    Err(why) => self.refuse(&shown, &why),
+                },
+                Entry::Other => {
+                    let message = format!("`{shown}` is no regular file");
+                    let help = "links, pipes and devices in a folder are not followed: put a copy \
+                                there, or name the file itself";
+                    let fault = Fault::of_file(Code::BAD_ARGUMENT, shown, message);
+                    self.faults.push(fault.help(help));
+                }
+                Entry::File if self.found.len() == FILES_MAX => {
+                    let message = format!("there are more than {FILES_MAX} files");
+                    let help = "name the folders below it one after the other";
+                    return self.faults.push(Fault::bare(Code::COUNT_LIMIT, message).help(help));
+                }
+                Entry::File => {
+                    let folder = folder.clone();
+                    let (is_named, is_link) = (false, false);
+                    self.found.push(Found { folder, name, shown, is_named, is_link });
+                }
+            }
         }
+    }
+}
+
+impl Folder {
+    /// `root`, which the user named.
+    pub fn new(root: &Path, shown: &str) -> Self {
+        let shown = if shown.is_empty() || shown.ends_with('/') {
+            shown.to_owned()
+        } else {
+            format!("{shown}/")
+        };
+        Self { root: root.to_owned(), inside: PathBuf::new(), shown }
+    }
+
+    fn below(&self, name: &OsStr) -> Self {
+        let shown = format!("{}{}/", self.shown, name.to_string_lossy());
+        Self { root: self.root.clone(), inside: self.inside.join(name), shown }
+    }
+
+    /// How the file that is called `name` in it is shown.
+    pub fn shown(&self, name: &str) -> String {
+        format!("{}{name}", self.shown)
+    }
+
+    /// The RON files in the folder `name` of this one; none if there is no such folder.
+    ///
+    /// # Errors
+    /// It is a link or no folder, or as [`find`].
+    pub fn files_of(&self, name: &str) -> Result<Vec<Found>, Vec<Fault>> {
+        let (mut found, mut faults) = (Vec::new(), Vec::new());
+        let folder = self.below(OsStr::new(name));
+        let handle =
+            beneath::root(&self.root).and_then(|root| beneath::folder_at(root, &folder.inside));
+        let mut walk = Walk { found: &mut found, faults: &mut faults };
+        match handle {
+            Ok(handle) => walk.folder(&handle, &folder, 0),
+            Err(Unread::Failed(error)) if error.kind() == io::ErrorKind::NotFound => (),
+            // A file of that name is nothing to us.
+            Err(Unread::NotRegular) => (),
+            Err(why) => {
+                let message = format!("`{}` cannot be read: {}", self.shown(name), words(&why));
+                faults.push(Fault::of_file(Code::LEAVES_FOLDER, self.shown(name), message));
+            }
+        }
+        if faults.is_empty() { Ok(found) } else { Err(faults) }
+    }
+
+    /// The bytes of a file that a scenario in this folder names as `path`.
+    ///
+    /// # Errors
+    /// It leaves the folder, goes through a link, is no regular file, cannot be read or is too
+    /// large.
+    pub fn read(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, (Code, String)> {
+        if path.is_empty() {
+            return Err((Code::LEAVES_FOLDER, "this path is empty".to_owned()));
+        }
+        if path.contains(['\0', '\\', ':']) {
+            let message = "a path is relative, with `/` between its parts, without `\\` or `:`";
+            return Err((Code::LEAVES_FOLDER, message.to_owned()));
+        }
+        let read = beneath::parts(Path::new(path)).and_then(|_| {
+            beneath::read_at(beneath::root(&self.root)?, &self.inside.join(path), bytes_max)
+        });
+        read.map_err(|why| match why {
+            Unread::Leaves => {
+                (Code::LEAVES_FOLDER, "this path leaves the scenario's folder".to_owned())
+            }
+            Unread::Link => {
+                let message = "this path goes through a link, and links are not followed";
+                (Code::LEAVES_FOLDER, message.to_owned())
+            }
+            Unread::TooLarge => {
+                (Code::FILE_LIMIT, format!("this file is larger than {bytes_max} bytes"))
+            }
+            Unread::NotRegular | Unread::Failed(_) => {
+                (Code::UNREADABLE, format!("this file cannot be read: {}", words(&why)))
+            }
+        })
     }
 }
 
@@ -110,11 +243,48 @@ fn shown(path: &Path) -> String {
 }
 
 /// An I/O error without paths.
-pub fn reason(error: &std::io::Error) -> String {
-    if error.kind() == std::io::ErrorKind::NotFound {
+pub fn reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
         return "not found".to_owned();
     }
     error.kind().to_string()
+}
+
+/// Why something could not be read, without paths.
+fn words(why: &Unread) -> String {
+    match why {
+        Unread::Leaves => "it lies outside".to_owned(),
+        Unread::Link => "it is a link, and links are not followed".to_owned(),
+        Unread::NotRegular => "it is no regular file".to_owned(),
+        Unread::TooLarge => "it is too large".to_owned(),
+        Unread::Failed(error) => reason(error),
+    }
+}
+
+impl Found {
+    fn path(&self) -> PathBuf {
+        self.folder.root.join(&self.folder.inside).join(&self.name)
+    }
+
+    /// Its bytes, at most `bytes_max`.
+    fn read(&self, bytes_max: u64) -> Result<Vec<u8>, Unread> {
+        if self.is_link {
+            // The user named the link. What it leads to was a regular file when it was found.
+            return beneath::read(File::open(self.path()).map_err(Unread::Failed)?, bytes_max);
+        }
+        let root = beneath::root(&self.folder.root)?;
+        beneath::read_at(root, &self.folder.inside.join(&self.name), bytes_max)
+    }
+
+    /// `fault`, without a text that is no scenario: a link may lead to anything, and what it leads
+    /// to is not printed.
+    pub fn without_strange_text(&self, fault: Fault) -> Fault {
+        if !self.is_link {
+            return fault;
+        }
+        let message = format!("`{}` is a link to something that is no file of ours", self.shown);
+        Fault::of_file(fault.code, &self.shown, message).help("name the file itself")
+    }
 }
 
 /// The text of a RON file.
@@ -122,77 +292,25 @@ pub fn reason(error: &std::io::Error) -> String {
 /// # Errors
 /// It cannot be read, is too large or is not UTF-8.
 pub fn read_text(file: &Found) -> Result<Arc<SourceText>, Fault> {
-    let bytes = read_limited(&file.path, TEXT_BYTES_MAX).map_err(|why| match why {
+    let bytes = file.read(TEXT_BYTES_MAX).map_err(|why| match why {
         Unread::TooLarge => {
             let message = format!("`{}` is larger than {TEXT_BYTES_MAX} bytes", file.shown);
-            Fault::bare(Code::TOO_LARGE, message)
+            Fault::of_file(Code::TOO_LARGE, &file.shown, message)
+                .help("make several scenarios of it")
         }
-        Unread::Failed(why) => {
-            Fault::bare(Code::BAD_ARGUMENT, format!("`{}` cannot be read: {why}", file.shown))
+        Unread::Leaves | Unread::Link | Unread::NotRegular | Unread::Failed(_) => {
+            let message = format!("`{}` cannot be read: {}", file.shown, words(&why));
+            Fault::of_file(Code::BAD_ARGUMENT, &file.shown, message)
         }
     })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Arc::new(SourceText { path: file.shown.clone(), text })),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
             let message =
-                format!("`{}` is not UTF-8: the byte at offset {at} is wrong", file.shown);
-            Err(Fault::bare(Code::NOT_TEXT, message))
+                format!("`{}` is not UTF-8: line {line}, byte {at} of the file", file.shown);
+            Err(Fault::of_file(Code::NOT_TEXT, &file.shown, message).help("save it as UTF-8"))
         }
     }
-}
-
-enum Unread {
-    TooLarge,
-    Failed(String),
-}
-
-fn read_limited(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
-    let failed = |error: std::io::Error| Unread::Failed(reason(&error));
-    // Asked before opening: opening a FIFO would wait for a writer.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(Unread::Failed("it is no regular file".to_owned()));
-    }
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Unread::Failed("it is no regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > bytes_max { Err(Unread::TooLarge) } else { Ok(bytes) }
-}
-
-/// The bytes of a file that a scenario in `folder` names as `path`.
-///
-/// # Errors
-/// It leaves the folder, goes through a link, is no regular file, cannot be read or is too large.
-pub fn read_beneath(folder: &Path, path: &str, bytes_max: u64) -> Result<Vec<u8>, (Code, String)> {
-    let leaves = || (Code::LEAVES_FOLDER, "this path leaves the scenario's folder".to_owned());
-    if path.is_empty() || path.contains(['\0', '\\', ':']) {
-        let message = "a path is relative, with `/` between its parts, without `\\` or `:`";
-        return Err((Code::LEAVES_FOLDER, message.to_owned()));
-    }
-    let mut full = folder.to_path_buf();
-    for component in Path::new(path).components() {
-        match component {
-            Component::Normal(part) => full.push(part),
-            Component::CurDir => continue,
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                return Err(leaves());
-            }
-        }
-        let meta = fs::symlink_metadata(&full).map_err(|error| {
-            (Code::UNREADABLE, format!("this file cannot be read: {}", reason(&error)))
-        })?;
-        if meta.is_symlink() {
-            let message = "this path goes through a link, and links are not followed";
-            return Err((Code::LEAVES_FOLDER, message.to_owned()));
-        }
-    }
-    read_limited(&full, bytes_max).map_err(|why| match why {
-        Unread::TooLarge => {
-            (Code::FILE_LIMIT, format!("this file is larger than {bytes_max} bytes"))
-        }
-        Unread::Failed(why) => (Code::UNREADABLE, format!("this file cannot be read: {why}")),
-    })
 }

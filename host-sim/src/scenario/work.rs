@@ -166,6 +166,9 @@ fn in_range(reader: &mut Reader<'_>, bytes: &At<Size>, range: &RangeInclusive<u6
 
 /// Refuses work that the devices cannot do.
 pub fn check(reader: &mut Reader<'_>, draft: &Draft) {
+    if !draft.devices_known {
+        return;
+    }
     for At { value, span } in &draft.work {
         match value {
             Work::Block { ops, .. } => check_block(reader, &draft.devices, ops, span),

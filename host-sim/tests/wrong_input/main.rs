@@ -1,6 +1,12 @@
-//! Wrong scenarios and designs: each is refused with its code, its place, and what helps.
+//! Wrong input: each file, image and folder is refused with its code, its place, and what helps.
 
-use host_sim::scenario::diagnostics::{Fault, Look, render};
+mod corpus;
+mod exits;
+mod images;
+mod places;
+mod rig;
+
+use host_sim::scenario::diagnostics::{Fault, Form, Look, render};
 use host_sim::scenario::select;
 use std::fs;
 use std::path::Path;
@@ -39,8 +45,8 @@ fn check_all(cases: &[Wrong], frame: impl Fn(&str) -> String) {
             missed.push(format!("{body}\nwanted {wanted}... {says}\nfound  {told:#?}"));
         }
         for fault in &faults {
-            for plain in [true, false] {
-                let look = Look { color: false, unicode: true, plain };
+            for form in [Form::Narrated, Form::Picture, Form::Json] {
+                let look = Look { color: false, unicode: true, form };
                 assert!(render(fault, look).contains(&format!("E{}", fault.code.0)));
             }
         }
@@ -143,8 +149,8 @@ fn quantities_out_of_range_say_the_range() {
             ("machine: (swiotlb: \"300KiB\")", 304, (3, 20), "multiple of 256 KiB"),
             ("machine: (swiotlb: \"1GiB\", memory: \"4GiB\")", 415, (3, 20), "256 MiB"),
             ("machine: (swiotlb: \"48MiB\")", 317, (3, 20), "more than half"),
-            ("machine: (kick_latency: \"2s\")", 304, (3, 25), "from 0 to"),
-            ("guest: (wait: \"1s\")", 304, (3, 15), "from 1000 to 900000000"),
+            ("machine: (kick_latency: \"2s\")", 304, (3, 25), "from 0ns to"),
+            ("guest: (wait: \"1s\")", 304, (3, 15), "from 1us to 900ms"),
             ("guest: (budget: 0)", 304, (3, 17), "work units"),
             ("guest: (budget: -1)", 304, (3, 17), "-1"),
             ("devices: [Blk(id: \"d\", sectors: 0)]", 304, (3, 33), "1 to"),
@@ -264,7 +270,7 @@ fn paths_stay_beneath_the_scenario_and_its_files_are_regular() {
             ("guest: (image: File(\"../x.elf\"))", 310, (3, 21), "leaves"),
             ("guest: (image: File(\"/etc/passwd\"))", 310, (3, 21), "leaves"),
             ("guest: (image: File(\"c:\\\\x\"))", 310, (3, 21), "relative"),
-            ("guest: (image: File(\"\"))", 310, (3, 21), "relative"),
+            ("guest: (image: File(\"\"))", 310, (3, 21), "empty"),
             ("guest: (image: File(\"missing.elf\"))", 311, (3, 21), "not found"),
             ("guest: (image: File(\"a.ron\"))", 322, (3, 21), "no ELF file"),
             (
@@ -306,7 +312,7 @@ fn heads_are_checked_before_anything_else() {
             ),
             ("Scenari(format: 1)", 319, (1, 1), "did you mean `Scenario(`?"),
             ("// note\n{ \"format\": 1 }", 319, (2, 1), "RON writes `( )`"),
-            ("", 319, (1, 1), "Scenario("),
+            ("", 319, (0, 0), "Scenario("),
             (
                 "Scenario(format: 2, name: \"a\", about: \"x\")",
                 318,
@@ -433,7 +439,7 @@ fn names_are_unique_in_a_selection_across_kinds() {
 
 #[test]
 fn no_cut_of_a_good_file_and_no_flipped_byte_panics_or_is_silently_something_else() {
-    let good = include_str!("../../scenarios/basics/06-mixed-swiotlb.ron");
+    let good = include_str!("../../../scenarios/basics/06-mixed-swiotlb.ron");
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("a.ron");
     for cut in (0..good.len()).step_by(7) {
@@ -449,7 +455,7 @@ fn no_cut_of_a_good_file_and_no_flipped_byte_panics_or_is_silently_something_els
         bytes[at] ^= u8::try_from((dice >> 20) & 0x7f).expect("7 bits") | 1;
         fs::write(&path, &bytes).expect("a file");
         for fault in select::select(std::slice::from_ref(&path), 1).err().unwrap_or_default() {
-            render(&fault, Look { color: true, unicode: false, plain: false });
+            render(&fault, Look { color: true, unicode: false, form: Form::Picture });
         }
     }
 }
