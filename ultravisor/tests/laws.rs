@@ -535,3 +535,61 @@ fn no_table_has_a_wildcard_arm() {
         }
     }
 }
+
+// --- The words
+
+#[test]
+fn states_operations_effects_and_lives_are_called_what_logs_and_tables_say() {
+    assert_eq!(
+        PageState::ALL.map(PageState::name),
+        [
+            "normal",
+            "secure",
+            "paged_out",
+            "shared",
+            "shared_inv",
+            "hv_sharing",
+            "hv_shared",
+            "hv_shared_inv",
+            "hv_unsharing",
+            "hv_unsharing_inv",
+            "hv_unshared",
+        ]
+    );
+    assert_eq!(
+        PageOp::ALL.map(PageOp::name),
+        [
+            "take_in",
+            "init_done",
+            "init_abort",
+            "share_begin",
+            "share",
+            "share_revert",
+            "unshare_begin",
+            "unshare_grant",
+            "unshare_granted",
+            "unshare",
+            "unshare_revert",
+            "page_in",
+            "page_out",
+            "inval",
+            "terminate",
+        ]
+    );
+    assert_eq!(
+        Effect::ALL.map(Effect::name),
+        [
+            "keep",
+            "take",
+            "fresh",
+            "restore",
+            "seal",
+            "unseal",
+            "zero_normal",
+            "zero_secure",
+            "map",
+            "wipe",
+        ]
+    );
+    assert_eq!(Life::ALL.map(Life::name), ["normal", "transient", "secure", "terminated"]);
+}

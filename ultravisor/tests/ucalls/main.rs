@@ -2,6 +2,7 @@
 //! test makes it misbehave.
 
 mod arguments;
+mod backing;
 mod esm;
 mod fake;
 mod model;

@@ -1,0 +1,71 @@
+//! How much real memory guest memory may take: at the bound, and one past it.
+
+use crate::fake::config;
+use ultravisor::Ultravisor;
+use ultravisor::memory::BACKED_BYTES_MAX;
+use ultravisor::platform::{Config, RamRange};
+use ultravisor_abi::{Gfn, Gpa, UnitSize};
+
+/// Reading what nobody wrote is counted in blocks of this size, and so many of them may be read.
+const READ_BLOCK: u64 = 2 << 20;
+const READ_BLOCKS: u64 = 1 << 15;
+/// Where other RAM lies, far above the hole below 4 GiB.
+const START: Gpa = Gpa(1 << 32);
+
+/// RAM of `bytes` bytes from [`START`] on.
+fn machine(bytes: u64) -> Ultravisor {
+    let unit = UnitSize::KIB_64;
+    let ram = vec![RamRange { start: START, bytes }];
+    Ultravisor::new(Config { ram, ..config(unit) }).expect("address space is plenty")
+}
+
+#[test]
+fn reads_are_counted_once_for_each_block_and_bounded() {
+    let mut uv = machine((READ_BLOCKS + 1) * READ_BLOCK);
+    let memory = uv.memory_mut();
+    for _ in 0..2 {
+        for block in 0..READ_BLOCKS {
+            memory.note_read(Gpa(START.0 + block * READ_BLOCK));
+            memory.note_read(Gpa(START.0 + (block + 1) * READ_BLOCK - 1));
+        }
+    }
+    assert!(!memory.exhausted(), "so many may be read");
+    memory.note_read(Gpa(START.0 + READ_BLOCKS * READ_BLOCK));
+    assert!(memory.exhausted(), "one block more is too much");
+}
+
+#[test]
+fn reads_outside_ram_cost_nothing() {
+    let mut uv = machine(READ_BLOCK);
+    let memory = uv.memory_mut();
+    for block in 1..=READ_BLOCKS + 1 {
+        memory.note_read(Gpa(START.0 + block * READ_BLOCK));
+    }
+    assert!(!memory.exhausted());
+}
+
+#[test]
+fn units_are_backed_once_for_however_many_writes_and_bounded() {
+    let unit = UnitSize::KIB_64;
+    let units = BACKED_BYTES_MAX / unit.bytes();
+    let mut uv = machine(BACKED_BYTES_MAX + unit.bytes());
+    let memory = uv.memory_mut();
+    let first = unit.gfn(START).0;
+    for _ in 0..2 {
+        (first..first + units).for_each(|gfn| memory.note_write(Gfn(gfn)));
+    }
+    assert_eq!(memory.backed_units(), units);
+    assert!(!memory.exhausted(), "so many may be backed");
+    memory.note_write(Gfn(first + units));
+    assert!(memory.exhausted(), "one unit more is too much");
+}
+
+#[test]
+fn units_outside_ram_are_not_backed() {
+    let mut uv = machine(1 << 20);
+    let memory = uv.memory_mut();
+    for gfn in [0, u64::MAX, u64::MAX >> 16] {
+        memory.note_write(Gfn(gfn));
+    }
+    assert_eq!(memory.backed_units(), 0);
+}
