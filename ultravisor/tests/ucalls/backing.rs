@@ -64,7 +64,9 @@ fn units_are_backed_once_for_however_many_writes_and_bounded() {
 fn units_outside_ram_are_not_backed() {
     let mut uv = machine(1 << 20);
     let memory = uv.memory_mut();
-    for gfn in [0, u64::MAX, u64::MAX >> 16] {
+    // The last would be RAM if its address were cut to 64 bits.
+    let beyond = (1 << 48) + UnitSize::KIB_64.gfn(START).0;
+    for gfn in [0, u64::MAX, u64::MAX >> 16, beyond] {
         memory.note_write(Gfn(gfn));
     }
     assert_eq!(memory.backed_units(), 0);
