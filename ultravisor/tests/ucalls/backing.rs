@@ -1,10 +1,10 @@
 //! How much real memory guest memory may take: at the bound, and one past it.
 
-use crate::fake::config;
+use crate::fake::{World, config};
 use ultravisor::Ultravisor;
 use ultravisor::memory::BACKED_BYTES_MAX;
 use ultravisor::platform::{Config, RamRange};
-use ultravisor_abi::{Gfn, Gpa, UnitSize};
+use ultravisor_abi::{Gfn, Gpa, UStatus, UnitSize};
 
 /// Reading what nobody wrote is counted in blocks of this size, and so many of them may be read.
 const READ_BLOCK: u64 = 2 << 20;
@@ -70,4 +70,22 @@ fn units_outside_ram_are_not_backed() {
         memory.note_write(Gfn(gfn));
     }
     assert_eq!(memory.backed_units(), 0);
+}
+
+#[test]
+fn a_share_backs_its_units_and_is_refused_whole_past_the_bound() {
+    let unit = UnitSize::KIB_64;
+    let units = BACKED_BYTES_MAX / unit.bytes();
+    let mut config = config(unit);
+    let start = Gpa(1 << 33);
+    config.ram.push(RamRange { start, bytes: BACKED_BYTES_MAX });
+    let mut world = World::secure(config);
+    let free = units - world.uv.memory().backed_units();
+    assert_eq!(world.share(unit.gfn(start).0, free), UStatus::Success);
+    assert_eq!(world.uv.memory().backed_units(), units);
+    // What is shared already backs nothing new.
+    assert_eq!(world.share(unit.gfn(start).0, free), UStatus::Success);
+    assert!(!world.uv.memory().exhausted(), "so many may be backed");
+    assert_eq!(world.share(unit.gfn(start).0, free + 1), UStatus::P2);
+    assert!(world.uv.memory().exhausted(), "one unit more is too much");
 }
