@@ -9,8 +9,8 @@ use crate::saved::Facts;
 use std::collections::BTreeSet;
 use ultravisor::{Effect, PageOp};
 
-/// Steps that are kept of one page; the picture shows the first of them.
-pub const STEPS_MAX: usize = 20_000;
+/// Steps that are followed of one page: rounds are counted over these.
+pub const STEPS_MAX: usize = 400_000;
 
 /// Who acts, or is acted on: the lanes of the pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +169,7 @@ pub struct Story {
     pub first: Vec<Step>,
     /// The rounds, as far as there is room.
     pub rounds: Vec<Round>,
-    /// Steps, repeats folded, that had no room.
+    /// Steps that had no room, repeats folded, and those that were not followed.
     pub left_out: u64,
 }
 
@@ -178,7 +178,7 @@ impl Life {
     pub fn story(mut self) -> Story {
         let keys: Vec<_> = self.steps.iter().map(Step::key).collect();
         let folds = repeats::fold(&keys);
-        let (mut room, mut left_out) = (ROUNDS_MAX, 0);
+        let (mut room, mut left_out) = (ROUNDS_MAX, self.dropped);
         let mut rounds = Vec::new();
         for fold in folds {
             let kept = fold.items.min(room);

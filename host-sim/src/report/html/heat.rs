@@ -40,7 +40,7 @@ pub fn picture(view: &View<'_>, at: usize) -> Markup {
         }
         y += ROW;
     }
-    let (width, height) = (LEFT + BINS * BIN + 110, y + 8);
+    let (width, height) = (LEFT + BINS * BIN + 150, y + 8);
     let tips = pages.rows.iter().map(|row| row.page.converted.len()).sum::<usize>() <= TIPS_MAX;
     let drawing = html! {
         (legend())
