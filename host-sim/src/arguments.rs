@@ -3,7 +3,7 @@
 use crate::counters::Counter;
 use crate::help::{reference, templates};
 use crate::scenario::diagnostics::nearest;
-use crate::scenario::policy::day;
+use crate::scenario::policy::{day, matcher};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
@@ -324,8 +324,7 @@ impl FromStr for Glob {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let glob = globset::GlobBuilder::new(text).literal_separator(false).build();
-        glob.map(|glob| Self(glob.compile_matcher())).map_err(|error| error.kind().to_string())
+        matcher(text).map(Self)
     }
 }
 

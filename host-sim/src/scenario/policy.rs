@@ -91,9 +91,7 @@ impl RunGlob {
     /// # Errors
     /// What is wrong with it.
     pub fn new(text: &str) -> Result<Self, String> {
-        let glob = GlobBuilder::new(text).literal_separator(false).build();
-        let matcher = glob.map_err(|error| error.kind().to_string())?.compile_matcher();
-        Ok(Self { text: text.to_owned(), matcher })
+        Ok(Self { text: text.to_owned(), matcher: matcher(text)? })
     }
 
     /// Whether it means the run of this id.
@@ -105,6 +103,21 @@ impl RunGlob {
     pub fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// A pattern has at most this many bytes: what is much longer cannot be compiled.
+const GLOB_BYTES_MAX: usize = 500;
+
+/// What matches the pattern `text`, in which `*` also matches `/`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn matcher(text: &str) -> Result<GlobMatcher, String> {
+    if text.len() > GLOB_BYTES_MAX {
+        return Err(format!("it has {} bytes, at most {GLOB_BYTES_MAX}", text.len()));
+    }
+    let glob = GlobBuilder::new(text).literal_separator(false).build();
+    Ok(glob.map_err(|error| error.kind().to_string())?.compile_matcher())
 }
 
 /// One rule.
@@ -259,7 +272,9 @@ fn glob<'a>(reader: &mut Reader<'a>, text: Located<'a, String>) -> Option<RunGlo
     match RunGlob::new(&value) {
         Ok(glob) => Some(glob),
         Err(why) => {
-            let message = format!("`{value}` is no pattern over run ids: {why}");
+            let shown: String = value.chars().take(40).collect();
+            let cut = if shown.len() < value.len() { "..." } else { "" };
+            let message = format!("`{shown}{cut}` is no pattern over run ids: {why}");
             reader.fault(Code::BAD_GLOB, &span, message, None);
             None
         }

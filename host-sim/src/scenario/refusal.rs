@@ -147,9 +147,11 @@ fn word_fault(error: &Error, text: &str, at: usize) -> Option<Said> {
         Error::NoSuchStructField { expected, found, outer } => {
             let whose = outer.as_deref().map_or_else(String::new, |outer| format!(" in `{outer}`"));
             let said = Said::unknown("field", &whose, found, expected, at);
-            // Without a guess the field is read as if it were not there.
-            let drop = (said.edits.is_empty()).then(|| (scan::field(text, at), String::new()));
-            Said { edits: drop.into_iter().chain(said.edits).collect(), ..said }
+            if said.near().is_some_and(|near| !text.contains(&format!("{near}:"))) {
+                return Some(said);
+            }
+            // Without a guess that can be, the field is read as if it were not there.
+            Said { edits: vec![(scan::field(text, at), String::new())], ..said }
         }
         Error::NoSuchEnumVariant { expected, found, .. } => {
             Said::unknown("variant", "", found, expected, at)
@@ -311,12 +313,8 @@ fn broken(error: &Error, text: &str) -> Option<Said> {
     }
 }
 
-const fn other(bracket: char) -> char {
-    match bracket {
-        '(' => ')',
-        '[' => ']',
-        _ => '}',
-    }
+fn other(bracket: char) -> char {
+    [('(', ')'), ('[', ']')].iter().find(|pair| pair.0 == bracket).map_or('}', |pair| pair.1)
 }
 
 /// What stands at `at`, for a message: a word, a sign, or the end.

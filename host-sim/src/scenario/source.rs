@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// A RON file has at most this many bytes.
 pub const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// And at most this many commas: each stands for a value that is read, checked and told on its own.
+const COMMAS_MAX: usize = 20_000;
 /// A guest image has at most this many bytes.
 pub const IMAGE_BYTES_MAX: u64 = 16 << 20;
 /// A disk's file has at most this many bytes.
@@ -304,7 +306,16 @@ pub fn read_text(file: &Found) -> Result<Arc<SourceText>, Fault> {
         }
     })?;
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Arc::new(SourceText { path: file.shown.clone(), text })),
+        Ok(text) if text.matches(',').count() > COMMAS_MAX => {
+            let message = format!("`{}` has more than {COMMAS_MAX} commas", file.shown);
+            let fault = Fault::of_file(Code::COUNT_LIMIT, &file.shown, message);
+            Err(fault.help("make several files of it: each value costs time and memory"))
+        }
+        Ok(text) => {
+            // Some editors write a byte order mark, which says nothing in UTF-8.
+            let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+            Ok(Arc::new(SourceText { path: file.shown.clone(), text }))
+        }
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -425,6 +425,11 @@ fn bytes_that_are_no_text_are_refused() {
 }
 
 #[test]
+fn a_byte_order_mark_says_nothing() {
+    assert_eq!(faults_of(&format!("\u{feff}{}", scenario("expect: []"))), []);
+}
+
+#[test]
 fn names_are_unique_in_a_selection_across_kinds() {
     let folder = TempDir::new().expect("a temporary folder");
     for name in ["a.ron", "b.ron"] {

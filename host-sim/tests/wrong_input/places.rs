@@ -187,6 +187,15 @@ const CASES: &[Case] = &[
         &["a.ron"],
     ),
     (
+        "scenario-of-too-many-values",
+        |case| {
+            let list = "X,".repeat(20_001);
+            fs::write(case.join("a.ron"), scenario("a", &format!("expect: [{list}]")))
+                .expect("a file");
+        },
+        &["a.ron"],
+    ),
+    (
         "scenario-of-zeros",
         |case| fs::write(case.join("a.ron"), [0; 100]).expect("a file"),
         &["a.ron"],
