@@ -10,6 +10,7 @@ use host_sim::hypervisor::Hypervisor;
 use host_sim::loader;
 use host_sim::recorder::Recorder;
 use host_sim::run;
+use host_sim::scenario::limits::Limits;
 use host_sim::scenario::plan::{CostProfile, Plan, Platform};
 use host_sim::scenario::select;
 use host_sim::window::Window;
@@ -38,9 +39,11 @@ fn host() -> HostSide {
         seed: 1,
         on_tamper: OnTamper::Refault,
         secure_bytes: MEMORY,
+        backed_bytes_max: 1 << 30,
     })
     .expect("64 MiB can be mapped");
-    let recorder = Recorder::new(cost::table(Platform::Pef, CostProfile::Firmware), UNIT);
+    let recorder =
+        Recorder::new(cost::table(Platform::Pef, CostProfile::Firmware), UNIT, Limits::default());
     let mut hv = Hypervisor::new(ram, UNIT, recorder);
     let calls = [(Ucall::Esm, [0x10_0000, 0x1_0000]), (Ucall::SharePage, [SHARED, 16])];
     for (call, [first, second]) in calls {

@@ -4,6 +4,7 @@ use crate::counters::Counter;
 use crate::help::{reference, templates};
 use crate::scenario::diagnostics::nearest;
 use crate::scenario::policy::{day, matcher};
+use crate::watchdog;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
@@ -209,6 +210,9 @@ pub struct CompareArgs {
     /// Threads [default: number of cores]
     #[arg(short, long, value_name = "N", env = "UVSIM_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
+    /// Give a run up after so many seconds of real time: it has no verdict [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "UVSIM_WALL_CLOCK", value_parser = clap::value_parser!(u64).range(1..=watchdog::SECONDS_MAX))]
+    pub wall_clock: Option<u64>,
 }
 
 /// What makes a row of a comparison.
@@ -264,6 +268,9 @@ pub struct RunArgs {
     /// Threads [default: number of cores]
     #[arg(short, long, value_name = "N", env = "UVSIM_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
+    /// Give a run up after so many seconds of real time: it has no verdict [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "UVSIM_WALL_CLOCK", value_parser = clap::value_parser!(u64).range(1..=watchdog::SECONDS_MAX))]
+    pub wall_clock: Option<u64>,
     /// Write a report, also several: json=FILE, events=FILE, html=FILE, perfetto=FILE,
     /// pcapng=FILE, junit=FILE, md=FILE, csv=FILE or github (annotations, and a summary where
     /// GITHUB_STEP_SUMMARY says).

@@ -39,15 +39,17 @@ impl<'s> Chains<'s> {
         }
         let full = self.made.len() >= DIFFERENT_MAX;
         let shown = if full { &counters[..1] } else { &counters[..] };
-        let frame = |pc: &u64| CallFrame {
-            pc: *pc,
-            function: self.symbols.iter().find_map(|all| all.describe(*pc)).unwrap_or_default(),
-        };
+        let frame = |pc: &u64| CallFrame { pc: *pc, function: self.function(*pc) };
         let chain: Chain = shown.iter().map(frame).collect();
         if !full {
             self.made.insert(counters, Arc::clone(&chain));
         }
         chain
+    }
+
+    /// `function+0xoffset` at `pc`, escaped; empty if unknown.
+    pub fn function(&self, pc: u64) -> String {
+        self.symbols.iter().find_map(|all| all.describe(pc)).unwrap_or_default()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::scenario::plan::Plan;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{Planned, Selection};
 use crate::streams::{Out, Style, Talk, exit, nothing_selected, progress_bar, repeat};
-use crate::suite::{self, Done, Runner};
+use crate::suite::{self, Done, Pace, Runner, Trouble};
 use crate::tally::Tally;
 use crate::verdict::{Judged, Verdict};
 use jiff::civil::Date;
@@ -98,7 +98,7 @@ impl Comparing<'_> {
         let mut found = Found { total: runs.len(), ..Found::default() };
         let bar = progress_bar(self.style, runs.len());
         let plans: Vec<&Plan> = runs.iter().map(|run| &run.plan).collect();
-        suite::run(&plans, self.threads(), runner, |number, done| {
+        suite::run(&plans, self.pace(), runner, |number, done| {
             let id = escape::terminal(&plans[number].id);
             match done {
                 Done::Judged(judged) => {
@@ -137,18 +137,18 @@ impl Comparing<'_> {
                 Tried { plan, origin, outcome: judged.outcome }
             })
             .collect();
-        let mut bugs = Vec::new();
+        let mut trouble = Trouble::default();
         let acting = proof::prove(&tried, &mut |plans| {
-            suite::outcomes(plans, self.threads(), runner, &mut bugs)
+            suite::outcomes(plans, self.pace(), runner, &mut trouble)
         });
-        found.tally.panicked += bugs.len();
-        let bugs = bugs.iter().map(|why| escape::terminal_cut(why, 400));
-        found.talk.extend(bugs.map(|why| format!("bug in uvsim: {why} (in a proof)\n")));
+        found.tally.panicked += trouble.bugs.len();
+        found.tally.unjudged += trouble.not_run.len();
+        found.talk.extend(trouble.lines());
         acting
     }
 
-    fn threads(&self) -> usize {
-        suite::threads(self.arguments.jobs)
+    fn pace(&self) -> Pace {
+        Pace::new(self.arguments.jobs, self.arguments.wall_clock)
     }
 
     /// Names the runs that are not as expected: `run` explains them.

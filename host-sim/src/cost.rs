@@ -191,7 +191,10 @@ impl CostTable {
             | Event::Plugged { .. }
             | Event::Frame { .. }
             | Event::Leak { .. }
-            | Event::Comparison { .. } => 0,
+            | Event::Comparison { .. }
+            | Event::Actor { .. }
+            | Event::Hot { .. }
+            | Event::LeaksLeftOut { .. } => 0,
         };
         ps / 1000
     }

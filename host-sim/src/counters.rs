@@ -375,6 +375,9 @@ impl Counters {
             | Event::Plugged { .. }
             | Event::Frame { .. }
             | Event::Leak { .. }
+            | Event::Actor { .. }
+            | Event::Hot { .. }
+            | Event::LeaksLeftOut { .. }
             | Event::Comparison { .. } => (),
         }
     }

@@ -1,5 +1,5 @@
 //! The sinks' escapes: text that a guest or a file wrote never reaches a terminal, a log or a
-//! report raw.
+//! report raw. One function for each kind of sink; JSON's is in `output/json.rs`.
 
 use std::fmt::Write;
 
@@ -30,10 +30,16 @@ pub fn terminal_cut(text: &str, chars_max: usize) -> String {
 }
 
 /// For source text in an error's picture: keeps line feeds and tabs, and shows each character that
-/// [`is_active`] as one `?`, so that columns stay what they are.
+/// [`is_active`], and each `[` that would make a command of a build log, as one `?`, so that columns
+/// stay what they are.
 pub fn block(text: &str) -> String {
-    let inert = |c: char| if is_active(c) && c != '\n' && c != '\t' { '?' } else { c };
-    text.chars().map(inert).collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let active = is_active(c) && c != '\n' && c != '\t';
+        let command = c == '[' && ends_a_command(out.as_bytes());
+        out.push(if active || command { '?' } else { c });
+    }
+    out
 }
 
 /// Bytes for one line of a terminal: as [`terminal`], and what is not UTF-8 as `\xff`.
@@ -48,9 +54,16 @@ pub fn terminal_bytes(bytes: &[u8]) -> String {
     out
 }
 
+/// Whether a `[` after `text` would make a command of a build log: `##[` (GitHub's runner looks for
+/// it anywhere in a line), `##vso[` (Azure), `##teamcity[`.
+fn ends_a_command(text: &[u8]) -> bool {
+    let tail = &text[text.len().saturating_sub(16)..];
+    let letters = tail.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    tail[..tail.len() - letters].ends_with(b"##")
+}
+
 fn push_escaped(out: &mut String, c: char) {
-    if c == '[' && out.ends_with("##") {
-        // GitHub's runner looks for `##[command]` anywhere in a line.
+    if c == '[' && ends_a_command(out.as_bytes()) {
         out.push_str("\\x5b");
     } else if !is_active(c) {
         out.push(c);
@@ -74,6 +87,74 @@ pub fn markdown(text: &str) -> String {
     }
     // What GitHub would make a link without any mark.
     out.replace("://", "\\://").replace("www.", "www\\.")
+}
+
+/// `text` as a code span of Markdown that nothing in it can end, not even a cell of a table; at most
+/// `chars_max` characters of it.
+pub fn markdown_code(text: &str, chars_max: usize) -> String {
+    let inert = terminal_cut(text, chars_max).replace('`', "\\x60").replace('|', "\\x7c");
+    if inert.trim().is_empty() { "(empty)".to_owned() } else { format!("`{inert}`") }
+}
+
+/// A line that a guest printed, for a terminal or a log: behind a prefix, so that it cannot begin
+/// a command of a build log or pass for a line of ours.
+pub fn console_line(console: &str, line: &[u8], chars_max: usize) -> String {
+    format!("{}| {}", terminal(console), terminal_cut(&terminal_bytes(line), chars_max))
+}
+
+/// `text` for XML 1.0, before its serializer turns `<`, `>`, `&` and quotes into entities: without
+/// the characters that XML does not allow or a terminal would obey; cut as [`terminal_cut`] does.
+pub fn xml(text: &str, chars_max: usize) -> String {
+    let allowed = |c: char| if matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c };
+    terminal_cut(text, chars_max).chars().map(allowed).collect()
+}
+
+/// `text` between two tags of HTML, in no `<script>` and no `<style>`: no tag, no entity, and no
+/// character that would turn the direction of what stands around it.
+pub fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in terminal(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '`' => out.push_str("&#96;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// `text` as the value of an attribute of HTML, its quotes included: `title=` and this. Not for an
+/// address, a style or an event handler, where words alone may do harm.
+pub fn html_attribute(text: &str) -> String {
+    format!("\"{}\"", html(text))
+}
+
+/// A text cell of CSV, before its writer quotes it: no spreadsheet takes it for a formula.
+pub fn csv(text: &str) -> String {
+    let inert = terminal(text);
+    let formula = text.trim_start().starts_with(['=', '+', '-', '@'])
+        || text.starts_with(['\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
+    if formula { format!("'{inert}") } else { inert }
+}
+
+/// The message of one of GitHub's workflow commands, its lines kept, at most `chars_max` characters.
+pub fn github_message(lines: &[String], chars_max: usize) -> String {
+    let lines: Vec<String> = lines.iter().map(|line| terminal_cut(line, chars_max)).collect();
+    let mut text = lines.join("\n");
+    if text.chars().count() > chars_max {
+        text = text.chars().take(chars_max).collect::<String>() + "...";
+    }
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// The value of a property of one of GitHub's workflow commands, at most `chars_max` characters.
+pub fn github_property(text: &str, chars_max: usize) -> String {
+    let text = terminal_cut(text, chars_max);
+    text.replace('%', "%25").replace(':', "%3A").replace(',', "%2C")
 }
 
 #[cfg(test)]

@@ -425,7 +425,41 @@ pub enum Event {
         /// Offset of the first wrong one.
         first_wrong: Option<u64>,
     },
+    /// The run got stuck: what one of its actors was doing then.
+    #[serde(rename = "stuck.actor")]
+    Actor {
+        /// Which device; `None`: the guest.
+        device: Option<DeviceIndex>,
+        /// What.
+        doing: Doing,
+        /// With which queue.
+        queue: Option<QueueIndex>,
+        /// When it was to act next, in virtual nanoseconds.
+        at_ns: Option<u64>,
+        /// Where the guest was.
+        chain: Option<Chain>,
+    },
+    /// The run got stuck: where the guest spent its time.
+    #[serde(rename = "stuck.hot")]
+    Hot {
+        /// Program counter and function.
+        frame: CallFrame,
+        /// How many of the samples were there.
+        samples: u64,
+        /// How many samples were taken, one each [`SAMPLE_UNITS`] work units.
+        of: u64,
+    },
+    /// Leaks that were found and are not in the log, because there were too many.
+    #[serde(rename = "leaks.left_out")]
+    LeaksLeftOut {
+        /// How many.
+        count: u64,
+    },
 }
+
+/// Each so many work units of the guest it is noted where the guest is. Not a round number, so
+/// that a loop's length seldom divides it.
+pub const SAMPLE_UNITS: u64 = 65_521;
 
 mod encode;
 mod ended;
@@ -434,6 +468,6 @@ mod log_hash;
 mod names;
 mod words;
 
-pub use ended::Ended;
+pub use ended::{Budget, Ended};
 pub use log_hash::LogHash;
 pub use words::*;

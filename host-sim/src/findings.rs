@@ -76,6 +76,9 @@ impl Facts {
             | Event::IotlbMiss { .. }
             | Event::IotlbHits { .. }
             | Event::Frame { .. }
+            | Event::Actor { .. }
+            | Event::Hot { .. }
+            | Event::LeaksLeftOut { .. }
             | Event::Foreign { .. } => (),
         }
     }

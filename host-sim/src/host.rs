@@ -433,6 +433,10 @@ unsafe impl Host for HostSide {
         self.hv.recorder.host_works(units);
     }
 
+    fn take_console(&mut self, bytes: u64) -> u64 {
+        self.hv.recorder.take_console(bytes)
+    }
+
     fn log(&mut self, event: Event) {
         self.hv.recorder.push(event);
     }

@@ -50,7 +50,7 @@ pub struct Hypervisor {
     changed: Changed,
     /// Whether a page-in has failed verification.
     tampered: bool,
-    /// What its console shows. As much as fits into the log.
+    /// What its console shows.
     terminal: Vec<u8>,
 }
 
@@ -338,9 +338,12 @@ impl Hypervisor {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&low.to_le_bytes());
         bytes[8..].copy_from_slice(&high.to_le_bytes());
-        let bytes = &bytes[..length];
+        let kept = self.recorder.take_console(length as u64);
+        let bytes = &bytes[..kept as usize];
         self.terminal.extend_from_slice(bytes);
-        self.recorder.push(Event::Console { device: None, bytes: bytes.to_vec() });
+        if !bytes.is_empty() || length == 0 {
+            self.recorder.push(Event::Console { device: None, bytes: bytes.to_vec() });
+        }
         HStatus::Success
     }
 

@@ -15,7 +15,7 @@ use crate::scenario::plan::Plan;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{Planned, Selection};
 use crate::streams::{Out, Style, Talk, nothing_selected, progress_bar, repeat};
-use crate::suite::{self, Done, Runner};
+use crate::suite::{self, Done, Pace, Runner, Trouble};
 use crate::tally::Tally;
 use crate::verdict::{Judged, Verdict};
 use indicatif::ProgressBar;
@@ -85,7 +85,7 @@ impl Job<'_> {
         progress.print(&human::policies(self.policies, &self.today.to_string()));
         progress.print(&human::header());
         let plans: Vec<&Plan> = runs.iter().map(|run| &run.plan).collect();
-        suite::run(&plans, self.threads(), runner, |number, done| progress.take(number, done));
+        suite::run(&plans, self.pace(), runner, |number, done| progress.take(number, done));
         progress.settle_all(runner);
         progress.bar.finish_and_clear();
         progress.reports.finish_events();
@@ -97,8 +97,8 @@ impl Job<'_> {
         self.arguments.chosen.is_partial()
     }
 
-    fn threads(&self) -> usize {
-        suite::threads(self.arguments.jobs)
+    fn pace(&self) -> Pace {
+        Pace::new(self.arguments.jobs, self.arguments.wall_clock)
     }
 }
 
@@ -166,12 +166,13 @@ impl Progress<'_, '_, '_, '_> {
                 Tried { plan, origin, outcome: heard.judged.outcome }
             })
             .collect();
-        let (threads, mut bugs) = (self.job.threads(), Vec::new());
+        let (pace, mut trouble) = (self.job.pace(), Trouble::default());
         let acting =
-            proof::prove(&tried, &mut |plans| suite::outcomes(plans, threads, runner, &mut bugs));
-        for why in bugs {
-            self.tally.panicked += 1;
-            self.say(&format!("bug in uvsim: {} (in a proof)\n", escape::terminal_cut(&why, 400)));
+            proof::prove(&tried, &mut |plans| suite::outcomes(plans, pace, runner, &mut trouble));
+        self.tally.panicked += trouble.bugs.len();
+        self.tally.unjudged += trouble.not_run.len();
+        for line in trouble.lines() {
+            self.say(&line);
         }
         acting
     }

@@ -40,6 +40,7 @@ pub mod debate;
 pub mod output;
 pub mod report;
 pub mod help;
+pub mod watchdog;
 pub mod suite;
 pub mod arguments;
 pub mod streams;

@@ -9,10 +9,11 @@ mod devices;
 mod interleave;
 mod platform;
 mod polls;
+mod stuck;
 
 use crate::call_chain::{self, Chains};
 use crate::device::Device;
-use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex, WaitBy};
+use crate::event::{Budget, Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex, WaitBy};
 use crate::guest_bus::GuestBus;
 use crate::host::HostSide;
 use crate::image::Symbols;
@@ -22,6 +23,8 @@ use crate::probe::Probes;
 use crate::scenario::plan::{OnTamper, Plan};
 use interleave::Service;
 use polls::Polls;
+use std::sync::atomic::{AtomicBool, Ordering};
+use stuck::Samples;
 use ultravisor::platform::RamRange;
 use ultravisor::{Fault, Life};
 use ultravisor_abi::Gpa;
@@ -66,6 +69,9 @@ pub struct Machine<'p> {
     idle_ns: u64,
     /// (instructions, units) at the last `Retired` record.
     told: (u64, u64),
+    /// What the guest waited by last, and how many units it had worked then.
+    waited: Option<(WaitBy, u64)>,
+    samples: Samples,
 }
 
 /// What is left when a run has ended.
@@ -106,47 +112,56 @@ impl<'p> Machine<'p> {
             limit: platform::limit(plan),
             idle_ns: 0,
             told: (0, 0),
+            waited: None,
+            samples: Samples::default(),
         };
         machine.power_on();
         machine
     }
 
-    /// Runs to the end.
-    pub fn run(mut self) -> Stopped {
+    /// Runs to the end; `None` if somebody set `late` before that. It is looked at between two
+    /// steps, and changes nothing about them: it can only end the run.
+    pub fn run(mut self, late: &AtomicBool) -> Option<Stopped> {
         let ended = loop {
+            if late.load(Ordering::Relaxed) {
+                self.break_off();
+                return None;
+            }
             if let Some(ended) = self.step() {
                 break ended;
             }
         };
+        self.host.hv.recorder.run_is_over();
+        self.tell_stuck(&ended);
         self.break_off();
         self.tell_retired();
         let devices = self.devices.into_iter().flatten().collect();
-        Stopped { host: self.host, devices, ended }
+        Some(Stopped { host: self.host, devices, ended })
     }
 
     /// The one written order.
     fn step(&mut self) -> Option<Ended> {
-        if self.host.hv.recorder.full() {
-            return Some(Ended::Budget("log"));
-        }
-        if self.host.uv.memory().exhausted() {
-            return Some(Ended::Budget("memory"));
+        if let Some(spent) = self.spent() {
+            return Some(Ended::Budget(spent));
         }
         self.forget_what_changed();
-        let used = self.cpu.units().saturating_add(self.host.hv.recorder.host_units());
-        let left = self.plan.guest.units_max.saturating_sub(used);
-        if left == 0 {
-            return Some(Ended::Budget("work-units"));
-        }
         if let Some(place) = self.ready_service() {
-            return self.go_on(place);
+            return self.host_step().or_else(|| self.go_on(place));
         }
         if let Some(due) = self.take_due() {
-            return self.serve(due);
+            return match self.host_step() {
+                None => self.serve(due),
+                over => {
+                    self.due.push(due);
+                    over
+                }
+            };
         }
         if let Some(device) = self.polls.take(self.host.hv.recorder.now_ns()) {
-            return self.call_back(device).or_else(|| self.poll(device));
+            let step = self.host_step().or_else(|| self.call_back(device));
+            return step.or_else(|| self.poll(device));
         }
+        let left = self.units_left();
         let next_ns = self.next_due_ns().into_iter().chain(self.polls.next_ns()).min();
         let units = match next_ns {
             Some(at_ns) => left.min(self.host.hv.recorder.units_until(at_ns)),
@@ -154,9 +169,34 @@ impl<'p> Machine<'p> {
         };
         self.host.guest_runs();
         let before = self.cpu.units();
+        let units = units.min(self.samples.units_to_next(before));
         let exit = self.cpu.run(&mut GuestBus::new(self.host.uv.memory_mut()), units);
-        self.host.hv.recorder.worked(self.cpu.units() - before);
+        let now = self.cpu.units();
+        self.host.hv.recorder.worked(now - before);
+        self.samples.take(now, self.cpu.regs.rip);
         self.handle(exit)
+    }
+
+    /// Which budget is used up.
+    fn spent(&self) -> Option<Budget> {
+        self.host
+            .hv
+            .recorder
+            .spent()
+            .or_else(|| self.host.uv.memory().exhausted().then_some(Budget::Memory))
+            .or_else(|| (self.units_left() == 0).then_some(Budget::WorkUnits))
+    }
+
+    /// Work units that are left to both sides.
+    fn units_left(&self) -> u64 {
+        let used = self.cpu.units().saturating_add(self.host.hv.recorder.host_units());
+        self.plan.guest.units_max.saturating_sub(used)
+    }
+
+    /// The host side is about to take a step; the end, if it has had too many.
+    fn host_step(&mut self) -> Option<Ended> {
+        let may = self.host.hv.recorder.take_host_step();
+        (!may).then_some(Ended::Budget(Budget::HostSteps))
     }
 
     /// What lies under the CPU's TLB and its decoded code may have moved or been written.
@@ -191,6 +231,11 @@ impl<'p> Machine<'p> {
     }
 
     fn handle(&mut self, exit: Exit) -> Option<Ended> {
+        if needs_the_host(&exit)
+            && let Some(ended) = self.host_step()
+        {
+            return Some(ended);
+        }
         match exit {
             Exit::Budget => None,
             Exit::Call => self.call(),
@@ -240,6 +285,7 @@ impl<'p> Machine<'p> {
     /// The guest waits: the clock jumps to whoever is due next. A poll is not somebody due: what
     /// is waited for polls alone counts as idle until one of them finds work.
     fn wait(&mut self, by: WaitBy) -> Option<Ended> {
+        self.waited = Some((by, self.cpu.units()));
         let now = self.host.hv.recorder.now_ns();
         let poll_ns = self.polls.next_ns();
         let ns = match (self.next_due_ns(), by) {
@@ -301,5 +347,25 @@ impl<'p> Machine<'p> {
         let terminates = self.plan.machine.on_tamper == OnTamper::Terminate;
         let why = if terminates && self.host.hv.tampered() { BY_TAMPERING } else { "aborted" };
         (self.host.uv.life() == Life::Terminated).then_some(Ended::SvmTerminated(why))
+    }
+}
+
+/// Whether somebody on the host side acts on an exit.
+fn needs_the_host(exit: &Exit) -> bool {
+    match exit {
+        Exit::Call
+        | Exit::MmioRead { .. }
+        | Exit::MmioWrite { .. }
+        | Exit::Memory { .. }
+        | Exit::Halt => true,
+        Exit::Budget
+        | Exit::Pause
+        | Exit::TimeStamp
+        | Exit::Breakpoint
+        | Exit::Exception { .. }
+        | Exit::Unsupported { .. }
+        | Exit::PortRead { .. }
+        | Exit::PortWrite { .. }
+        | Exit::Random => false,
     }
 }

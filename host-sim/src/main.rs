@@ -5,6 +5,7 @@ use host_sim::scenario::plan::Plan;
 use std::io;
 use std::panic;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -14,7 +15,9 @@ fn main() -> ExitCode {
     // Panics are told once, by whoever catches them, with the seed and the command to repeat.
     panic::set_hook(Box::new(|_| ()));
     let world = World {
-        runner: &|plan: &Plan| host_sim::run::run(plan).map_err(|why| why.to_string()),
+        runner: &|plan: &Plan, late: &AtomicBool| {
+            host_sim::run::run_until(plan, late).map_err(|why| why.to_string())
+        },
         out: &mut out,
         err: &mut err,
         terminal,

@@ -122,6 +122,7 @@ fn is_same_machine(one: &Plan, other: &Plan) -> bool {
         seed,
         machine,
         guest,
+        limits,
         devices,
         work,
         expect: _,
@@ -132,6 +133,7 @@ fn is_same_machine(one: &Plan, other: &Plan) -> bool {
     *seed == other.seed
         && *machine == other.machine
         && *guest == other.guest
+        && *limits == other.limits
         && *devices == other.devices
         && *work == other.work
 }

@@ -1,13 +1,18 @@
-//! The run's log while it is written, and the clock that it moves.
+//! The run's log while it is written, the clock that it moves, and what the run has used up.
 //!
 //! Each event is stamped with the clock, takes as long as its cost says, and is fed to the hash.
 
 use crate::cost::CostTable;
-use crate::event::{Event, LogHash, Record};
+use crate::event::{Budget, Event, LogHash, Record};
+use crate::scenario::limits::{self, Limit, Limits};
 use ultravisor_abi::UnitSize;
 
-/// Most records of one run. The run ends as `budget(log)` when they are used up.
-pub const RECORDS_MAX: usize = 4_000_000;
+/// No run has more records: as many as a scenario may ask for, its leaks, and what is told of its
+/// end.
+pub const RECORDS_MAX: u64 =
+    Limit::of(Budget::Log).range.1 + limits::FINDINGS.range.1 + END_RECORDS_MAX;
+/// What is told of a run's end: each device's and the guest's place, comparisons and the like.
+const END_RECORDS_MAX: u64 = 1000;
 
 /// Bytes that a device copies for one work unit of the run's budget, and bytes that a conversion
 /// goes over (encrypting them is quicker than many small copies). The budget bounds real time, so it
@@ -24,11 +29,41 @@ pub struct Recorder {
     costs: CostTable,
     unit: UnitSize,
     hash: LogHash,
+    limits: Limits,
+    used: Used,
+}
+
+/// How much of its limits the run has used.
+#[derive(Debug, Default)]
+struct Used {
+    host_steps: u64,
+    calls: u64,
+    console_bytes: u64,
+    /// Events that count against the limit of the log.
+    events: u64,
+    leaks: u64,
+    leaks_left_out: u64,
+    /// The first limit that was not enough.
+    spent: Option<Budget>,
+    /// Whether the run is over: what is told now is told whole.
+    over: bool,
+}
+
+impl Used {
+    /// Takes one of what there are `max` of. *Returns* whether there was one left.
+    fn take(used: &mut u64, max: u64, budget: Budget, spent: &mut Option<Budget>) -> bool {
+        if *used >= max {
+            spent.get_or_insert(budget);
+            return false;
+        }
+        *used += 1;
+        true
+    }
 }
 
 impl Recorder {
     /// An empty log at time 0.
-    pub fn new(costs: CostTable, unit: UnitSize) -> Self {
+    pub fn new(costs: CostTable, unit: UnitSize, limits: Limits) -> Self {
         Self {
             records: Vec::with_capacity(4096),
             clock_ps: 0,
@@ -36,6 +71,8 @@ impl Recorder {
             costs,
             unit,
             hash: LogHash::default(),
+            limits,
+            used: Used::default(),
         }
     }
 
@@ -66,13 +103,53 @@ impl Recorder {
         self.host_units = self.host_units.saturating_add(units);
     }
 
-    /// Whether the log is full.
-    pub fn full(&self) -> bool {
-        self.records.len() >= RECORDS_MAX
+    /// The first limit that was not enough, if one was not.
+    pub fn spent(&self) -> Option<Budget> {
+        self.used.spent
     }
 
-    /// Writes one event down. When the log is full it is dropped: the run ends before its next
-    /// step.
+    /// The host side is about to take a step. *Returns* whether the run may have it.
+    pub fn take_host_step(&mut self) -> bool {
+        let Used { host_steps, spent, .. } = &mut self.used;
+        Used::take(host_steps, self.limits.host_steps, Budget::HostSteps, spent)
+    }
+
+    /// The guest makes a call. *Returns* whether the run may have it.
+    pub fn take_call(&mut self) -> bool {
+        let Used { calls, spent, .. } = &mut self.used;
+        Used::take(calls, self.limits.calls, Budget::Calls, spent)
+    }
+
+    /// So many bytes of text come to a console. *Returns* how many of them it may keep.
+    pub fn take_console(&mut self, bytes: u64) -> u64 {
+        let kept = bytes.min(self.limits.console_bytes - self.used.console_bytes);
+        self.used.console_bytes += kept;
+        if kept < bytes {
+            self.used.spent.get_or_insert(Budget::Console);
+        }
+        kept
+    }
+
+    /// The run is over. What is told from now on is bounded by itself, and told whole: how it got
+    /// stuck, and what the judges find.
+    pub fn run_is_over(&mut self) {
+        self.used.over = true;
+    }
+
+    /// Whether there is room for `event`. Leaks have room of their own: a guest must not be able
+    /// to hide one behind a full log.
+    fn has_room(&mut self, event: &Event) -> bool {
+        let Used { events, leaks, leaks_left_out, spent, over, .. } = &mut self.used;
+        if matches!(event, Event::Leak { .. }) {
+            let fits = *leaks < self.limits.findings;
+            *if fits { leaks } else { leaks_left_out } += 1;
+            return fits;
+        }
+        *over || Used::take(events, self.limits.log_events, Budget::Log, spent)
+    }
+
+    /// Writes one event down. If there is no room for it it is dropped, and the run ends before
+    /// its next step.
     pub fn push(&mut self, event: Event) {
         if let Event::Touch { bytes, .. } = event {
             self.host_works(bytes / COPIED_BYTES_PER_UNIT);
@@ -80,9 +157,12 @@ impl Recorder {
         if let Event::Page { bytes, .. } = event {
             self.host_works(bytes / CONVERTED_BYTES_PER_UNIT);
         }
-        if self.full() {
-            return;
+        if self.has_room(&event) {
+            self.write(event);
         }
+    }
+
+    fn write(&mut self, event: Event) {
         let record = Record { seq: self.records.len() as u64, t_ns: self.now_ns(), event };
         self.clock_ps = self
             .clock_ps
@@ -92,7 +172,11 @@ impl Recorder {
     }
 
     /// The records and the hash over all of them.
-    pub fn finish(self) -> (Vec<Record>, [u8; 32]) {
+    pub fn finish(mut self) -> (Vec<Record>, [u8; 32]) {
+        let count = self.used.leaks_left_out;
+        if count > 0 {
+            self.write(Event::LeaksLeftOut { count });
+        }
         (self.records, self.hash.finish())
     }
 }

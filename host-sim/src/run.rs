@@ -10,17 +10,19 @@ use crate::log::RunLog;
 use crate::machine::Machine;
 use crate::qemu;
 use crate::recorder::Recorder;
+use crate::scenario::codes::Code;
 use crate::scenario::plan::{
     Boot, Contents, DeviceKind, DevicePlan, ImagePlan, OnTamper, Plan, Platform,
 };
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use ultravisor::Ultravisor;
 use ultravisor::platform::{self, Config};
 
 /// Secure memory of the machine: as much as a partition may be large.
 const SECURE_BYTES: u64 = 16 << 40;
 
-/// Why a run could not start. A checked plan gives none of these but for the host's limits.
+/// Why there is no log of a run. A checked plan gives none of these but for the host's limits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotRun {
     /// The operating system refused the guest's memory.
@@ -32,6 +34,13 @@ pub enum CannotRun {
     /// Something does not fit into the guest.
     #[error("{0}")]
     Load(String),
+    /// It was still going on when its time was up. How far it had come differs from time to time,
+    /// so nothing of it is told.
+    #[error(
+        "{code}: it was still going on when its wall-clock time was up (`--wall-clock` sets it)",
+        code = Code::WALL_CLOCK
+    )]
+    WallClock,
 }
 
 /// Runs `plan` to its end.
@@ -39,12 +48,20 @@ pub enum CannotRun {
 /// # Errors
 /// [`CannotRun`] when it could not even start.
 pub fn run(plan: &Plan) -> Result<RunLog, CannotRun> {
-    let mut log = one(plan)?;
-    log.twins = plan.twins.iter().map(one).collect::<Result<_, _>>()?;
+    run_until(plan, &AtomicBool::new(false))
+}
+
+/// As [`run`], given up soon after somebody has set `late`.
+///
+/// # Errors
+/// [`CannotRun`] when it could not even start, or was given up.
+pub fn run_until(plan: &Plan, late: &AtomicBool) -> Result<RunLog, CannotRun> {
+    let mut log = one(plan, late)?;
+    log.twins = plan.twins.iter().map(|twin| one(twin, late)).collect::<Result<_, _>>()?;
     Ok(log)
 }
 
-fn one(plan: &Plan) -> Result<RunLog, CannotRun> {
+fn one(plan: &Plan, late: &AtomicBool) -> Result<RunLog, CannotRun> {
     let guest_file: Arc<[u8]> = match &plan.guest.image {
         ImagePlan::Builtin => builtin::GUEST.into(),
         ImagePlan::File { bytes, .. } => Arc::clone(bytes),
@@ -63,7 +80,8 @@ fn one(plan: &Plan) -> Result<RunLog, CannotRun> {
     host.hv.iommus = qemu::add_iommu(&plan.machine, &mut devices);
     let memory = host.uv.memory_mut();
     let start = loader::load(memory, plan, devices.len(), first).map_err(CannotRun::Load)?;
-    let mut stopped = Machine::new(plan, host, devices, start, symbols).run();
+    let machine = Machine::new(plan, host, devices, start, symbols);
+    let mut stopped = machine.run(late).ok_or(CannotRun::WallClock)?;
     judge::judge(plan, &stopped.ended, &stopped.devices, &mut stopped.host);
     let needs_reset = judge::needs_reset(&stopped.devices);
     let (records, hash) = stopped.host.hv.recorder.finish();
@@ -112,9 +130,11 @@ fn host_side(plan: &Plan) -> Result<HostSide, CannotRun> {
         seed: plan.seed,
         on_tamper,
         secure_bytes: SECURE_BYTES,
+        backed_bytes_max: plan.limits.memory_bytes,
     })
     .map_err(|error| CannotRun::Memory(error.to_string()))?;
-    let recorder = Recorder::new(cost::table(machine.platform, machine.cost), machine.unit);
+    let costs = cost::table(machine.platform, machine.cost);
+    let recorder = Recorder::new(costs, machine.unit, plan.limits);
     let hypervisor = Hypervisor::new(ram, machine.unit, recorder);
     Ok(HostSide::new(hypervisor, uv, platform.seals()))
 }

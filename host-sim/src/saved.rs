@@ -187,7 +187,7 @@ impl<R: BufRead> Reader<R> {
             if records.last().is_some_and(|before| before.t_ns > record.t_ns) {
                 return Err(self.refused("time runs backwards"));
             }
-            if records.len() == RECORDS_MAX || bytes > RUN_BYTES_MAX {
+            if records.len() as u64 == RECORDS_MAX || bytes > RUN_BYTES_MAX {
                 return Err(self.refused("the run is longer than any run can be"));
             }
             share_chain(&mut record.event, &mut chain);

@@ -1,25 +1,30 @@
 //! Runs plans on several threads and hands their results over in the order of the plans.
 
+use crate::escape;
 use crate::log::RunLog;
 use crate::outcome::Outcome;
 use crate::scenario::plan::Plan;
 use crate::verdict::{self, Judged};
+use crate::watchdog;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-/// What runs one plan, or says why it cannot even start.
-pub type Runner<'a> = &'a (dyn Fn(&Plan) -> Result<RunLog, String> + Sync);
+/// What runs one plan, or says why there is no log of it: it cannot even start, or the flag was set
+/// while it was going on.
+pub type Runner<'a> = &'a (dyn Fn(&Plan, &AtomicBool) -> Result<RunLog, String> + Sync);
 
 /// How one plan's run came back.
 #[derive(Debug)]
 pub enum Done {
     /// It ran and was judged.
     Judged(Box<(RunLog, Judged)>),
-    /// It could not even start, for this reason: no verdict.
+    /// It could not even start, or was given up, for this reason: no verdict.
     NotRun(String),
     /// A bug of ours: it panicked with this message.
     Panicked(String),
@@ -54,10 +59,28 @@ impl Gate {
     }
 }
 
-/// Runs `plans` on `threads` threads; `take` gets each result, in the order of `plans`, whatever
+/// How plans are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// On how many threads.
+    pub threads: usize,
+    /// How long each may take in real time.
+    pub wall_clock: Duration,
+}
+
+impl Pace {
+    /// As asked for, else a thread for each core and the watchdog's own limit.
+    pub fn new(threads: Option<u16>, seconds: Option<u64>) -> Self {
+        let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let wall_clock = Duration::from_secs(seconds.unwrap_or(watchdog::SECONDS_DEFAULT));
+        Self { threads: threads.map_or_else(cores, usize::from), wall_clock }
+    }
+}
+
+/// Runs `plans` at this pace; `take` gets each result, in the order of `plans`, whatever
 /// thread finished first. A panic in one run does not stop the others.
-pub fn run(plans: &[&Plan], threads: usize, runner: Runner<'_>, mut take: impl FnMut(usize, Done)) {
-    let threads = threads.clamp(1, plans.len().max(1));
+pub fn run(plans: &[&Plan], pace: Pace, runner: Runner<'_>, mut take: impl FnMut(usize, Done)) {
+    let threads = pace.threads.clamp(1, plans.len().max(1));
     let gate = Gate {
         state: Mutex::new((0, 0)),
         moved: Condvar::new(),
@@ -71,7 +94,7 @@ pub fn run(plans: &[&Plan], threads: usize, runner: Runner<'_>, mut take: impl F
             scope.spawn(move || {
                 while let Some(number) = gate.next() {
                     // The receiver lives until every plan was handed over.
-                    if sender.send((number, one(plans[number], runner))).is_err() {
+                    if sender.send((number, one(plans[number], pace, runner))).is_err() {
                         break;
                     }
                 }
@@ -91,9 +114,9 @@ pub fn run(plans: &[&Plan], threads: usize, runner: Runner<'_>, mut take: impl F
     });
 }
 
-fn one(plan: &Plan, runner: Runner<'_>) -> Done {
+fn one(plan: &Plan, pace: Pace, runner: Runner<'_>) -> Done {
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
-        let log = runner(plan)?;
+        let log = watchdog::within(pace.wall_clock, |late| runner(plan, late))?;
         let judged = verdict::judge(plan, &log);
         Ok(Box::new((log, judged)))
     }));
@@ -104,27 +127,44 @@ fn one(plan: &Plan, runner: Runner<'_>) -> Done {
     }
 }
 
-/// How many threads: as asked for, else one for each core.
-pub fn threads(asked: Option<u16>) -> usize {
-    let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    asked.map_or_else(cores, usize::from)
+/// What was not as it should be in runs of which only the outcome is kept.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// What bugs of ours said.
+    pub bugs: Vec<String>,
+    /// Why others have no outcome.
+    pub not_run: Vec<String>,
 }
 
-/// How `plans` come out, in their order, with nothing else kept; `None` for those that did not run.
-/// What bugs of ours said is put into `bugs`.
+impl Trouble {
+    /// A line for each; escaped.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let line = |what: &'static str| {
+            move |why: &String| format!("{what} (in a proof): {}\n", escape::terminal_cut(why, 400))
+        };
+        let bugs = self.bugs.iter().map(line("bug in uvsim"));
+        bugs.chain(self.not_run.iter().map(line("could not run")))
+    }
+}
+
+/// How `plans` come out, in their order, with nothing else kept; `None` for those that did not run:
+/// `trouble` learns why.
 pub fn outcomes(
     plans: &[&Plan],
-    threads: usize,
+    pace: Pace,
     runner: Runner<'_>,
-    bugs: &mut Vec<String>,
+    trouble: &mut Trouble,
 ) -> Vec<Option<Outcome>> {
     let mut outcomes = Vec::with_capacity(plans.len());
-    run(plans, threads, runner, |_, done| {
+    run(plans, pace, runner, |_, done| {
         outcomes.push(match done {
             Done::Judged(judged) => Some(judged.1.outcome),
-            Done::NotRun(_) => None,
+            Done::NotRun(why) => {
+                trouble.not_run.push(why);
+                None
+            }
             Done::Panicked(why) => {
-                bugs.push(why);
+                trouble.bugs.push(why);
                 None
             }
         });

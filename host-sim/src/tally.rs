@@ -68,7 +68,8 @@ impl Tally {
         let because = match code {
             exit::BUG => ": a bug of uvsim",
             exit::NO_VERDICT => {
-                ": a scenario without `expect`, or a run that could not start, has no verdict"
+                ": a scenario without `expect`, or a run that could not start or took too long, \
+                 has no verdict"
             }
             exit::OUTPUT => ": a report could not be written",
             _ => "",

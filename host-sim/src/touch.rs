@@ -128,6 +128,9 @@ pub unsafe trait Host {
     /// Takes work units of the run's budget for what no event tells.
     fn works(&mut self, units: u64);
 
+    /// So many bytes of text come to a console: how many of them it may keep.
+    fn take_console(&mut self, bytes: u64) -> u64;
+
     /// Logs an event.
     fn log(&mut self, event: Event);
 

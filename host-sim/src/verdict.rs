@@ -356,6 +356,9 @@ fn incident(event: &Event) -> Option<Incident> {
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
+        | Event::Actor { .. }
+        | Event::Hot { .. }
+        | Event::LeaksLeftOut { .. }
         | Event::Bounce { .. }
         | Event::Comparison { .. } => None,
     }

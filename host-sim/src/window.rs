@@ -104,6 +104,11 @@ impl<'a> Window<'a> {
         self.host.borrow_mut().works(units);
     }
 
+    /// So many bytes of text come to a console: how many of them it may keep.
+    pub fn take_console(&self, bytes: u64) -> u64 {
+        self.host.borrow_mut().take_console(bytes)
+    }
+
     /// Logs an event.
     pub fn log(&self, event: Event) {
         let mut host = self.host.borrow_mut();

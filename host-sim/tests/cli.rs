@@ -7,6 +7,7 @@ use host_sim::scenario::plan::Plan;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 /// A run that did its work, and after which nothing is wrong.
@@ -24,17 +25,21 @@ fn buggy(plan: &Plan) -> Result<RunLog, String> {
     clean(plan)
 }
 
+/// What plays the machine.
+type Runs<'a> = &'a (dyn Fn(&Plan) -> Result<RunLog, String> + Sync);
+
 struct Ran {
     code: u8,
     out: String,
     err: String,
 }
 
-fn uvsim_with(runner: host_sim::suite::Runner<'_>, arguments: &[&str]) -> Ran {
+fn uvsim_with(runs: Runs<'_>, arguments: &[&str]) -> Ran {
     let words = std::iter::once("uvsim").chain(arguments.iter().copied()).map(OsString::from);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let terminal = Terminal::default();
-    let code = cli::main(words, World { runner, out: &mut out, err: &mut err, terminal });
+    let runner = |plan: &Plan, _: &AtomicBool| runs(plan);
+    let code = cli::main(words, World { runner: &runner, out: &mut out, err: &mut err, terminal });
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
     Ran { code, out: text(out), err: text(err) }
 }

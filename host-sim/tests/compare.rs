@@ -5,11 +5,11 @@ use host_sim::cli::{self, Terminal, World};
 use host_sim::event::{DeviceIndex, Ended, Event, Mark, QueueIndex, Record};
 use host_sim::log::RunLog;
 use host_sim::scenario::plan::Plan;
-use host_sim::suite::Runner;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 struct Ran {
@@ -24,11 +24,15 @@ impl Ran {
     }
 }
 
-fn uvsim(runner: Runner<'_>, arguments: &[&str]) -> Ran {
+/// What plays the machine.
+type Runs<'a> = &'a (dyn Fn(&Plan) -> Result<RunLog, String> + Sync);
+
+fn uvsim(runs: Runs<'_>, arguments: &[&str]) -> Ran {
     let words = ["uvsim", "compare"].into_iter().chain(arguments.iter().copied());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let terminal = Terminal::default();
-    let world = World { runner, out: &mut out, err: &mut err, terminal };
+    let runner = |plan: &Plan, _: &AtomicBool| runs(plan);
+    let world = World { runner: &runner, out: &mut out, err: &mut err, terminal };
     let code = cli::main(words.map(OsString::from), world);
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
     Ran { code, out: text(out), err: text(err) }

@@ -3,7 +3,7 @@
 
 use host_sim::counters::{Counter, Counters, Phase};
 use host_sim::event::{
-    Cause, DeviceIndex, Direction, Ended, Event, Mark, Part, QueueIndex, Record, Seen,
+    Budget, Cause, DeviceIndex, Direction, Ended, Event, Mark, Part, QueueIndex, Record, Seen,
 };
 use host_sim::findings;
 use host_sim::log::{BY_TAMPERING, RunLog};
@@ -254,7 +254,7 @@ fn every_way_to_end_has_an_outcome_of_its_own() {
         (marks(), Ended::SvmTerminated("aborted"), Outcome::Crashed),
         (marks(), Ended::SvmTerminated(BY_TAMPERING), Outcome::Tampered),
         (marks(), Ended::Idle, Outcome::Stuck),
-        (marks(), Ended::Budget("work-units"), Outcome::Stuck),
+        (marks(), Ended::Budget(Budget::WorkUnits), Outcome::Stuck),
         (marks(), Ended::Refault(0), Outcome::Stuck),
     ];
     for (events, ended, wanted) in cases {

@@ -54,6 +54,7 @@ fn open(bytes: u64, unit: UnitSize) -> (Ultravisor, Willing) {
         seed: 1,
         on_tamper: OnTamper::Refault,
         secure_bytes: u64::MAX,
+        backed_bytes_max: 1 << 30,
     };
     (Ultravisor::new(config).expect("two sparse mappings"), Willing { ram, unit })
 }

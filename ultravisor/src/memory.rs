@@ -16,13 +16,11 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use ultravisor_abi::{Gfn, Gpa, UStatus, UnitSize};
 
-/// Most guest memory that may be backed by real memory, in bytes of units ever written or converted.
-/// A partition may be as large as it likes; what it uses is bounded.
-pub const BACKED_BYTES_MAX: u64 = 1 << 30;
 /// Reading what nobody wrote costs page tables of the simulator's own, one for so many bytes.
 const READ_BLOCK_BYTES: u64 = 2 << 20;
-/// Most such blocks that are read.
-const READ_BLOCKS_MAX: u64 = 1 << 15;
+/// Such a block may be read for each so many bytes that may be backed: all of them together cost an
+/// eighth of that in page tables.
+const BACKED_BYTES_PER_READ_BLOCK: u64 = 32 << 10;
 
 /// What the guest's CPU finds at a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +85,22 @@ struct Backed {
     read: Vec<u64>,
     /// How many those are.
     blocks: u64,
+    /// Most of both.
+    units_max: u64,
+    blocks_max: u64,
     /// Whether somebody asked for more than there may be.
     exhausted: bool,
 }
 
 impl Backed {
+    fn new(config: &Config) -> Self {
+        Self {
+            units_max: config.backed_bytes_max / config.unit.bytes(),
+            blocks_max: config.backed_bytes_max / BACKED_BYTES_PER_READ_BLOCK,
+            ..Self::default()
+        }
+    }
+
     /// Notes a read at `at`, which is RAM.
     fn read(&mut self, at: Gpa) {
         let block = at.0 / READ_BLOCK_BYTES;
@@ -102,7 +111,7 @@ impl Backed {
         if self.read[word] & bit == 0 {
             self.read[word] |= bit;
             self.blocks += 1;
-            self.exhausted |= self.blocks > READ_BLOCKS_MAX;
+            self.exhausted |= self.blocks > self.blocks_max;
         }
     }
 }
@@ -126,7 +135,7 @@ impl Memory {
             seals: config.platform.seals(),
             unit: config.unit,
             ram: config.ram.clone(),
-            backed: Backed::default(),
+            backed: Backed::new(config),
             events: Vec::new(),
         })
     }
@@ -198,7 +207,7 @@ impl Memory {
         }
     }
 
-    /// Whether more memory was asked for than may be backed ([`BACKED_BYTES_MAX`]): the run ends.
+    /// Whether more memory was asked for than may be backed ([`Config::backed_bytes_max`]): the run ends.
     pub fn exhausted(&self) -> bool {
         self.backed.exhausted
     }
@@ -210,19 +219,15 @@ impl Memory {
 
     /// Whether `units` units more may be backed; if not, memory counts as exhausted.
     pub(crate) fn has_room_for(&mut self, units: u64) -> bool {
-        let fits = self.backed.units.saturating_add(units) <= self.backed_units_max();
+        let fits = self.backed.units.saturating_add(units) <= self.backed.units_max;
         self.backed.exhausted |= !fits;
         fits
-    }
-
-    fn backed_units_max(&self) -> u64 {
-        BACKED_BYTES_MAX / self.unit.bytes()
     }
 
     fn note_backed(&mut self, gfn: Gfn) {
         if self.units.get(gfn).is_none() {
             self.backed.units += 1;
-            self.backed.exhausted |= self.backed.units > self.backed_units_max();
+            self.backed.exhausted |= self.backed.units > self.backed.units_max;
         }
     }
 

@@ -10,8 +10,6 @@ use super::transport::Identity;
 use crate::event::{Event, Part, QueueIndex};
 
 const TRANSMIT: QueueIndex = QueueIndex(1);
-/// Text is kept, and logged, up to this many bytes; what comes later is taken and dropped.
-pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// A console.
 #[derive(Debug, Default)]
@@ -32,7 +30,7 @@ impl Console {
         config
     }
 
-    /// What was printed, raw, up to [`TEXT_BYTES_MAX`] bytes.
+    /// What was printed, raw, as far as the run's limit went.
     pub fn text(&self) -> &[u8] {
         &self.text
     }
@@ -49,7 +47,7 @@ impl Console {
         while let Some(element) = step.pop()? {
             let bytes = element.readable.bytes();
             // What finds no room any more is not read either, so a chain's length costs nothing.
-            let kept = bytes.min((TEXT_BYTES_MAX - self.text.len()) as u64);
+            let kept = step.window().take_console(bytes);
             let mut text = vec![0; kept as usize];
             step.access().gather(Part::Data, &element.readable, 0, &mut text)?;
             self.text.extend_from_slice(&text);

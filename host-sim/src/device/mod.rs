@@ -20,7 +20,6 @@ pub mod transport;
 mod viommu;
 
 pub use blk::BLK_ID_BYTES;
-pub use console::TEXT_BYTES_MAX;
 pub use disk::{DISK_BLOCK_BYTES, Disk};
 pub use net::{FRAME_BYTES_MAX, WIRE_BYTES_KEPT_MAX, Wire};
 pub use reason::Reason;
@@ -334,7 +333,7 @@ impl Device {
         }
     }
 
-    /// How many bytes its driver printed past [`TEXT_BYTES_MAX`], which were dropped.
+    /// How many bytes its driver printed past the limit of the run, which were dropped.
     pub fn text_dropped(&self) -> u64 {
         match &self.backend {
             Backend::Console(console) => console.dropped(),
@@ -346,7 +345,7 @@ impl Device {
         }
     }
 
-    /// What its driver printed, raw, if it is a console: the first [`TEXT_BYTES_MAX`] bytes.
+    /// What its driver printed, raw, if it is a console: as far as the limit of the run went.
     pub fn text(&self) -> Option<&[u8]> {
         match &self.backend {
             Backend::Console(console) => Some(console.text()),

@@ -168,7 +168,10 @@ impl Event {
             | Self::Plugged { .. }
             | Self::IotlbMiss { .. }
             | Self::IotlbHits { .. }
-            | Self::Frame { .. } => self.encode_qemu(out),
+            | Self::Frame { .. }
+            | Self::Actor { .. }
+            | Self::Hot { .. }
+            | Self::LeaksLeftOut { .. } => self.encode_qemu(out),
         }
     }
 
@@ -219,7 +222,10 @@ impl Event {
             | Self::Plugged { .. }
             | Self::IotlbMiss { .. }
             | Self::IotlbHits { .. }
-            | Self::Frame { .. } => {}
+            | Self::Frame { .. }
+            | Self::Actor { .. }
+            | Self::Hot { .. }
+            | Self::LeaksLeftOut { .. } => {}
         }
     }
 
@@ -242,6 +248,15 @@ impl Event {
         }
         if let Self::Frame { device, queue, bytes, head } = self {
             put!(out; 37u8, *device, *queue, *bytes, head.as_slice());
+        }
+        if let Self::Actor { device, doing, queue, at_ns, chain } = self {
+            put!(out; 38u8, *device, *doing as u8, *queue, *at_ns, *chain);
+        }
+        if let Self::Hot { frame, samples, of } = self {
+            put!(out; 39u8, frame.pc, frame.function.as_bytes(), *samples, *of);
+        }
+        if let Self::LeaksLeftOut { count } = self {
+            put!(out; 40u8, *count);
         }
     }
 }

@@ -1,4 +1,39 @@
-//! What stops a run: one enum.
+//! What stops a run: one enum, and the budgets that do.
+
+/// What a run has only so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Budget {
+    /// Work units: what the guest executes, and what the host side copies and converts for it.
+    WorkUnits,
+    /// Steps of the host side: exits and calls served, queues served, looks at rings.
+    HostSteps,
+    /// Calls of the guest: ultracalls, hypercalls, our own.
+    Calls,
+    /// Console text, in bytes.
+    Console,
+    /// Events of the log.
+    Log,
+    /// Guest memory that is backed.
+    Memory,
+}
+
+impl Budget {
+    /// Every budget.
+    pub const ALL: [Self; 6] =
+        [Self::WorkUnits, Self::HostSteps, Self::Calls, Self::Console, Self::Log, Self::Memory];
+
+    /// The name used in every output: `budget(NAME)`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WorkUnits => "work-units",
+            Self::HostSteps => "host-steps",
+            Self::Calls => "calls",
+            Self::Console => "console",
+            Self::Log => "log",
+            Self::Memory => "memory",
+        }
+    }
+}
 
 /// What stopped the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +45,7 @@ pub enum Ended {
     /// QEMU died of SIGBUS.
     QemuKilled,
     /// A budget was used up.
-    Budget(&'static str),
+    Budget(Budget),
     /// The guest halts and nothing is due.
     Idle,
     /// The guest touches a unit that cannot be paged in, and nothing is due.
@@ -35,8 +70,8 @@ pub enum Ended {
     },
 }
 
-/// Why the ultravisor gives a VM up, and the budgets that there are.
-const WORDS: [&str; 5] = ["tampering", "aborted", "log", "memory", "work-units"];
+/// Why the ultravisor gives a VM up.
+const WORDS: [&str; 2] = ["tampering", "aborted"];
 
 impl Ended {
     /// Reads what [`Display`](std::fmt::Display) wrote. What that leaves out (a page fault's
@@ -57,7 +92,9 @@ impl Ended {
         match kind {
             "exit" => inner.parse().ok().map(Self::Exit),
             "svm_terminated" => word().map(Self::SvmTerminated),
-            "budget" => word().map(Self::Budget),
+            "budget" => {
+                Budget::ALL.into_iter().find(|budget| budget.name() == inner).map(Self::Budget)
+            }
             "refault" => hex(inner).map(Self::Refault),
             "fault" => {
                 let (vector, rip) = inner.split_once(", ")?;
@@ -85,7 +122,7 @@ impl std::fmt::Display for Ended {
             Self::Exit(code) => write!(f, "exit({code})"),
             Self::SvmTerminated(why) => write!(f, "svm_terminated({why})"),
             Self::QemuKilled => write!(f, "qemu_killed"),
-            Self::Budget(which) => write!(f, "budget({which})"),
+            Self::Budget(which) => write!(f, "budget({})", which.name()),
             Self::Idle => write!(f, "idle"),
             Self::Refault(gpa) => write!(f, "refault({gpa:#x})"),
             Self::Fault { vector, rip, .. } => write!(f, "fault({vector}, {rip:#x})"),
@@ -110,9 +147,12 @@ mod tests {
             Ended::SvmTerminated("tampering"),
             Ended::SvmTerminated("aborted"),
             Ended::QemuKilled,
-            Ended::Budget("work-units"),
-            Ended::Budget("memory"),
-            Ended::Budget("log"),
+            Ended::Budget(Budget::WorkUnits),
+            Ended::Budget(Budget::HostSteps),
+            Ended::Budget(Budget::Calls),
+            Ended::Budget(Budget::Console),
+            Ended::Budget(Budget::Log),
+            Ended::Budget(Budget::Memory),
             Ended::Idle,
             Ended::Refault(0x10_0000),
             Ended::Fault { vector: 14, rip: 0x123, address: None },

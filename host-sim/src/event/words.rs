@@ -157,6 +157,28 @@ pub enum WaitBy {
     Refault,
 }
 
+/// What an actor was doing when the run got stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doing {
+    /// The guest executes instructions.
+    Running,
+    /// The guest waits by `pause`, `hlt` or H_CEDE.
+    Waiting,
+    /// The guest touches a unit that does not come back, again and again.
+    Refaulting,
+    /// The device is to serve a queue.
+    Due,
+    /// The device is in the middle of serving a queue, touch by touch.
+    Serving,
+    /// The device's back end is to look at its rings.
+    Polling,
+    /// The device is set up, and has nothing to do.
+    Idling,
+    /// The device is not set up, or needs a reset.
+    Down,
+}
+
 /// Where a byte comparison looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

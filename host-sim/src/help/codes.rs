@@ -227,6 +227,81 @@ pub const PAGES: &[Told] = &[
         File("Policy(format: 1, name: \"p\", about: \"x\", rules: [])"),
     ),
     told(
+        Code::WORK_UNITS,
+        "scenario/limits.rs",
+        "A run always ends. An instruction is a work unit, and so are a round of a REP, 64 bytes that a \
+         device copies and 256 that a conversion goes over.",
+        "Look where the guest spends its time: the `hot` lines. If it only has much to do, say \
+         `guest: (budget: N)`: 50 million unless given, at most 10 billion.",
+        Words("a guest that jumps to itself"),
+    ),
+    told(
+        Code::DEADLOCK,
+        "machine.rs",
+        "The guest halts, or has waited for a virtual second, or touches a page that does not come \
+         back, and no device has anything to do: nothing would ever change.",
+        "The `stuck` lines say what everybody was doing. Often a device has gone silent after a ring \
+         that makes no sense to it.",
+        Words("a guest that halts and was promised no answer"),
+    ),
+    told(
+        Code::MEMORY,
+        "scenario/limits.rs",
+        "A partition may have 16 TiB, but what is in use of it takes the memory of whoever runs it.",
+        "Have the guest touch less, or say `limits: (memory: \"1GiB\")`: 256 MiB unless given, at most \
+         1 GiB.",
+        Words("a guest that writes to more pages than fit into 256 MiB"),
+    ),
+    told(
+        Code::CONSOLE,
+        "scenario/limits.rs",
+        "Console text is kept for the judges. What was cut off could hide a secret, so nothing is: the \
+         run ends.",
+        "Print less, or say `limits: (console: \"16MiB\")`: 1 MiB unless given, at most 16 MiB.",
+        Words("a guest that prints more than 1 MiB"),
+    ),
+    told(
+        Code::WALL_CLOCK,
+        "watchdog.rs",
+        "How far a run comes in a minute differs from time to time: it is given up without a verdict, \
+         and nothing of it is told. Everything else that ends a run is counted, not timed.",
+        "Run it with `--wall-clock SECONDS` (at most 3600) or on a machine that is less busy.",
+        Words("uvsim run slow.ron --wall-clock 1"),
+    ),
+    told(
+        Code::HOST_STEPS,
+        "scenario/limits.rs",
+        "A guest that does little may keep hypervisor and devices busy without end: each exit that is \
+         served, each queue and each look at a ring is a step.",
+        "Make fewer requests, or say `limits: (host_steps: N)`: 1 million unless given, at most 100 \
+         million.",
+        Words("a guest that reads a device's register for ever"),
+    ),
+    told(
+        Code::CALLS,
+        "scenario/limits.rs",
+        "Each ultracall or hypercall may take long on the host side.",
+        "Make fewer calls, or say `limits: (calls: N)`: 100 thousand unless given, at most 10 million.",
+        Words("a guest that shares and unshares a page for ever"),
+    ),
+    told(
+        Code::LOG,
+        "scenario/limits.rs",
+        "The log is kept in memory until the run is judged. Leaks have room of their own, so that none \
+         can hide behind a full log.",
+        "Make fewer requests, or say `limits: (log: N)`: 1 million events unless given, at most 4 \
+         million.",
+        Words("a guest whose driver makes a million requests"),
+    ),
+    told(
+        Code::FINDINGS,
+        "scenario/limits.rs",
+        "A thousand places where a secret shows say no more than one: further ones are counted, by the \
+         log's event `leaks.left_out`.",
+        "Fix the first. To see more of them say `limits: (findings: N)`, at most 100 thousand.",
+        Words("a secret that lies in two thousand pages that the host can read"),
+    ),
+    told(
         Code::MATRIX,
         "scenario/matrix.rs",
         "The product of a few axes grows fast; a scenario has at most 4096 runs.",
@@ -309,6 +384,12 @@ pub fn page(code: Code) -> Option<Page> {
 fn exit_code(code: Code) -> String {
     match code {
         Code::OUTPUT => "6: a report could not be written".to_owned(),
+        Code::WALL_CLOCK => "5: the run has no verdict".to_owned(),
+        Code::FINDINGS => "that of the runs: it ends nothing".to_owned(),
+        Code(401..=409) => {
+            "1, unless the scenario expects it: the run is `stuck`, or what else it is found to be"
+                .to_owned()
+        }
         _ => "3: wrong input, nothing was judged".to_owned(),
     }
 }

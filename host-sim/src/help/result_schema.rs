@@ -147,7 +147,12 @@ fn rule() -> Value {
 }
 
 fn run() -> Value {
-    object(
+    let stuck = (
+        "stuck",
+        list(&text()),
+        "If it got stuck: what was used up, what everybody was doing, where the guest spent its time.",
+    );
+    let fields = object(
         "One run.",
         vec![
             ("id", text(), "The run id: name/axis=value/..."),
@@ -163,7 +168,8 @@ fn run() -> Value {
             ("policy", list(&rule()), "The policies' rules, judged."),
             ("event_log_hash", hash(), "BLAKE3 over the binary event records."),
         ],
-    )
+    );
+    with_optional(fields, vec![stuck])
 }
 
 fn claim() -> Value {

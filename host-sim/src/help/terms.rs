@@ -40,8 +40,9 @@ const fn outcome_told(outcome: Outcome) -> (&'static str, &'static str) {
         ),
         Outcome::Stuck => (
             "A budget was used up, or nobody had anything left to do while the guest waited.",
-            "Look at the last events. A legacy device goes silent after a ring that makes no sense, \
-             which is what ciphertext looks like.",
+            "The result says which limit it was, what everybody was doing and where the guest spent its \
+             time. A legacy device goes silent after a ring that makes no sense, which is what \
+             ciphertext looks like.",
         ),
         Outcome::Failed => (
             "A request ended in an error that the guest reported by name, and nothing wrong was stored \

@@ -1,7 +1,7 @@
 //! `vmcall`: ultracalls, hypercalls and our own calls.
 
 use super::Machine;
-use crate::event::{Ended, Event, ExitReason, Mark, WaitBy};
+use crate::event::{Budget, Ended, Event, ExitReason, Mark, WaitBy};
 use ultravisor::{Life, reflect};
 use ultravisor_abi::ours::mark;
 use ultravisor_abi::{CallRegs, Gfn, Gpa, HStatus, Hcall, OurCall, ReportKind, UStatus, Ucall};
@@ -16,6 +16,9 @@ const UNITS_PER_BLOCK: u64 = 512;
 impl Machine<'_> {
     /// Serves the call that the guest's registers hold.
     pub(super) fn call(&mut self) -> Option<Ended> {
+        if !self.host.hv.recorder.take_call() {
+            return Some(Ended::Budget(Budget::Calls));
+        }
         let regs = CallRegs {
             number: self.cpu.regs.get(Reg::Rax),
             args: ARGS.map(|reg| self.cpu.regs.get(reg)),

@@ -42,6 +42,7 @@ enum Ask {
     Iommu(Request),
     TakeIotlbHits,
     Works(u64),
+    TakeConsole(u64),
     Log(Box<Event>),
 }
 
@@ -127,6 +128,10 @@ unsafe impl Host for Remote {
         self.ask(Ask::Works(units));
     }
 
+    fn take_console(&mut self, bytes: u64) -> u64 {
+        count(self.ask(Ask::TakeConsole(bytes)))
+    }
+
     fn log(&mut self, event: Event) {
         self.ask(Ask::Log(Box::new(event)));
     }
@@ -159,6 +164,11 @@ impl Service {
     /// When it goes on.
     pub fn at_ns(&self) -> u64 {
         self.at_ns
+    }
+
+    /// Which queue is served.
+    pub fn queue(&self) -> QueueIndex {
+        self.due.queue
     }
 
     /// Which device is away.
@@ -200,6 +210,7 @@ fn listen(
                 host.works(units);
                 Answer::Done
             }
+            Ask::TakeConsole(bytes) => Answer::Count(host.take_console(bytes)),
             Ask::Log(event) => {
                 host.log(*event);
                 Answer::Done

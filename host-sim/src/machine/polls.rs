@@ -31,6 +31,11 @@ impl Polls {
         self.0.iter().map(|next| next.at_ns).min()
     }
 
+    /// When the next look at a device is.
+    pub fn next_of(&self, device: DeviceIndex) -> Option<u64> {
+        self.0.iter().find(|next| next.device == device).map(|next| next.at_ns)
+    }
+
     /// A device's driver is ready: it is looked at from now on.
     pub fn start(&mut self, device: DeviceIndex, now_ns: u64) {
         self.stop(device);

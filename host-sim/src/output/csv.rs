@@ -20,13 +20,6 @@ const FIRST: [&str; 10] = [
     "event_log_hash",
 ];
 
-/// A text cell that no spreadsheet takes for a formula.
-fn cell(text: &str) -> String {
-    let inert = escape::terminal(text);
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    if formula { format!("'{inert}") } else { inert }
-}
-
 /// The columns: ten facts, `axis.NAME` for each axis there is (empty where it is not crossed),
 /// `PHASE.COUNTER` for each phase and counter.
 pub fn header() -> Vec<String> {
@@ -46,20 +39,20 @@ fn row(row: &Row, seed: u64) -> Vec<String> {
         End::Judged(run) => run.verdict.name(),
     };
     let mut cells = vec![
-        cell(&row.id),
-        cell(&row.file),
-        cell(&row.scenario),
-        cell(row.design.as_deref().unwrap_or("")),
+        escape::csv(&row.id),
+        escape::csv(&row.file),
+        escape::csv(&row.scenario),
+        escape::csv(row.design.as_deref().unwrap_or("")),
         seed.to_string(),
         verdict.to_owned(),
         run.map_or("", |run| run.outcome.name()).to_owned(),
-        cell(run.map_or("", |run| &run.ended)),
+        escape::csv(run.map_or("", |run| &run.ended)),
         run.map_or_else(String::new, |run| run.what_if.to_string()),
         run.map_or("", |run| &run.event_log_hash).to_owned(),
     ];
     cells.extend(AXES.iter().map(|name| {
         let here = row.axes.iter().find(|(axis, _)| axis == name);
-        here.map_or_else(String::new, |(_, value)| cell(value))
+        here.map_or_else(String::new, |(_, value)| escape::csv(value))
     }));
     for phase in Phase::ALL {
         let values = run.and_then(|run| run.counters.get(phase.name()));

@@ -1,11 +1,12 @@
 //! Which events explain a result, and who is guilty of it.
 
-use super::words;
+use super::{stuck, words};
 use crate::counters::{Phase, PhaseClock};
 use crate::escape;
 use crate::event::{Cause, Chain, DeviceIndex, Event, Part, QueueIndex, Record, Seen};
 use crate::log::RunLog;
 use crate::scenario::plan::Plan;
+use std::collections::BTreeMap;
 use ultravisor::{Effect, Life, PageOp, PageState};
 
 /// Events shown for one run.
@@ -15,6 +16,10 @@ const OF_A_KIND_MAX: usize = 2;
 /// Guest functions shown of one call chain.
 const FRAMES_MAX: usize = 3;
 
+/// Lines shown of each console, and characters of a line.
+const CONSOLE_LINES_MAX: usize = 3;
+const CONSOLE_CHARS_MAX: usize = 160;
+
 /// What explains a run's result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
@@ -22,6 +27,11 @@ pub struct Explanation {
     pub lines: Vec<String>,
     /// Who touched what from where in the guest; escaped.
     pub guilty: Option<String>,
+    /// Of a run that got stuck: what was used up, what everybody was doing, where the guest spent
+    /// its time; escaped.
+    pub stuck: Vec<String>,
+    /// The last lines that the guest printed, each behind its console's name; escaped.
+    pub console: Vec<String>,
 }
 
 /// The kinds of event that explain something, the most telling last.
@@ -67,7 +77,29 @@ pub fn explain(plan: &Plan, log: &RunLog) -> Explanation {
     Explanation {
         lines: records().map(|record| line(plan, record)).collect(),
         guilty: records().find_map(|record| guilty(plan, &record.event)),
+        stuck: stuck::lines(plan, log),
+        console: console(plan, log),
     }
+}
+
+/// The last lines of each console, in the order of the devices, the hypervisor's first.
+fn console(plan: &Plan, log: &RunLog) -> Vec<String> {
+    let mut texts: BTreeMap<Option<DeviceIndex>, Vec<u8>> = BTreeMap::new();
+    for record in &log.records {
+        if let Event::Console { device, bytes } = &record.event {
+            texts.entry(*device).or_default().extend_from_slice(bytes);
+        }
+    }
+    let lines = texts.iter().flat_map(|(device, text)| {
+        let name = device.map_or("hvc0", |_| words::device(plan, *device));
+        let lines: Vec<&[u8]> = text.trim_ascii_end().split(|byte| *byte == b'\n').collect();
+        let last = lines.into_iter().rev().take(CONSOLE_LINES_MAX).collect::<Vec<_>>();
+        last.into_iter().rev().map(move |line| {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            escape::console_line(name, line, CONSOLE_CHARS_MAX)
+        })
+    });
+    lines.collect()
 }
 
 fn telling(event: &Event) -> Option<Telling> {
@@ -112,6 +144,9 @@ fn telling(event: &Event) -> Option<Telling> {
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
+        | Event::Actor { .. }
+        | Event::Hot { .. }
+        | Event::LeaksLeftOut { .. }
         | Event::Bounce { .. } => None,
     }
 }
@@ -136,11 +171,7 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         }
         Event::Page { gfn, .. } => format!("unit {gfn:#x} comes back in"),
         Event::Tampered { gfn, writer } => {
-            let who = writer.map_or_else(
-                || ", and nobody of ours wrote there".to_owned(),
-                |writer| format!(": {} last", words::cause(plan, writer)),
-            );
-            format!("unit {gfn:#x} fails verification{who}")
+            format!("unit {gfn:#x} fails verification{}", by_whom(plan, *writer))
         }
         Event::Leak { place, at } => {
             format!("a declared secret shows in plain: {place:?} at {at:#x}")
@@ -191,8 +222,18 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
+        | Event::Actor { .. }
+        | Event::Hot { .. }
+        | Event::LeaksLeftOut { .. }
         | Event::Bounce { .. } => format!("{event:?}"),
     }
+}
+
+fn by_whom(plan: &Plan, writer: Option<Cause>) -> String {
+    writer.map_or_else(
+        || ", and nobody of ours wrote there".to_owned(),
+        |writer| format!(": {} last", words::cause(plan, writer)),
+    )
 }
 
 fn because(plan: &Plan, cause: Option<Cause>) -> String {
@@ -223,13 +264,5 @@ fn accusation(
 ) -> String {
     let what = format!("{}, {}", words::toucher(plan, device, queue), part.name());
     let Some(chain) = chain else { return format!("{what}; no kick of the guest caused it") };
-    let frames: Vec<String> = chain
-        .iter()
-        .take(FRAMES_MAX)
-        .map(|frame| match frame.function.as_str() {
-            "" => format!("{:#x}", frame.pc),
-            name => name.to_owned(),
-        })
-        .collect();
-    format!("{what}; kicked by the guest in {}", frames.join(", from "))
+    format!("{what}; kicked by the guest in {}", words::chain(chain, FRAMES_MAX))
 }

@@ -13,24 +13,17 @@ use crate::scenario::diagnostics::Fault;
 const ANNOTATIONS_MAX: usize = 10;
 /// Characters of one message; GitHub cuts at 4 KiB.
 const MESSAGE_CHARS_MAX: usize = 1000;
+/// Characters of a path or title.
+const PROPERTY_CHARS_MAX: usize = 200;
 /// The summary of one step may have this many bytes.
 pub const SUMMARY_BYTES_MAX: usize = 1 << 20;
 
-/// The message of a command, its lines kept.
 fn data(lines: &[String]) -> String {
-    let lines: Vec<String> =
-        lines.iter().map(|line| escape::terminal_cut(line, MESSAGE_CHARS_MAX)).collect();
-    let mut text = lines.join("\n");
-    if text.chars().count() > MESSAGE_CHARS_MAX {
-        text = text.chars().take(MESSAGE_CHARS_MAX).collect::<String>() + "...";
-    }
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    escape::github_message(lines, MESSAGE_CHARS_MAX)
 }
 
-/// The value of a property of a command.
 fn property(text: &str) -> String {
-    let text = escape::terminal_cut(text, 200);
-    text.replace('%', "%25").replace(':', "%3A").replace(',', "%2C")
+    escape::github_property(text, PROPERTY_CHARS_MAX)
 }
 
 /// The path in the repository, if it is one: `prefix` is where in it the command runs.

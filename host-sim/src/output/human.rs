@@ -135,6 +135,12 @@ pub fn unexpected(
     for line in &explanation.lines {
         out.push_str(&words::wrapped("            ", line));
     }
+    for line in &explanation.stuck {
+        out.push_str(&words::wrapped("          stuck   ", line));
+    }
+    for line in &explanation.console {
+        out.push_str(&words::wrapped("          console ", line));
+    }
     if let Some(guilty) = &explanation.guilty {
         out.push_str(&words::wrapped("          guilty  ", guilty));
     }

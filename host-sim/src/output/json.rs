@@ -1,5 +1,6 @@
 //! `--report json=FILE`: one object, schema `uvsim.result/1`. Changes only add to it.
 
+use super::stuck;
 use crate::counters::{Counter, Counters, Phase, Tally, TouchKey};
 use crate::debate::Settled;
 use crate::escape;
@@ -54,6 +55,9 @@ pub struct Run {
     pub findings: Vec<Outcome>,
     /// What stopped it.
     pub ended: String,
+    /// If it got stuck: what was used up, what everybody was doing, where the guest spent its time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stuck: Vec<String>,
     /// Ids of devices left in DEVICE_NEEDS_RESET.
     pub needs_reset: Vec<String>,
     /// Whether it says what would follow rather than what does.
@@ -104,6 +108,7 @@ impl Run {
             outcome: judged.outcome,
             findings: judged.findings.clone(),
             ended: log.ended.to_string(),
+            stuck: stuck::lines(plan, log),
             needs_reset,
             what_if: log.what_if || plan.what_if(),
             counters: counters(&judged.counters),

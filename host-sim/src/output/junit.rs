@@ -15,11 +15,8 @@ use std::time::Duration;
 /// Characters of one reason that are kept: viewers cut what is longer.
 const REASON_CHARS_MAX: usize = 600;
 
-/// `text` without what XML 1.0 does not allow or a terminal would obey.
 fn inert(text: &str) -> String {
-    let allowed = |c: char| !matches!(c, '\u{fffe}' | '\u{ffff}');
-    let text = escape::terminal_cut(text, REASON_CHARS_MAX);
-    text.chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect()
+    escape::xml(text, REASON_CHARS_MAX)
 }
 
 fn status(row: &Row) -> TestCaseStatus {

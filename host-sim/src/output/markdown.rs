@@ -17,11 +17,8 @@ const REASONS_MAX: usize = 20;
 /// Characters kept of one check.
 const REASON_CHARS_MAX: usize = 600;
 
-/// `text` as a code span that nothing in it can end.
 fn code(text: &str) -> String {
-    let inert = escape::terminal_cut(text, REASON_CHARS_MAX);
-    let inert = inert.replace('`', "\\x60").replace('|', "\\x7c");
-    if inert.trim().is_empty() { "(empty)".to_owned() } else { format!("`{inert}`") }
+    escape::markdown_code(text, REASON_CHARS_MAX)
 }
 
 /// Adds lines while they fit, and remembers how many did not.

@@ -13,5 +13,6 @@ pub mod junit;
 pub mod markdown;
 pub mod plan_json;
 pub mod rows;
+pub mod stuck;
 pub mod target;
 pub mod words;

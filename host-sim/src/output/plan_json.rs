@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 pub fn plan(plan: &Plan) -> Value {
     let machine = &plan.machine;
     let guest = &plan.guest;
+    let limits = &plan.limits;
     json!({
         "scenario": plan.scenario,
         "about": plan.about,
@@ -46,6 +47,14 @@ pub fn plan(plan: &Plan) -> Value {
             "rings": rings(guest.rings),
             "wait_ns": guest.wait_ns,
             "units_max": guest.units_max,
+        },
+        "limits": {
+            "host_steps": limits.host_steps,
+            "calls": limits.calls,
+            "console_bytes": limits.console_bytes,
+            "log_events": limits.log_events,
+            "memory_bytes": limits.memory_bytes,
+            "findings": limits.findings,
         },
         "devices": plan.devices.iter().enumerate().map(|(at, one)| {
             // The boot disk holds the guest's image, which a compiler may change.

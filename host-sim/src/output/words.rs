@@ -1,6 +1,6 @@
 //! How numbers and things are said to people.
 
-use crate::event::{Cause, DeviceIndex, QueueIndex};
+use crate::event::{CallFrame, Cause, Chain, DeviceIndex, QueueIndex};
 use crate::scenario::plan::Plan;
 
 /// No line for people is longer, but for commands to copy.
@@ -43,6 +43,20 @@ pub fn cause(plan: &Plan, cause: Cause) -> String {
         }
         Cause::Asked => "the hypervisor asked for it".to_owned(),
     }
+}
+
+/// A place in the guest: `function+0xoffset`, else the address.
+pub fn frame(frame: &CallFrame) -> String {
+    match frame.function.as_str() {
+        "" => format!("{:#x}", frame.pc),
+        name => name.to_owned(),
+    }
+}
+
+/// The innermost `frames_max` functions of a call chain.
+pub fn chain(chain: &Chain, frames_max: usize) -> String {
+    let frames: Vec<String> = chain.iter().take(frames_max).map(frame).collect();
+    frames.join(", from ")
 }
 
 /// "1 run", "2 runs".

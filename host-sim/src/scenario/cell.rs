@@ -5,6 +5,7 @@ use super::design::{Design, Lookup, QemuOverrides, Slof};
 use super::draft::{BOOT_DISK, DeviceDraft, Draft};
 use super::file::{BugFile, Interleave};
 use super::images;
+use super::limits::WORK_UNITS;
 use super::matrix::Setting;
 use super::plan::{
     Boot, Contents, Describes, DeviceKind, DevicePlan, GuestPlan, ImagePlan, Iommu, MachinePlan,
@@ -27,7 +28,7 @@ const POOL_BYTES_MAX: u64 = 256 << 20;
 /// A guest's waits end before the machine calls the run stuck (one second with nothing due).
 const WAIT_NS: RangeInclusive<u64> = 1_000..=900_000_000;
 const LATENCY_NS: RangeInclusive<u64> = 0..=100_000_000;
-const BUDGET_UNITS: RangeInclusive<u64> = 1..=10_000_000_000;
+const BUDGET_UNITS: RangeInclusive<u64> = WORK_UNITS.range.0..=WORK_UNITS.range.1;
 /// As many as fit where the boot protocol puts the tree.
 const FDT_NODES: RangeInclusive<u64> = 0..=4000;
 /// QEMU's bounds of `queue-size`.

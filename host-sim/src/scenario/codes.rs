@@ -42,6 +42,15 @@ codes! {
     DISAGREEMENT = 343, "Two scenarios find different things about the same claim.";
     EVENTS = 344, "An event file is not one that `uvsim run --report events=FILE` wrote, or is not whole.";
     NO_RULES = 345, "A policy has no rules, so it demands nothing.";
+    WORK_UNITS = 401, "A run used up its work units: the guest goes on for ever, or for too long.";
+    DEADLOCK = 402, "A guest waits for something, and nobody is left who could bring it.";
+    MEMORY = 403, "A guest uses more memory than may be in use.";
+    CONSOLE = 404, "A guest prints more than its consoles may hold.";
+    WALL_CLOCK = 405, "A run was still going on when its wall-clock time was up.";
+    HOST_STEPS = 406, "A guest keeps the host side busy for more steps than a run may have.";
+    CALLS = 407, "A guest makes more calls than a run may have.";
+    LOG = 408, "More happened in a run than its log may hold.";
+    FINDINGS = 409, "More leaks were found in a run than are told one by one.";
     MATRIX = 411, "A matrix has more combinations than one scenario, or a file of its size, may have.";
     PARTITION = 412, "A partition is larger than 16 TiB.";
     FILE_LIMIT = 413, "A file that a scenario names is larger than its limit.";

@@ -7,6 +7,7 @@ use super::file::{
     BugFile, ContentsFile, DeviceFile, GuestFile, ImageFile, Interleave, MachineFile, ScenarioFile,
 };
 use super::head;
+use super::limits::{Limits, WORK_UNITS};
 use super::plan::{
     Boot, Contents, CostProfile, DeviceKind, ImagePlan, Iommu, OnTamper, Peer, Platform, Plugged,
 };
@@ -71,6 +72,7 @@ pub struct Draft {
     pub bug: At<BugFile>,
     pub switch: At<SwitchWord>,
     pub kexec: At<KexecWord>,
+    pub limits: Limits,
     pub devices: Vec<At<DeviceDraft>>,
     /// Whether these are all that the file names: after a fault in one, none is missed.
     pub devices_known: bool,
@@ -122,12 +124,13 @@ impl Draft {
             marks: None,
             rings: at(place, RingsWord::Together),
             wait: at(place, Time(500_000_000)),
-            budget: at(place, 50_000_000),
+            budget: at(place, WORK_UNITS.default),
             bit_33: None,
             tce: at(place, TceWord::Single),
             bug: at(place, BugFile::None),
             switch: at(place, SwitchWord::BeforeProbe),
             kexec: at(place, KexecWord::Never),
+            limits: Limits::default(),
             devices: Vec::new(),
             devices_known: true,
             qemu: at(place, QemuOverrides::default()),
@@ -152,6 +155,9 @@ impl Draft {
         }
         if let Some(guest) = reader.take_if(file.guest.take()) {
             draft.read_guest(reader, guest.value, around);
+        }
+        if let Some(limits) = reader.take_if(file.limits.take()) {
+            draft.limits = Limits::read(reader, limits.value);
         }
         let devices = file.devices.take();
         draft.devices_known = devices.is_none();

@@ -31,6 +31,8 @@ pub struct ScenarioFile<'a> {
     #[serde(borrow)]
     pub guest: Option<Located<'a, GuestFile<'a>>>,
     #[serde(borrow)]
+    pub limits: Option<Located<'a, LimitsFile<'a>>>,
+    #[serde(borrow)]
     pub devices: Option<Located<'a, Vec<Located<'a, DeviceFile<'a>>>>>,
     #[serde(borrow)]
     pub workload: Option<Located<'a, WorkloadFile<'a>>>,
@@ -111,6 +113,25 @@ pub struct GuestFile<'a> {
     pub switch: Option<Located<'a, SwitchWord>>,
     #[serde(borrow)]
     pub kexec: Option<Located<'a, KexecWord>>,
+}
+
+/// `limits: (...)`.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "limits", deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented at `Limits`, where they lead to")]
+pub struct LimitsFile<'a> {
+    #[serde(borrow)]
+    pub host_steps: Option<Located<'a, u64>>,
+    #[serde(borrow)]
+    pub calls: Option<Located<'a, u64>>,
+    #[serde(borrow)]
+    pub console: Option<Located<'a, Size>>,
+    #[serde(borrow)]
+    pub log: Option<Located<'a, u64>>,
+    #[serde(borrow)]
+    pub memory: Option<Located<'a, Size>>,
+    #[serde(borrow)]
+    pub findings: Option<Located<'a, u64>>,
 }
 
 /// `bug: ...` of a guest: what its block driver does wrong, with every how many-th data buffer.

@@ -18,6 +18,7 @@ pub mod file;
 pub mod head;
 pub mod images;
 pub mod known;
+pub mod limits;
 pub mod matrix;
 pub mod mended;
 pub mod places;

@@ -3,6 +3,7 @@
 
 use super::argument::Argument;
 use super::design::Layer;
+use super::limits::Limits;
 use firmware::bootargs::Rings;
 use firmware::kernel::{Bug, Kernel, Kexec, Switch, Tce};
 use firmware::workload::Work;
@@ -311,6 +312,8 @@ pub struct Plan {
     pub machine: MachinePlan,
     /// The guest.
     pub guest: GuestPlan,
+    /// What it may use up.
+    pub limits: Limits,
     /// The devices in FDT order; slof's boot disk `boot` is the first where `boot` is
     /// [`Boot::Slof`].
     pub devices: Vec<DevicePlan>,

@@ -232,6 +232,7 @@ fn plan(
         seed: common.seed,
         machine,
         guest,
+        limits: draft.limits,
         devices,
         work,
         expect: None,

@@ -18,6 +18,9 @@ pub const RING: u16 = 8;
 /// Where tests put their buffers.
 pub const BUFFERS: u64 = 0x8_0000;
 
+/// Bytes of text that consoles may keep.
+pub const CONSOLE_BYTES: u64 = 1 << 20;
+
 /// One touch, written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -43,6 +46,8 @@ pub struct FakeHost {
     pub domains: Domains,
     /// Work units that no event tells of.
     pub worked: u64,
+    /// Bytes of text that consoles may still keep.
+    console_left: u64,
 }
 
 impl FakeHost {
@@ -52,7 +57,19 @@ impl FakeHost {
         let (given, piece_bytes) = (Vec::new(), u64::MAX);
         let (domains, worked) = (Domains::new(4), 0);
         let (poison, epoch) = (None, 1);
-        Self { memory, seen, events, given, poison, epoch, piece_bytes, domains, worked }
+        let console_left = CONSOLE_BYTES;
+        Self {
+            memory,
+            seen,
+            events,
+            given,
+            poison,
+            epoch,
+            piece_bytes,
+            domains,
+            worked,
+            console_left,
+        }
     }
 
     fn pointer(&mut self) -> NonNull<u8> {
@@ -121,6 +138,12 @@ unsafe impl Host for FakeHost {
 
     fn works(&mut self, units: u64) {
         self.worked += units;
+    }
+
+    fn take_console(&mut self, bytes: u64) -> u64 {
+        let kept = bytes.min(self.console_left);
+        self.console_left -= kept;
+        kept
     }
 
     fn given(&mut self, _: DeviceIndex, _: QueueIndex, at: DmaAddr) {

@@ -1,7 +1,6 @@
 //! virtio-console and virtio-rng.
 
-use crate::rig::{BUFFERS, Rig, options, readable, writable};
-use host_sim::device::TEXT_BYTES_MAX;
+use crate::rig::{BUFFERS, CONSOLE_BYTES, Rig, options, readable, writable};
 use host_sim::event::{DeviceIndex, Event};
 use host_sim::scenario::plan::DeviceKind;
 
@@ -41,16 +40,16 @@ fn a_console_interrupts_once_after_all_chains_and_asks_for_every_kick() {
 #[test]
 fn console_text_past_the_limit_is_dropped_and_not_read() {
     let mut rig = Rig::new(DeviceKind::Console, options());
-    let half = (TEXT_BYTES_MAX / 4) as u32;
+    let half = (CONSOLE_BYTES / 4) as u32;
     for _ in 0..5 {
         rig.offer(1, &[readable(BUFFERS, half), readable(BUFFERS, half)]);
         rig.serve_all(1);
     }
-    assert_eq!(rig.device.text().map(<[u8]>::len), Some(TEXT_BYTES_MAX));
-    assert_eq!(rig.device.text_dropped(), TEXT_BYTES_MAX as u64 * 3 / 2);
+    assert_eq!(rig.device.text().map(<[u8]>::len), Some(CONSOLE_BYTES as usize));
+    assert_eq!(rig.device.text_dropped(), CONSOLE_BYTES * 3 / 2);
     assert_eq!(rig.used(1).len(), 5);
     let read = rig.host.seen.iter().filter(|seen| seen.what == "data").map(|seen| seen.bytes);
-    assert_eq!(read.sum::<u64>(), TEXT_BYTES_MAX as u64);
+    assert_eq!(read.sum::<u64>(), CONSOLE_BYTES);
 }
 
 #[test]

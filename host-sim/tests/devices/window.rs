@@ -118,6 +118,10 @@ unsafe impl host_sim::touch::Host for Restless {
         self.0.works(units);
     }
 
+    fn take_console(&mut self, bytes: u64) -> u64 {
+        self.0.take_console(bytes)
+    }
+
     fn given(&mut self, device: DeviceIndex, queue: QueueIndex, at: DmaAddr) {
         self.0.given(device, queue, at);
     }

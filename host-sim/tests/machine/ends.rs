@@ -1,7 +1,7 @@
 //! Every way in which a run ends.
 
 use crate::small::{DATA, RING, SECTOR, Write, disk, position, run, small};
-use host_sim::event::{Ended, Event, ExitReason, LeakPlace, Seen, WaitBy};
+use host_sim::event::{Budget, Ended, Event, ExitReason, LeakPlace, Seen, WaitBy};
 use host_sim::log::{BY_TAMPERING, RunLog};
 use host_sim::scenario::plan::{OnTamper, Plan};
 use iced_x86::code_asm::{al, byte_ptr, dx, rax, rcx};
@@ -52,7 +52,7 @@ fn a_guest_that_never_stops_uses_up_its_budget_exactly() {
     });
     plan.guest.units_max = 1001;
     let log = run(&plan);
-    assert_eq!(log.ended, Ended::Budget("work-units"));
+    assert_eq!(log.ended, Ended::Budget(Budget::WorkUnits));
     let last = log.records.last().map(|record| record.event.clone());
     assert_eq!(last, Some(Event::Retired { instructions: 1001, units: 1001 }));
 }

@@ -12,6 +12,7 @@ use host_sim::iommu::tce::Tces;
 use host_sim::iommu::{AddressSpace, Dma, Iommus};
 use host_sim::log::RunLog;
 use host_sim::recorder::Recorder;
+use host_sim::scenario::limits::Limits;
 use host_sim::scenario::plan::{Backend, CostProfile, Describes, Iommu, Plan, Platform};
 use host_sim::touch::Host;
 use iced_x86::code_asm::{CodeAssembler, qword_ptr, rax, rcx};
@@ -334,9 +335,10 @@ fn translations_between_two_runs_of_the_guest_are_bounded_and_paid_for() {
         seed: 1,
         on_tamper: OnTamper::Refault,
         secure_bytes: 1 << 30,
+        backed_bytes_max: 1 << 30,
     });
     let costs = cost::table(Platform::Plain, CostProfile::Firmware);
-    let hv = Hypervisor::new(ram, unit, Recorder::new(costs, unit));
+    let hv = Hypervisor::new(ram, unit, Recorder::new(costs, unit, Limits::default()));
     let mut host = HostSide::new(hv, uv.expect("a mebibyte can be mapped"), true);
     host.hv.iommus = Iommus::new(1, Some(Tces::new(1, 1 << 20)));
     for page in (0..1 << 20).step_by(4096) {

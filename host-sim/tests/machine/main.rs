@@ -5,6 +5,7 @@ mod calls;
 mod ends;
 mod interleave;
 mod iommu;
+mod limits;
 mod memory;
 mod platform;
 mod probes;

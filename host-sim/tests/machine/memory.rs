@@ -7,6 +7,7 @@ use host_sim::host::HostSide;
 use host_sim::hypervisor::{Hypervisor, Tag};
 use host_sim::log::RunLog;
 use host_sim::recorder::Recorder;
+use host_sim::scenario::limits::Limits;
 use host_sim::scenario::plan::{CostProfile, Plan, Platform};
 use host_sim::touch::{Host, Touch, TouchFault};
 use iced_x86::code_asm::{CodeAssembler, rax};
@@ -152,10 +153,11 @@ fn a_page_out_that_the_ultravisor_refuses_is_a_sigbus() {
         seed: 1,
         on_tamper: OnTamper::Refault,
         secure_bytes: 1 << 30,
+        backed_bytes_max: 1 << 30,
     });
     let costs = cost::table(Platform::Pef, CostProfile::Firmware);
     let mut host = HostSide::new(
-        Hypervisor::new(ram, unit, Recorder::new(costs, unit)),
+        Hypervisor::new(ram, unit, Recorder::new(costs, unit, Limits::default())),
         uv.expect("a mebibyte can be mapped"),
         true,
     );

@@ -6,6 +6,7 @@ use host_sim::device::transport::VERSION_1;
 use host_sim::event::{Event, Record};
 use host_sim::log::RunLog;
 use host_sim::run;
+use host_sim::scenario::limits::Limits;
 use host_sim::scenario::plan::{
     Boot, Contents, CostProfile, Describes, DeviceKind, DevicePlan, GuestPlan, ImagePlan, Iommu,
     MachinePlan, OnTamper, Plan, Platform, Plugged, QemuOptions,
@@ -66,6 +67,7 @@ pub fn builtin() -> Plan {
             wait_ns: 1_000_000,
             units_max: 50_000_000,
         },
+        limits: Limits::default(),
         devices: Vec::new(),
         work: Vec::new(),
         expect: None,

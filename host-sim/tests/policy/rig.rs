@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 /// What a guest does.
@@ -141,7 +142,8 @@ pub struct Plain {
 
 /// Runs the command as it is.
 pub fn uvsim(does: &(dyn Fn(&Plan) -> Does + Sync), arguments: &[&str]) -> Plain {
-    let runner = |plan: &Plan| -> Result<RunLog, String> { Ok(does(plan).log(plan)) };
+    let runner =
+        |plan: &Plan, _: &AtomicBool| -> Result<RunLog, String> { Ok(does(plan).log(plan)) };
     let words = std::iter::once("uvsim").chain(arguments.iter().copied()).map(OsString::from);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let terminal = Terminal::default();

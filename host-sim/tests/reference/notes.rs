@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 /// The type whose fields carry the comments of a file type's fields, where both have one of a name.
-pub const MEANINGS: [(&str, &str); 13] = [
+pub const MEANINGS: [(&str, &str); 14] = [
     ("MachineFile", "MachinePlan"),
     ("GuestFile", "GuestPlan"),
+    ("LimitsFile", "Limits"),
     ("QemuFile", "QemuOptions"),
     ("DesignFile", "Design"),
     ("DesignGuestFile", "Kernel"),
@@ -42,6 +43,16 @@ const NOTES: &[(&str, &str)] = &[
     ),
     ("ScenarioFile.machine", "The machine."),
     ("ScenarioFile.guest", "The guest."),
+    ("ScenarioFile.limits", "What a run may use up. Past one of these it ends as `budget(..)`."),
+    (
+        "LimitsFile.console",
+        "Console text of all consoles together. Default: \"1MiB\", at most \"16MiB\".",
+    ),
+    ("LimitsFile.log", "Events of the log. Default: 1 million, at most 4 million."),
+    (
+        "LimitsFile.memory",
+        "Guest memory that is in use, however large the partition is. Default: \"256MiB\", at most \"1GiB\".",
+    ),
     ("devices", "The devices, in the order of the device tree."),
     (
         "workload",
@@ -189,6 +200,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("swiotlb", "\"8MiB\""),
     ("GuestFile.wait", "\"500ms\""),
     ("GuestFile.budget", "50000000"),
+    ("LimitsFile.host_steps", "1000000"),
+    ("LimitsFile.calls", "100000"),
+    ("LimitsFile.console", "\"1MiB\""),
+    ("LimitsFile.log", "1000000"),
+    ("LimitsFile.memory", "\"256MiB\""),
+    ("LimitsFile.findings", "1000"),
     ("AxisFile.Design", "[\"d0-legacy-bypass\", \"d5-platform-hook\"]"),
     ("AxisFile.Memory", "[\"64MiB\", \"1GiB\"]"),
     ("AxisFile.Unit", "[\"4KiB\", \"64KiB\"]"),

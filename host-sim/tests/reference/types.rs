@@ -12,8 +12,9 @@ use syn::{
 };
 
 /// Where the types are, from the workspace's root.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "host-sim/src/scenario/file.rs",
+    "host-sim/src/scenario/limits.rs",
     "host-sim/src/scenario/design.rs",
     "host-sim/src/scenario/policy.rs",
     "host-sim/src/scenario/expect.rs",

@@ -6,6 +6,7 @@ mod command;
 mod pages;
 mod rows;
 mod saved;
+mod sinks;
 mod tables;
 mod traces;
 mod xml;

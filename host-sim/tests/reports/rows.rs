@@ -40,6 +40,7 @@ pub fn run(id: &str, verdict: Verdict, checks: Vec<Check>) -> json::Run {
         outcome: Outcome::Slow,
         findings: vec![Outcome::Slow],
         ended: "exit(0)".to_owned(),
+        stuck: Vec::new(),
         needs_reset: Vec::new(),
         what_if: false,
         counters: BTreeMap::from(counters),

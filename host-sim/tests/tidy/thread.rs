@@ -18,7 +18,7 @@ fn uvsim(arguments: &[&str]) -> (u8, String) {
         None => OsString::from(word),
     };
     let words = ["uvsim"].iter().chain(arguments).map(place);
-    let runner = |plan: &_| run::run(plan).map_err(|why| why.to_string());
+    let runner = |plan: &_, late: &_| run::run_until(plan, late).map_err(|why| why.to_string());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let terminal = Terminal::default();
     let world = World { runner: &runner, out: &mut out, err: &mut err, terminal };

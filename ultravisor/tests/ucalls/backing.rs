@@ -1,8 +1,7 @@
 //! How much real memory guest memory may take: at the bound, and one past it.
 
-use crate::fake::{World, config};
+use crate::fake::{BACKED_BYTES_MAX, World, config};
 use ultravisor::Ultravisor;
-use ultravisor::memory::BACKED_BYTES_MAX;
 use ultravisor::platform::{Config, RamRange};
 use ultravisor_abi::{Gfn, Gpa, UStatus, UnitSize};
 

@@ -11,6 +11,8 @@ use ultravisor::{Fault, Hypervisor, LPID, Life, PageState, Ultravisor};
 use ultravisor_abi::hcall::H_PAGE_IN_SHARED;
 use ultravisor_abi::{CallRegs, Gfn, Gpa, HStatus, Hcall, UStatus, Ucall, UnitSize};
 
+/// What may be backed in every test's machine.
+pub const BACKED_BYTES_MAX: u64 = 1 << 30;
 /// Units of low RAM in every test's machine: GFN 0 to 15.
 pub const LOW: u64 = 16;
 /// Units of RAM from 4 GiB on.
@@ -116,6 +118,7 @@ pub fn config(unit: UnitSize) -> Config {
         seed: 1,
         on_tamper: OnTamper::Refault,
         secure_bytes: 1 << 40,
+        backed_bytes_max: BACKED_BYTES_MAX,
     }
 }
 
