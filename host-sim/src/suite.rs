@@ -140,7 +140,7 @@ impl Trouble {
     /// A line for each; escaped.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let line = |what: &'static str| {
-            move |why: &String| format!("{what} (in a proof): {}\n", escape::terminal_cut(why, 400))
+            move |why: &String| format!("{what}: {} (in a proof)\n", escape::terminal_cut(why, 400))
         };
         let bugs = self.bugs.iter().map(line("bug in uvsim"));
         bugs.chain(self.not_run.iter().map(line("could not run")))
