@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
 const RIGHT: &str = "Scenario(format: 1, name: \"right\", about: \"x\", matrix: [Secure([false, true])], \
@@ -121,7 +122,7 @@ fn nothing_that_is_broken_exits_with_0_or_1() {
     for (words, code) in BROKEN {
         let words = typed(words, folder.path());
         // A run of these cannot start: whatever else is wrong comes before that, or is worse.
-        let cannot = |_: &Plan| Err("no memory".to_owned());
+        let cannot = |_: &Plan, _: &AtomicBool| Err("no memory".to_owned());
         let arguments = std::iter::once("uvsim".to_owned()).chain(words.iter().cloned());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let (runner, terminal) = (&cannot, Terminal::default());
@@ -278,7 +279,7 @@ impl Write for Buggy {
 #[test]
 fn a_bug_of_ours_anywhere_exits_with_70_the_seed_and_the_command_that_repeats_it() {
     let folder = folder();
-    let runner = |_: &Plan| Err("nothing runs".to_owned());
+    let runner = |_: &Plan, _: &AtomicBool| Err("nothing runs".to_owned());
     let words = typed(&["list", "@right.ron", "--seed", "9"], folder.path());
     let arguments = std::iter::once("uvsim".to_owned()).chain(words.iter().cloned());
     let mut err = Vec::new();

@@ -6,6 +6,7 @@ use host_sim::scenario::plan::Plan;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 /// How the command came out.
 pub struct Ran {
@@ -24,7 +25,8 @@ impl Ran {
 
 /// Runs the command with no terminal; nothing of what these tests read may run.
 pub fn uvsim(arguments: &[&str]) -> Ran {
-    let never = |plan: &Plan| -> Result<RunLog, String> { panic!("{} runs", plan.id) };
+    let never =
+        |plan: &Plan, _: &AtomicBool| -> Result<RunLog, String> { panic!("{} runs", plan.id) };
     let words = std::iter::once("uvsim").chain(arguments.iter().copied()).map(OsString::from);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let world =
