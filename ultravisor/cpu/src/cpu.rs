@@ -37,6 +37,8 @@ pub mod control {
     pub const OSFXSR: u64 = 1 << 9;
     /// CR4: unmasked SSE exceptions are #XM.
     pub const OSXMMEXCPT: u64 = 1 << 10;
+    /// CR4: XSAVE and its kin; XCR0.
+    pub const OSXSAVE: u64 = 1 << 18;
     /// EFER: SYSCALL.
     pub const SCE: u64 = 1;
     /// EFER: long mode wanted.
@@ -52,9 +54,11 @@ pub(crate) mod vector {
     pub const DIVIDE: u8 = 0;
     pub const BREAKPOINT: u8 = 3;
     pub const INVALID_OPCODE: u8 = 6;
+    pub const DEVICE_NOT_AVAILABLE: u8 = 7;
     pub const STACK: u8 = 12;
     pub const PROTECTION: u8 = 13;
     pub const PAGE_FAULT: u8 = 14;
+    pub const FLOATING_POINT: u8 = 16;
 }
 
 /// Why a handler left its block.

@@ -8,6 +8,7 @@
 pub mod bus;
 pub mod exit;
 mod mem;
+pub mod x87;
 mod regs;
 mod width;
 mod flags;

@@ -1,5 +1,6 @@
 //! The registers, in the order of their encoding.
 
+use crate::x87::X87;
 use core::ops::{Index, IndexMut};
 
 /// A general-purpose register, numbered as instructions encode it (SDM volume 2, 2.2.1.2).
@@ -125,6 +126,10 @@ pub struct Regs {
     pub xmm: [u128; 16],
     /// SSE control and status (SDM volume 1, 10.2.3).
     pub mxcsr: u32,
+    /// x87 and MMX.
+    pub x87: X87,
+    /// Which parts of the state XSAVE may manage: x87 (bit 0, always) and SSE (bit 1).
+    pub xcr0: u64,
     /// Control register 0.
     pub cr0: u64,
     /// The address of the last page fault.
@@ -153,6 +158,8 @@ impl Default for Regs {
             rip: 0,
             xmm: [0; 16],
             mxcsr: 0x1f80,
+            x87: X87::default(),
+            xcr0: 1,
             cr0: 0,
             cr2: 0,
             cr3: 0,

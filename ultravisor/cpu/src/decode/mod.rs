@@ -5,9 +5,11 @@ mod extension;
 mod flow;
 mod liveness;
 mod misc;
+mod mmx;
 mod operand;
 mod sse;
 mod sse4;
+mod x87;
 
 use crate::blocks::{Block, UOPS_MAX};
 use crate::bus::Bus;
@@ -118,6 +120,7 @@ fn lower(instruction: &Instruction) -> Option<Lowered> {
         .or_else(|| flow::lower(instruction))
         .or_else(|| sse::lower(instruction))
         .or_else(|| extension::lower(instruction))
+        .or_else(|| x87::lower(instruction))
         .or_else(|| misc::lower(instruction))
 }
 

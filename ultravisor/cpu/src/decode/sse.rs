@@ -1,9 +1,9 @@
 //! Which handlers SSE and SSE2 have: the table of forms.
 //!
-//! By iced-x86's code and not by mnemonic, so that neither MMX nor VEX forms get in.
+//! By iced-x86's code and not by mnemonic, so that no VEX form gets in.
 
 use super::operand::{gpr, segment, set_memory};
-use super::{Lowered, sse4};
+use super::{Lowered, mmx, sse4};
 use crate::exec::sse::*;
 use crate::exec::sse_move::*;
 use crate::regs::Reg;
@@ -17,7 +17,7 @@ pub(super) struct Row {
 }
 
 pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
-    let row = row(i.code()).or_else(|| sse4::row(i.code()))?;
+    let row = row(i.code()).or_else(|| sse4::row(i.code())).or_else(|| mmx::row(i.code()))?;
     let mut lowered = Lowered::new(i, step::<load<Imm>>).writes_flags(i);
     let uop = &mut lowered.uop;
     let mut run = row.register;
@@ -25,7 +25,7 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "SSE has no other kinds of operands")]
         match i.op_kind(number) {
             OpKind::Register if number == 0 => uop.dst = register(i.op_register(number))?,
-            OpKind::Register if i.code() == Code::Maskmovdqu_rDI_xmm_xmm && number == 1 => {
+            OpKind::Register if is_masked_store(i) && number == 1 => {
                 uop.dst = register(i.op_register(number))?;
             }
             OpKind::Register => uop.src = register(i.op_register(number))?,
@@ -46,11 +46,19 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
     Some(lowered)
 }
 
-/// The number of a vector or general-purpose register.
+/// Whether its first operand is the memory that rdi points to, and its second is what to store.
+fn is_masked_store(i: &Instruction) -> bool {
+    matches!(i.code(), Code::Maskmovdqu_rDI_xmm_xmm | Code::Maskmovq_rDI_mm_mm)
+}
+
+/// The number of a vector, MMX or general-purpose register.
 fn register(register: Register) -> Option<u8> {
     let number = (register as u32).wrapping_sub(Register::XMM0 as u32);
     if register.is_xmm() {
         return u8::try_from(number).ok().filter(|&number| number < 16);
+    }
+    if register.is_mm() {
+        return Some(register.number() as u8);
     }
     gpr(register).map(|(number, _)| number)
 }
@@ -129,10 +137,6 @@ rows! {
     // State.
     Ldmxcsr_m32: [] [ldmxcsr<M32>];
     Stmxcsr_m32: [] [stmxcsr];
-    Fxsave_m512byte: [] [fxsave];
-    Fxsave64_m512byte: [] [fxsave];
-    Fxrstor_m512byte: [] [fxrstor];
-    Fxrstor64_m512byte: [] [fxrstor];
     // Integers.
     Paddb_xmm_xmmm128: [paddb<Xmm>] [paddb<M128>];
     Paddw_xmm_xmmm128: [paddw<Xmm>] [paddw<M128>];

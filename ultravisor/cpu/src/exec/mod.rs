@@ -18,6 +18,7 @@ pub(crate) mod branch;
 pub(crate) mod cipher;
 pub(crate) mod control;
 pub(crate) mod extension;
+pub(crate) mod mmx;
 pub(crate) mod moves;
 pub(crate) mod muldiv;
 pub(crate) mod mxcsr;
@@ -37,6 +38,10 @@ pub(crate) mod sse4_fp;
 pub(crate) mod stack;
 pub(crate) mod string;
 pub(crate) mod system;
+pub(crate) mod x87;
+pub(crate) mod x87_arithmetic;
+pub(crate) mod x87_number;
+pub(crate) mod x87_state;
 
 use crate::cpu::Cpu;
 use crate::uop::{Beyond, Left, Uop};

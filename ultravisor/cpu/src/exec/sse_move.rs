@@ -1,11 +1,11 @@
-//! SSE and SSE2 moves, stores, and the instructions on SSE's state as a whole.
+//! SSE and SSE2 moves and stores.
 #![expect(non_camel_case_types, reason = "handlers are named as their instructions")]
 
 use super::mxcsr::Mxcsr;
-use super::sse::{Source, handlers, reachable, usable, xmm};
+use super::sse::{Source, handlers, usable, xmm};
 use super::sse_int;
 use crate::bus::Bus;
-use crate::cpu::{Cpu, control};
+use crate::cpu::Cpu;
 use crate::uop::{Exec, Left, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
@@ -127,13 +127,6 @@ impl<T: Width> Exec for movnti<T> {
     }
 }
 
-/// As [`usable`] for the instructions that exist without CR4.OSFXSR too, but then leave SSE's
-/// registers out: that is not implemented.
-fn state_usable(cpu: &mut Cpu) -> Result<(), Left> {
-    reachable(cpu)?;
-    if cpu.regs.cr4 & control::OSFXSR != 0 { Ok(()) } else { Err(cpu.unsupported()) }
-}
-
 /// Defines handlers that store: how, given the CPU and the address, once `$gate` has let them.
 macro_rules! stores {
     ($gate:ident:
@@ -184,75 +177,37 @@ stores! { usable:
     };
     /// MXCSR to memory.
     stmxcsr: |cpu, bus, _uop, va| cpu.store::<u32>(bus, va, cpu.regs.mxcsr.into());
-    /// The bytes of `dst` that `src` selects, to DS:rDI. The others are not touched, and where
-    /// nothing is selected nothing faults.
+    /// The bytes of `dst` that `src` selects, to DS:rDI.
     maskmovdqu: |cpu, bus, uop, va| {
-        let (value, mask) = (xmm(cpu, uop.dst).to_le_bytes(), *xmm(cpu, uop.src));
-        let mask = sse_int::pmovmskb(mask) as u16;
-        if mask == 0 {
-            return Ok(());
-        }
-        let (first, end) = (mask.trailing_zeros() as usize, 16 - mask.leading_zeros() as usize);
-        let va = va.wrapping_add(first as u64);
-        // Both ends may be written, or nothing is.
-        cpu.load_for_update::<u8>(bus, va)?;
-        cpu.load_for_update::<u8>(bus, va.wrapping_add((end - first - 1) as u64))?;
-        let mut bytes = [0; 16];
-        cpu.load_bytes(bus, va, &mut bytes[first..end])?;
-        for i in first..end {
-            if mask & (1 << i) != 0 {
-                bytes[i] = value[i];
-            }
-        }
-        cpu.store_bytes(bus, va, &bytes[first..end])
+        let (value, mask) = (*xmm(cpu, uop.dst), *xmm(cpu, uop.src));
+        store_selected(cpu, bus, va, value, mask)
     };
 }
 
-stores! { state_usable:
-    /// The state of x87 (which here never leaves its initial one) and of SSE, to 512 bytes, of
-    /// which the last 96 stay as they are.
-    fxsave: |cpu, bus, _uop, va| {
-        cpu.aligned_16(va)?;
-        let mut area = [0; area::END];
-        area[..area::X87.len()].copy_from_slice(&area::X87);
-        area[area::MXCSR..][..4].copy_from_slice(&cpu.regs.mxcsr.to_le_bytes());
-        area[area::MXCSR + 4..][..4].copy_from_slice(&Mxcsr::MASK.to_le_bytes());
-        for (slot, register) in area[area::XMM..].chunks_exact_mut(16).zip(cpu.regs.xmm) {
-            slot.copy_from_slice(&register.to_le_bytes());
+/// Stores the bytes of `value` whose bytes of `mask` are negative. The others are not touched, and
+/// where nothing is selected nothing faults.
+pub(super) fn store_selected(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    va: u64,
+    value: u128,
+    mask: u128,
+) -> Result<(), Left> {
+    let (value, mask) = (value.to_le_bytes(), sse_int::pmovmskb(mask) as u16);
+    if mask == 0 {
+        return Ok(());
+    }
+    let (first, end) = (mask.trailing_zeros() as usize, 16 - mask.leading_zeros() as usize);
+    let va = va.wrapping_add(first as u64);
+    // Both ends may be written, or nothing is.
+    cpu.load_for_update::<u8>(bus, va)?;
+    cpu.load_for_update::<u8>(bus, va.wrapping_add((end - first - 1) as u64))?;
+    let mut bytes = [0; 16];
+    cpu.load_bytes(bus, va, &mut bytes[first..end])?;
+    for i in first..end {
+        if mask & (1 << i) != 0 {
+            bytes[i] = value[i];
         }
-        cpu.store_bytes(bus, va, &area)
-    };
-    /// The state of SSE from 512 bytes. An x87 state other than the initial one is `unsupported`.
-    fxrstor: |cpu, bus, _uop, va| {
-        cpu.aligned_16(va)?;
-        let mut area = [0; area::END];
-        cpu.load_bytes(bus, va, &mut area)?;
-        let number = |bytes: &[u8]| {
-            bytes.iter().rev().fold(0, |value, &byte| value << 8 | u128::from(byte))
-        };
-        let mxcsr = number(&area[area::MXCSR..area::MXCSR + 4]) as u32;
-        let Some(mxcsr) = Mxcsr::from_bits(mxcsr) else {
-            return Err(cpu.raise(PROTECTION, Some(0)));
-        };
-        if area[..area::X87.len()] != area::X87 {
-            return Err(cpu.unsupported());
-        }
-        cpu.regs.mxcsr = mxcsr.bits();
-        for (slot, register) in area[area::XMM..].chunks_exact(16).zip(&mut cpu.regs.xmm) {
-            *register = number(slot);
-        }
-        Ok(())
-    };
-}
-
-/// The layout that `fxsave` writes (SDM volume 1, table 10-2).
-mod area {
-    /// Control word 0x37f, status 0, tag 0 (all empty), opcode 0.
-    pub const X87: [u8; 8] = [0x7f, 0x03, 0, 0, 0, 0, 0, 0];
-    /// Where MXCSR is, with MXCSR_MASK behind it.
-    pub const MXCSR: usize = 24;
-    /// Where xmm0 is.
-    pub const XMM: usize = 160;
-    /// The end of xmm15.
-    pub const END: usize = XMM + 16 * 16;
+    }
+    cpu.store_bytes(bus, va, &bytes[first..end])
 }

@@ -132,7 +132,7 @@ pub(crate) fn read_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<
 
 /// `mov crN, r64`. Leaving 64-bit mode, and modes that CPUID does not offer, are our limit.
 pub(crate) fn write_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-    use control::{AM, EM, ET, MP, NE, OSFXSR, OSXMMEXCPT, PAE, PE, PG, PGE, TS, WP};
+    use control::{AM, EM, ET, MP, NE, OSFXSR, OSXMMEXCPT, OSXSAVE, PAE, PE, PG, PGE, TS, WP};
     privileged(cpu)?;
     let value = cpu.regs.gpr.slot(uop.src);
     match uop.dst {
@@ -143,7 +143,7 @@ pub(crate) fn write_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result
         }
         2 => cpu.regs.cr2 = value,
         3 if value >> PHYSICAL_BITS == 0 => cpu.regs.cr3 = value,
-        4 if value & PAE != 0 && value & !(PAE | PGE | OSFXSR | OSXMMEXCPT) == 0 => {
+        4 if value & PAE != 0 && value & !(PAE | PGE | OSFXSR | OSXMMEXCPT | OSXSAVE) == 0 => {
             cpu.regs.cr4 = value;
         }
         _ => return Err(cpu.unsupported()),

@@ -110,7 +110,8 @@ fn operand(
     let value = match (instruction.memory_size().size(), random.below(3)) {
         (4, 0) => SINGLE.random(random),
         (8, 0) => DOUBLE.random(random),
-        (10, _) => return start.poke(target, &extended(random).to_le_bytes()[..10]),
+        (10, 0 | 1) => return structures::ten_bytes(instruction, start, target, random),
+        _ if structures::fill(instruction, start, target, random) => return,
         (_, 1) => pool[random.below(3) as usize],
         _ => return,
     };
@@ -155,6 +156,9 @@ fn tune(instruction: &mut Instruction, start: &mut Record, place: Place, random:
             for register in [RAX, RDX] {
                 gpr[register] = (random.below(40) as i64 - 20) as u64;
             }
+        }
+        Mnemonic::Xsave | Mnemonic::Xsave64 | Mnemonic::Xrstor | Mnemonic::Xrstor64 => {
+            (gpr[RAX], gpr[RDX]) = (random.below(4), 0);
         }
         Mnemonic::Ret => {
             let bytes = code_address(random).to_le_bytes();

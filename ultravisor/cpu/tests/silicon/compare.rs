@@ -2,7 +2,9 @@
 
 use crate::case::Case;
 use crate::record::{Record, Trap, fx};
+use crate::structures::status;
 use crate::undefined::{self, Undefined};
+use ultravisor_cpu::flag;
 
 const BREAKPOINT: u64 = 3;
 const STACK: u64 = 12;
@@ -33,6 +35,12 @@ fn normalised(mut native: Record) -> Record {
 /// Takes what is not compared out of both.
 fn cleared(record: &mut Record, undefined: &Undefined) {
     record.rflags &= !undefined.flags;
+    let mut word = record.fx_u16(fx::STATUS) & !undefined.status;
+    if undefined.unless_pending && word & status::SUMMARY != 0 {
+        word &= !status::CONDITIONS;
+        record.rflags &= !flag::ARITHMETIC;
+    }
+    record.set_fx_u16(fx::STATUS, word);
     if undefined.fault_address {
         record.trap.address = 0;
     }
@@ -41,6 +49,9 @@ fn cleared(record: &mut Record, undefined: &Undefined) {
     }
     if let Some((register, bits)) = undefined.gpr {
         record.gpr[register] &= !bits;
+    }
+    for address in undefined.bytes.iter().cloned().flatten() {
+        record.poke(address, &[0]);
     }
     record.fx[fx::POINTERS].fill(0);
     record.fx[fx::MXCSR_MASK].fill(0);

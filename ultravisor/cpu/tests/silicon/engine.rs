@@ -2,11 +2,11 @@
 
 use crate::common::{NO_EXECUTE, PRESENT, Ram, TABLES, WRITABLE};
 use crate::record::{
-    CODE, CODE_MAX, DATA, DATA_END, ENTRY, GS_BASE, PAGE, READ_ONLY, Record, Trap, WINDOW,
+    CODE, CODE_MAX, DATA, DATA_END, ENTRY, GS_BASE, PAGE, READ_ONLY, Record, Trap, WINDOW, fx,
 };
 use std::ops::Range;
 use ultravisor_abi::Gpa;
-use ultravisor_cpu::{Cpu, Exit, Reg};
+use ultravisor_cpu::{Cpu, Exit, Reg, control};
 
 /// Where the code page is in guest-physical memory.
 const CODE_AT: u64 = 0x10_0000;
@@ -37,6 +37,7 @@ impl Engine {
         }
         let mut cpu = Cpu::new();
         cpu.enter_long_mode(TABLES, ENTRY, 0);
+        cpu.regs.cr4 |= control::OSXSAVE;
         cpu.regs.set_gs_base(GS_BASE);
         Self { cpu, ram }
     }
@@ -72,6 +73,11 @@ impl Engine {
         regs.rip = start.rip;
         regs.xmm = std::array::from_fn(|number| start.xmm(number));
         regs.mxcsr = start.mxcsr();
+        regs.xcr0 = 3;
+        regs.x87.set_control(start.fx_u16(fx::CONTROL));
+        regs.x87.set_status(start.fx_u16(fx::STATUS));
+        (0..8).for_each(|number| regs.x87.set_st(number, start.st(number.into())));
+        regs.x87.full = start.fx[fx::TAGS];
         self.cpu.set_rflags(start.rflags);
     }
 
@@ -85,6 +91,10 @@ impl Engine {
             end.set_xmm(number, value);
         }
         end.set_mxcsr(regs.mxcsr);
+        end.set_fx_u16(fx::CONTROL, regs.x87.control);
+        end.set_fx_u16(fx::STATUS, regs.x87.status);
+        (0..8).for_each(|number| end.set_st(number.into(), regs.x87.st(number)));
+        end.fx[fx::TAGS] = regs.x87.full;
         end.trap = trap;
         if let Some(window) = window(start) {
             end.data.copy_from_slice(self.ram.read(window.start, WINDOW));

@@ -15,7 +15,11 @@ pub enum Fate {
 
 /// Every form that 64-bit mode knows.
 pub fn all() -> impl Iterator<Item = Code> {
-    Code::values().filter(|code| code.op_code().is_instruction() && code.op_code().mode64())
+    Code::values().filter(|code| {
+        let op = code.op_code();
+        // What begins with `wait` is two instructions to a processor.
+        op.is_instruction() && op.mode64() && !op.fwait()
+    })
 }
 
 /// Whether the form may be implemented at all: AVX and its kin are not offered, but for the
@@ -46,8 +50,8 @@ pub fn why_not(code: Code) -> Option<&'static str> {
         "Reservednop_rm64_r64_0F0D",
     ]) {
         Some("with a register, processors without PREFETCHW differ")
-    } else if starts(&["Fxsave", "Fxrstor"]) {
-        Some("of x87 it knows the initial state only")
+    } else if starts(&["Xgetbv"]) {
+        Some("its answer is the host system's")
     } else if starts(&["Pause", "Vmmcall", "Vmcall"]) {
         Some("it leaves the engine")
     } else {

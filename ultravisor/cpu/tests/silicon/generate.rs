@@ -2,7 +2,9 @@
 
 use crate::common::Random;
 use crate::record::{DATA, ENTRY, GS_BASE, PAGE, READ_ONLY, WINDOW};
-use iced_x86::{Code, Encoder, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
+use iced_x86::{
+    Code, Encoder, Instruction, MemorySize, OpCodeOperandKind as Kind, OpKind, Register,
+};
 
 /// An instruction, and which address its memory operand is to have.
 pub struct Drawn {
@@ -56,6 +58,7 @@ impl Place {
     pub fn address(self, random: &mut Random, bytes: u64) -> u64 {
         let align = if random.chance(4) { 1 } else { bytes.next_power_of_two().clamp(1, 64) };
         let (from, room) = match self {
+            Self::Middle if bytes > 256 => (self.window() + 64, 256),
             Self::Middle => (self.window() + 256, 480),
             // The last bytes that may be written, and the first that may not.
             Self::End => (READ_ONLY - bytes.min(512) - 8, 24),
@@ -172,13 +175,22 @@ struct Addressing {
     bytes: u64,
 }
 
+/// How many bytes its memory operand has.
+fn bytes(code: Code) -> u64 {
+    match code.op_code().memory_size() {
+        // What x87 and SSE have of it, with the header.
+        MemorySize::Xsave | MemorySize::Xsave64 => 576,
+        size => size.size().max(1) as u64,
+    }
+}
+
 /// Draws an instruction of form `code`; `memory` says which shape is wanted where there are two.
 /// `None` if the form has no such shape, or none that can be run where `place` is.
 pub fn draw(code: Code, memory: bool, place: Place, random: &mut Random) -> Option<Drawn> {
     let mut instruction = Instruction::default();
     instruction.set_code(code);
     let op = code.op_code();
-    let bytes = op.memory_size().size().max(1) as u64;
+    let bytes = bytes(code);
     let mut aim = Aim { target: place.address(random, bytes), ..Aim::default() };
     let a32 = random.chance(12) && place != Place::NonCanonical;
     let mut has_memory = false;

@@ -92,6 +92,7 @@ impl Record {
     }
 
     pub fn set_st(&mut self, number: usize, value: u128) {
+        let value = value & (u128::MAX >> 48);
         self.fx[fx::ST + 16 * number..][..16].copy_from_slice(&value.to_le_bytes());
     }
 

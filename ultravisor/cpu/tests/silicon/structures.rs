@@ -1,6 +1,7 @@
 //! Control words, and memory that instructions read as a structure.
 
 use crate::common::Random;
+use crate::numbers::extended;
 use crate::record::{Record, fx};
 use iced_x86::{Instruction, Mnemonic};
 
@@ -64,6 +65,51 @@ pub fn tune(instruction: &Instruction, start: &mut Record, random: &mut Random) 
     if instruction.mnemonic() == Mnemonic::Ldmxcsr {
         everywhere(start, 4, |random| mxcsr(random).to_le_bytes(), random);
     }
+}
+
+/// A number of 80 bits, or eighteen decimal digits.
+pub fn ten_bytes(instruction: &Instruction, start: &mut Record, at: u64, random: &mut Random) {
+    let mut bytes: [u8; 10] =
+        std::array::from_fn(|_| (random.below(10) + 16 * random.below(10)) as u8);
+    if instruction.mnemonic() != Mnemonic::Fbld {
+        bytes.copy_from_slice(&extended(random).to_le_bytes()[..10]);
+    } else if random.chance(4) {
+        bytes[1..9].fill(0);
+    }
+    start.poke(at, &bytes);
+}
+
+/// Makes a saved state at `at` one that may be loaded; whether the instruction loads such.
+pub fn fill(instruction: &Instruction, start: &mut Record, at: u64, random: &mut Random) -> bool {
+    let (control, words) = (control_word(random), random.next().to_le_bytes());
+    let status = status_word(control, random).to_le_bytes();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others load no state")]
+    match instruction.mnemonic() {
+        Mnemonic::Fldcw if random.chance(2) => start.poke(at, &control.to_le_bytes()),
+        Mnemonic::Fldenv | Mnemonic::Frstor => {
+            let step = if matches!(instruction.memory_size().size(), 14 | 94) { 2 } else { 4 };
+            start.poke(at, &control.to_le_bytes());
+            start.poke(at + step, &status);
+            start.poke(at + 2 * step, &words[..2]);
+        }
+        Mnemonic::Fxrstor | Mnemonic::Fxrstor64 | Mnemonic::Xrstor | Mnemonic::Xrstor64 => {
+            start.poke(at, &control.to_le_bytes());
+            start.poke(at + 2, &status);
+            start.poke(at + 4, &words[..1]);
+            if !random.chance(8) {
+                start.poke(at + 24, &mxcsr(random).to_le_bytes());
+            }
+            let mut header = [0; 64];
+            header[0] = random.below(4) as u8;
+            // Now and then a byte that must be zero, in the part of the header that all check.
+            if random.chance(8) {
+                header[8 + random.below(16) as usize] = 1;
+            }
+            start.poke(at + 512, &header);
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// Repeats what `make` makes all over the data, wherever an operand may be.

@@ -6,11 +6,13 @@
 use crate::case::{Case, address_registers};
 use crate::generate::number;
 use crate::record::{DATA, READ_ONLY};
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, RflagsBits};
+use crate::structures::status;
+use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind, RflagsBits};
+use std::ops::Range;
 use ultravisor_cpu::flag;
 
 /// What of an outcome is not compared.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Undefined {
     /// Bits of RFLAGS.
     pub flags: u64,
@@ -21,6 +23,14 @@ pub struct Undefined {
     pub fault_address: bool,
     /// Whether an address that is none is #SS or #GP.
     pub stack_or_protection: bool,
+    /// Bits of the x87 status word.
+    pub status: u16,
+    /// Condition codes and flags count only if nothing is pending: the manual sets them where an
+    /// exception is masked, and some makers always do.
+    pub unless_pending: bool,
+    /// Bytes of the memory operand: where the last x87 instruction was, which processors keep at
+    /// different times, and which bits MXCSR has.
+    pub bytes: Vec<Range<u64>>,
 }
 
 /// What is undefined after `case`; `None` if nothing that it does is defined.
@@ -49,15 +59,72 @@ pub fn of(case: &Case) -> Option<Undefined> {
         {
             return None;
         }
+        // Whether a target that is none or a stack that cannot be written is found first.
+        Mnemonic::Call if !(DATA + 16..READ_ONLY).contains(&case.start.gpr[4]) => return None,
+        // The host keeps more parts of the state than the engine has.
+        Mnemonic::Xsave | Mnemonic::Xsave64 | Mnemonic::Xrstor | Mnemonic::Xrstor64
+            if case.start.gpr[0] as u32 > 3 || case.start.gpr[2] as u32 != 0 =>
+        {
+            return None;
+        }
         _ => None,
     };
     Some(Undefined {
+        // SDM, FFREE: the condition codes.
+        status: if matches!(i.mnemonic(), Mnemonic::Ffree | Mnemonic::Ffreep) {
+            status::CONDITIONS
+        } else {
+            0
+        },
+        unless_pending: compares(i.mnemonic()),
         flags: flags(case),
         gpr,
-        fault_address: i.memory_size().size() > 16,
+        fault_address: matches!(i.memory_size().size(), 14 | 17..)
+            || i.memory_size() == MemorySize::Xsave
+            || i.memory_size() == MemorySize::Xsave64,
         // AMD counts the destination of `pop` to the stack, and where `call` finds its target.
         stack_or_protection: matches!(i.mnemonic(), Mnemonic::Pop | Mnemonic::Call),
+        bytes: bytes(i.code())
+            .iter()
+            .map(|range| case.target + range.start..case.target + range.end)
+            .collect(),
     })
+}
+
+/// Whether it is a comparison of x87's.
+fn compares(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::{
+        Fcom, Fcomi, Fcomip, Fcomp, Fcompp, Ficom, Ficomp, Ftst, Fucom, Fucomi, Fucomip, Fucomp,
+        Fucompp,
+    };
+    matches!(
+        mnemonic,
+        Fcom | Fcomi
+            | Fcomip
+            | Fcomp
+            | Fcompp
+            | Ficom
+            | Ficomp
+            | Ftst
+            | Fucom
+            | Fucomi
+            | Fucomip
+            | Fucomp
+            | Fucompp
+    )
+}
+
+/// Bytes of a saved state that are not compared.
+fn bytes(code: Code) -> &'static [Range<u64>] {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other form saves such")]
+    match code {
+        Code::Fnstenv_m28byte | Code::Fnsave_m108byte => &[12..26],
+        Code::Fnstenv_m14byte | Code::Fnsave_m94byte => &[6..14],
+        Code::Fxsave_m512byte | Code::Fxsave64_m512byte | Code::Xsave_mem | Code::Xsave64_mem => {
+            &[6..24, 28..32]
+        }
+        _ => &[],
+    }
 }
 
 fn operand_bits(i: &Instruction) -> u32 {
