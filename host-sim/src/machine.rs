@@ -65,6 +65,8 @@ pub struct Machine<'p> {
     polls: Polls,
     /// What devices behind bit 33 are limited to.
     limit: Option<RamRange>,
+    /// What RDRAND and RDSEED give: the same in each run with the same seed.
+    random: blake3::OutputReader,
     /// How long the guest has waited with nothing due, in nanoseconds.
     idle_ns: u64,
     /// (instructions, units) at the last `Retired` record.
@@ -72,6 +74,11 @@ pub struct Machine<'p> {
     /// What the guest waited by last, and how many units it had worked then.
     waited: Option<(WaitBy, u64)>,
     samples: Samples,
+}
+
+/// The source of the random numbers that instructions ask for.
+fn random(seed: u64) -> blake3::OutputReader {
+    blake3::Hasher::new_derive_key("uvsim rdrand 1").update(&seed.to_le_bytes()).finalize_xof()
 }
 
 /// What is left when a run has ended.
@@ -110,6 +117,7 @@ impl<'p> Machine<'p> {
             due: Vec::new(),
             polls: Polls::default(),
             limit: platform::limit(plan),
+            random: random(plan.seed),
             idle_ns: 0,
             told: (0, 0),
             waited: None,
@@ -262,7 +270,12 @@ impl<'p> Machine<'p> {
             Exit::PortRead { port, .. } | Exit::PortWrite { port, .. } => {
                 Some(self.not_implemented(format!("I/O port {port:#x}")))
             }
-            Exit::Random => Some(self.not_implemented("a random number by instruction".into())),
+            Exit::Random => {
+                let mut bytes = [0; 8];
+                self.random.fill(&mut bytes);
+                self.cpu.supply(u64::from_le_bytes(bytes));
+                None
+            }
         }
     }
 

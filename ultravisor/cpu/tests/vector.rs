@@ -1,5 +1,5 @@
-//! Vector instructions where the test against the processor does not reach: control registers that
-//! forbid them, devices, pages that are mapped in part, the segment that a host keeps for itself,
+//! Vector and x87 instructions where the test against the processor does not reach: control
+//! registers that forbid them, devices, pages that are mapped in part, the segment that a host keeps for itself,
 //! and the bits of approximations.
 
 mod common;
@@ -8,7 +8,7 @@ use common::{DATA, PAGE, Ram, Random, assemble, machine};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use ultravisor_abi::Gpa;
-use ultravisor_cpu::{Cpu, Exit, Page, Reg, Regs, control};
+use ultravisor_cpu::{Cpu, Exit, Page, Reg, Regs, control, flag};
 
 type Body = fn(&mut CodeAssembler) -> Result<(), IcedError>;
 
@@ -46,6 +46,88 @@ fn leaves_no_trace(body: Body, exit: Exit, change: impl Fn(&mut Regs)) {
     after.mxcsr &= !0x3f | before.mxcsr;
     assert_eq!(after, before);
     assert!(ram.read(DATA, 2 * PAGE as usize).iter().all(|&byte| byte == 0x5a));
+}
+
+const OF_X87: [Body; 5] = [
+    |asm| asm.fld1(),
+    |asm| asm.fninit(),
+    |asm| asm.fld(qword_ptr(rsi)),
+    |asm| asm.fnstcw(word_ptr(rsi)),
+    |asm| asm.fxsave(ptr(rsi)),
+];
+
+#[test]
+fn without_x87_enabled_its_instructions_are_not_available() {
+    for body in OF_X87 {
+        leaves_no_trace(body, NOT_AVAILABLE, |regs| regs.cr0 |= control::TS);
+        leaves_no_trace(body, NOT_AVAILABLE, |regs| regs.cr0 |= control::EM);
+    }
+    leaves_no_trace(|asm| asm.paddb(mm1, mm2), NOT_AVAILABLE, |regs| regs.cr0 |= control::TS);
+    leaves_no_trace(|asm| asm.paddb(mm1, mm2), INVALID_OPCODE, |regs| regs.cr0 |= control::EM);
+}
+
+/// SDM volume 1, 8.7: by #MF with CR0.NE, and without it by a wire that this machine has not.
+#[test]
+fn a_pending_x87_exception_is_raised_by_the_next_instruction_that_waits() {
+    let pend = |regs: &mut Regs| {
+        regs.x87.set_status(1);
+        regs.x87.set_control(0x37e);
+    };
+    leaves_no_trace(|asm| asm.fld1(), exception(16), pend);
+    leaves_no_trace(|asm| asm.wait(), exception(16), pend);
+    leaves_no_trace(|asm| asm.paddb(mm1, mm2), exception(16), pend);
+    let (mut cpu, mut ram) = prepared(|asm| asm.fnclex());
+    pend(&mut cpu.regs);
+    assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+    let (mut cpu, mut ram) = prepared(|asm| asm.fld1());
+    pend(&mut cpu.regs);
+    cpu.regs.cr0 &= !control::NE;
+    let exit = cpu.run(&mut ram, 10);
+    assert!(matches!(exit, Exit::Unsupported { .. }), "{exit:?}");
+}
+
+/// SDM volume 1, 13.2 and 13.3.
+#[test]
+fn xsave_exists_once_the_guest_enables_it_and_xcr0_takes_what_is_offered() {
+    leaves_no_trace(|asm| asm.xsave(ptr(rsi)), INVALID_OPCODE, |_| {});
+    leaves_no_trace(|asm| asm.xgetbv(), INVALID_OPCODE, |_| {});
+    let enabled = |number: u64, value: u64| {
+        move |regs: &mut Regs| {
+            regs.cr4 |= control::OSXSAVE;
+            regs.set(Reg::Rcx, number);
+            regs.set(Reg::Rax, value);
+        }
+    };
+    let protection = Exit::Exception { vector: 13, error: Some(0), address: None };
+    // No other register, x87 always, AVX never.
+    for (number, value) in [(1, 3), (0, 2), (0, 7)] {
+        leaves_no_trace(|asm| asm.xsetbv(), protection, enabled(number, value));
+    }
+    let (mut cpu, mut ram) = prepared(|asm| {
+        asm.xsetbv()?;
+        asm.xor(eax, eax)?;
+        asm.xgetbv()
+    });
+    enabled(0, 3)(&mut cpu.regs);
+    assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rdx)), (3, 0));
+}
+
+#[test]
+fn a_random_number_is_the_machines_and_the_carry_says_that_it_is_there() {
+    let (mut cpu, mut ram) = prepared(|asm| {
+        asm.rdrand(rbx)?;
+        asm.rdseed(cx)
+    });
+    cpu.regs.set(Reg::Rcx, u64::MAX);
+    for value in [0x1111_2222_3333_4444, 0x5555] {
+        assert_eq!(cpu.run(&mut ram, 10), Exit::Random);
+        cpu.supply(value);
+    }
+    assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rbx), 0x1111_2222_3333_4444);
+    assert_eq!(cpu.regs.get(Reg::Rcx), 0xffff_ffff_ffff_5555);
+    assert_eq!(cpu.rflags() & flag::ARITHMETIC, flag::CF);
 }
 
 const FAMILIES: [Body; 8] = [

@@ -6,7 +6,7 @@ use crate::exec::control::{
     ah_to_flags, complement_carry, flags_to_ah, flush_line, no_operation, set_carry, set_direction,
 };
 use crate::exec::string::{Cmps, Lods, Movs, Repeat, Scas, Stos, StringOp, single};
-use crate::exec::system;
+use crate::exec::{cpuid, system};
 use crate::uop::{Meaning, note, nothing, step};
 use crate::width::with_width;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -30,6 +30,9 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         | Mnemonic::Prefetcht0
         | Mnemonic::Prefetcht1
         | Mnemonic::Prefetcht2
+        | Mnemonic::Prefetch
+        | Mnemonic::Prefetchw
+        | Mnemonic::Prefetchwt1
         | Mnemonic::Reservednop => Some(Lowered::plain(i, no_operation).completes()),
         Mnemonic::Clflush => memory(i, flush_line),
         Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsq => string::<Movs>(i),
@@ -52,13 +55,14 @@ fn system_lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Ud2 => system::undefined,
         Mnemonic::Rdtsc => system::time_stamp,
         Mnemonic::Rdtscp => system::time_stamp_and_cpu,
-        Mnemonic::Cpuid => system::identify,
+        Mnemonic::Cpuid => cpuid::identify,
         Mnemonic::Cli => system::set_interrupts::<false>,
         Mnemonic::Sti => system::set_interrupts::<true>,
         Mnemonic::Wbinvd => system::write_back,
         Mnemonic::Rdmsr => system::read_msr,
         Mnemonic::Wrmsr => system::write_msr,
         Mnemonic::Swapgs => system::swap_gs,
+        Mnemonic::Rdrand | Mnemonic::Rdseed => return random(i),
         Mnemonic::In | Mnemonic::Out => return port(i),
         Mnemonic::Mov => return control_register(i),
         Mnemonic::Invlpg => return memory(i, system::invalidate_page).map(Lowered::ends),
@@ -110,6 +114,13 @@ fn string<O: StringOp>(i: &Instruction) -> Option<Lowered> {
         lowered.uop.notes |= note::ADDRESS_32;
     }
     Some(lowered)
+}
+
+fn random(i: &Instruction) -> Option<Lowered> {
+    let (dst, size) = gpr(i.op0_register())?;
+    let mut lowered = Lowered::plain(i, with_width!(size, T => system::random::<T> as Meaning));
+    lowered.uop.dst = dst;
+    Some(lowered.ends())
 }
 
 fn port(i: &Instruction) -> Option<Lowered> {

@@ -3,6 +3,7 @@
 use super::Lowered;
 use super::operand::set_memory;
 use crate::exec::x87::*;
+use crate::exec::x87_memory::*;
 use crate::exec::{mmx, x87_state as state};
 use crate::uop::Meaning;
 use iced_x86::{Code, Instruction, OpKind};

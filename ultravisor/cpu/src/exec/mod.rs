@@ -17,6 +17,7 @@ pub(crate) mod bits;
 pub(crate) mod branch;
 pub(crate) mod cipher;
 pub(crate) mod control;
+pub(crate) mod cpuid;
 pub(crate) mod extension;
 pub(crate) mod mmx;
 pub(crate) mod moves;
@@ -40,6 +41,7 @@ pub(crate) mod string;
 pub(crate) mod system;
 pub(crate) mod x87;
 pub(crate) mod x87_arithmetic;
+pub(crate) mod x87_memory;
 pub(crate) mod x87_number;
 pub(crate) mod x87_state;
 

@@ -4,7 +4,7 @@
 use crate::bus::Bus;
 use crate::cpu::{Cpu, control, vector};
 use crate::exit::Exit;
-use crate::flags::bit;
+use crate::flags::{Flags, bit};
 use crate::paging::{PHYSICAL_BITS, canonical};
 use crate::regs::Reg;
 use crate::uop::{Left, Uop};
@@ -63,6 +63,14 @@ pub(crate) fn time_stamp(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), 
 pub(crate) fn time_stamp_and_cpu(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
     time_stamp(cpu, bus, uop)?;
     cpu.regs.gpr[Reg::Rcx] = u64::from(cpu.regs.tsc_aux);
+    Ok(())
+}
+
+/// `rdrand` and `rdseed`: CF says that there is a number, and the machine always has one.
+pub(crate) fn random<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    let value = answer(cpu, Exit::Random)?;
+    T::set(&mut cpu.regs.gpr, uop.dst, value);
+    cpu.flags = Flags::known(bit::CF);
     Ok(())
 }
 
@@ -245,50 +253,4 @@ pub(crate) fn store_table<const INTERRUPTS: bool>(
     bytes[..2].copy_from_slice(&limit.to_le_bytes());
     bytes[2..].copy_from_slice(&base.to_le_bytes());
     cpu.store_bytes(bus, va, &bytes)
-}
-
-/// What CPUID says: the baseline that is implemented, and nothing else.
-mod offered {
-    /// Leaf 1, edx: TSC, MSR, PAE, CX8, PGE, CMOV, CLFSH, FXSR, SSE, SSE2.
-    pub const BASE_EDX: u32 = 1 << 4
-        | 1 << 5
-        | 1 << 6
-        | 1 << 8
-        | 1 << 13
-        | 1 << 15
-        | 1 << 19
-        | 1 << 24
-        | 1 << 25
-        | 1 << 26;
-    /// Leaf 1, ecx: CX16, and that a hypervisor is there.
-    pub const BASE_ECX: u32 = 1 << 13 | 1 << 31;
-    /// Leaf 0x8000_0001, edx: NX, 1 GiB pages, RDTSCP, long mode.
-    pub const EXTENDED_EDX: u32 = 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29;
-    /// Leaf 0x8000_0001, ecx: LAHF and SAHF in 64-bit mode.
-    pub const EXTENDED_ECX: u32 = 1;
-    /// CLFLUSH lines of 64 bytes, in units of 8.
-    pub const LINE: u32 = 8 << 8;
-    /// Nobody's vendor string, as ebx, edx, ecx spell it: "uvsim-x86-64".
-    pub const VENDOR: [u32; 3] =
-        [u32::from_le_bytes(*b"uvsi"), u32::from_le_bytes(*b"m-x8"), u32::from_le_bytes(*b"6-64")];
-    /// Family 15: as the first 64-bit processors.
-    pub const SIGNATURE: u32 = 15 << 8;
-}
-
-/// `cpuid` (SDM volume 2, CPUID). Leaves that are not offered read as zero.
-pub(crate) fn identify(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
-    let gpr = &mut cpu.regs.gpr;
-    let [eax, ebx, ecx, edx] = match gpr[Reg::Rax] as u32 {
-        0 => [1, offered::VENDOR[0], offered::VENDOR[2], offered::VENDOR[1]],
-        1 => [offered::SIGNATURE, offered::LINE, offered::BASE_ECX, offered::BASE_EDX],
-        0x8000_0000 => [0x8000_0008, 0, 0, 0],
-        0x8000_0001 => [0, 0, offered::EXTENDED_ECX, offered::EXTENDED_EDX],
-        0x8000_0008 => [PHYSICAL_BITS | 48 << 8, 0, 0, 0],
-        _ => [0; 4],
-    };
-    gpr[Reg::Rax] = u64::from(eax);
-    gpr[Reg::Rbx] = u64::from(ebx);
-    gpr[Reg::Rcx] = u64::from(ecx);
-    gpr[Reg::Rdx] = u64::from(edx);
-    Ok(())
 }

@@ -158,7 +158,7 @@ fn quotient(x: Exact, y: Exact, negative: bool) -> Exact {
     const MORE: u32 = 3;
     let dividend = x.significand << 64;
     let (first, rest) = (dividend / y.significand, (dividend % y.significand) << MORE);
-    let digits = first << MORE | rest / y.significand;
+    let digits = (first << MORE) | (rest / y.significand);
     let sticky = u128::from(!rest.is_multiple_of(y.significand));
     let exponent = x.exponent - 64 - MORE as i32 - y.exponent;
     Exact { negative, exponent, significand: digits | sticky }
@@ -367,10 +367,8 @@ pub fn compare(a: Operand, b: Operand, quiet_is_invalid: bool) -> (Option<Orderi
 fn order(a: u128, b: u128) -> Ordering {
     let ordinal = |bits: u128| {
         // A denormal with the leading one is as large as a normal number of the same digits.
-        let magnitude = match class(bits) {
-            Class::Denormal if bits as u64 & INTEGER != 0 => bits | 1 << 64,
-            _ => bits,
-        };
+        let pseudo = class(bits) == Class::Denormal && bits as u64 & INTEGER != 0;
+        let magnitude = if pseudo { bits | 1 << 64 } else { bits };
         let magnitude = (magnitude & (SIGN - 1)) as i128;
         if is_negative(bits) { -magnitude } else { magnitude }
     };

@@ -177,10 +177,13 @@ struct Addressing {
 
 /// How many bytes its memory operand has.
 fn bytes(code: Code) -> u64 {
-    match code.op_code().memory_size() {
-        // What x87 and SSE have of it, with the header.
-        MemorySize::Xsave | MemorySize::Xsave64 => 576,
-        size => size.size().max(1) as u64,
+    // What x87 and SSE have of it, with the header.
+    const XSAVE: u64 = 576;
+    let size = code.op_code().memory_size();
+    if matches!(size, MemorySize::Xsave | MemorySize::Xsave64) {
+        XSAVE
+    } else {
+        size.size().max(1) as u64
     }
 }
 

@@ -18,6 +18,7 @@ mod forms;
 mod generate;
 mod native;
 mod numbers;
+mod offers;
 mod record;
 mod structures;
 mod trials;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let mut all = trials::by_feature();
     all.push(Trial::test("the_table_of_forms_is_the_printed_one", coverage::check));
+    all.push(Trial::test("cpuid_offers_exactly_what_is_implemented", offers::check));
     let conclusion = libtest_mimic::run(&arguments, all);
     if whole && let Err(few) = trials::enough() {
         eprintln!("{few}");

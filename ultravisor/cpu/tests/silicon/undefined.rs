@@ -86,7 +86,7 @@ pub fn of(case: &Case) -> Option<Undefined> {
         stack_or_protection: matches!(i.mnemonic(), Mnemonic::Pop | Mnemonic::Call),
         bytes: bytes(i.code())
             .iter()
-            .map(|range| case.target + range.start..case.target + range.end)
+            .map(|(start, end)| case.target + start..case.target + end)
             .collect(),
     })
 }
@@ -115,13 +115,13 @@ fn compares(mnemonic: Mnemonic) -> bool {
 }
 
 /// Bytes of a saved state that are not compared.
-fn bytes(code: Code) -> &'static [Range<u64>] {
+fn bytes(code: Code) -> &'static [(u64, u64)] {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other form saves such")]
     match code {
-        Code::Fnstenv_m28byte | Code::Fnsave_m108byte => &[12..26],
-        Code::Fnstenv_m14byte | Code::Fnsave_m94byte => &[6..14],
+        Code::Fnstenv_m28byte | Code::Fnsave_m108byte => &[(12, 26)],
+        Code::Fnstenv_m14byte | Code::Fnsave_m94byte => &[(6, 14)],
         Code::Fxsave_m512byte | Code::Fxsave64_m512byte | Code::Xsave_mem | Code::Xsave64_mem => {
-            &[6..24, 28..32]
+            &[(6, 24), (28, 32)]
         }
         _ => &[],
     }

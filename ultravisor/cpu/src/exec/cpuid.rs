@@ -1,0 +1,65 @@
+//! What CPUID says: what is implemented, and nothing else (SDM volume 2, CPUID).
+
+use crate::bus::Bus;
+use crate::cpu::{Cpu, control};
+use crate::paging::PHYSICAL_BITS;
+use crate::regs::Reg;
+use crate::uop::{Left, Uop};
+
+/// ORs the bits of the numbers given.
+const fn bits<const N: usize>(numbers: [u32; N]) -> u32 {
+    let (mut all, mut at) = (0, 0);
+    while at < N {
+        all |= 1 << numbers[at];
+        at += 1;
+    }
+    all
+}
+
+/// Leaf 1, edx: FPU, TSC, MSR, PAE, CX8, PGE, CMOV, CLFSH, MMX, FXSR, SSE, SSE2.
+const BASE_EDX: u32 = bits([0, 4, 5, 6, 8, 13, 15, 19, 23, 24, 25, 26]);
+/// Leaf 1, ecx: SSE3, PCLMULQDQ, SSSE3, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, RDRAND, and
+/// that a hypervisor is there.
+const BASE_ECX: u32 = bits([0, 1, 9, 13, 19, 20, 22, 23, 25, 26, 30, 31]);
+/// Leaf 1, ecx: CR4.OSXSAVE is set.
+const OSXSAVE: u32 = bits([27]);
+/// Leaf 7, ebx: BMI1, BMI2, RDSEED, ADX.
+const LATER_EBX: u32 = bits([3, 8, 18, 19]);
+/// Leaf 0x8000_0001, edx: NX, 1 GiB pages, RDTSCP, long mode.
+const EXTENDED_EDX: u32 = bits([20, 26, 27, 29]);
+/// Leaf 0x8000_0001, ecx: LAHF and SAHF in 64-bit mode, LZCNT, PREFETCHW.
+const EXTENDED_ECX: u32 = bits([0, 5, 8]);
+/// CLFLUSH lines of 64 bytes, in units of 8.
+const LINE: u32 = 8 << 8;
+/// Nobody's vendor string, as ebx, edx, ecx spell it: "uvsim-x86-64".
+const VENDOR: [u32; 3] =
+    [u32::from_le_bytes(*b"uvsi"), u32::from_le_bytes(*b"m-x8"), u32::from_le_bytes(*b"6-64")];
+/// Family 15: as the first 64-bit processors.
+const SIGNATURE: u32 = 15 << 8;
+/// The parts of the state that XCR0 may have, and the bytes that XSAVE takes for them.
+const PARTS: u32 = bits([0, 1]);
+const XSAVE_BYTES: u32 = 512 + 64;
+/// The last leaf of either kind.
+const LAST: u32 = 0xd;
+const LAST_EXTENDED: u32 = 0x8000_0008;
+
+/// `cpuid`. Leaves that are not offered read as zero.
+pub(crate) fn identify(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
+    let restored = if cpu.regs.cr4 & control::OSXSAVE != 0 { OSXSAVE } else { 0 };
+    let gpr = &mut cpu.regs.gpr;
+    let [eax, ebx, ecx, edx] = match (gpr[Reg::Rax] as u32, gpr[Reg::Rcx] as u32) {
+        (0, _) => [LAST, VENDOR[0], VENDOR[2], VENDOR[1]],
+        (1, _) => [SIGNATURE, LINE, BASE_ECX | restored, BASE_EDX],
+        (7, 0) => [0, LATER_EBX, 0, 0],
+        (LAST, 0) => [PARTS, XSAVE_BYTES, XSAVE_BYTES, 0],
+        (0x8000_0000, _) => [LAST_EXTENDED, 0, 0, 0],
+        (0x8000_0001, _) => [0, 0, EXTENDED_ECX, EXTENDED_EDX],
+        (LAST_EXTENDED, _) => [PHYSICAL_BITS | 48 << 8, 0, 0, 0],
+        _ => [0; 4],
+    };
+    gpr[Reg::Rax] = u64::from(eax);
+    gpr[Reg::Rbx] = u64::from(ebx);
+    gpr[Reg::Rcx] = u64::from(ecx);
+    gpr[Reg::Rdx] = u64::from(edx);
+    Ok(())
+}
