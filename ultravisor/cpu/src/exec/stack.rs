@@ -88,27 +88,29 @@ pub(crate) fn leave<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Resu
 }
 
 /// `enter imm16, level` (`imm`, `small`): pushes rbp, then the frame pointers of the enclosing
-/// levels, which lie below rbp, then its own.
+/// levels, which lie below rbp, then its own. One after the other: where the two overlap, what was
+/// pushed is copied.
 pub(crate) fn enter<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-    const LEVELS: usize = 32;
+    const LEVELS: u64 = 32;
     let size = u64::from(T::BITS / 8);
-    let level = u64::from(uop.small as u8) % LEVELS as u64;
+    let level = u64::from(uop.small as u8) % LEVELS;
     let (rsp, rbp) = (cpu.regs.gpr[Reg::Rsp], cpu.regs.gpr[Reg::Rbp]);
     let frame = rsp.wrapping_sub(size);
-    let mut display = [0; LEVELS];
-    for outer in 1..level {
-        display[outer as usize] = cpu.load::<T>(bus, rbp.wrapping_sub(size * outer))?;
-    }
     let lowest = frame.wrapping_sub(size * level);
     let new_rsp = lowest.wrapping_sub(uop.imm & 0xffff);
-    // At most 264 bytes, so that with both ends all of it can be written. The instruction ends
-    // with a check of the new top of the stack (SDM, ENTER).
+    // Whatever can fault does so before anything is written. The stack takes at most 264 bytes, so
+    // that with both ends all of it can be written. The instruction ends with a check of the new
+    // top (SDM, ENTER).
+    for outer in 1..level {
+        cpu.load::<T>(bus, rbp.wrapping_sub(size * outer))?;
+    }
     cpu.load_for_update::<T>(bus, frame)?;
     cpu.load_for_update::<T>(bus, lowest)?;
     cpu.load_for_update::<u8>(bus, new_rsp)?;
     cpu.store::<T>(bus, frame, rbp)?;
     for outer in 1..level {
-        cpu.store::<T>(bus, frame.wrapping_sub(size * outer), display[outer as usize])?;
+        let pointer = cpu.load::<T>(bus, rbp.wrapping_sub(size * outer))?;
+        cpu.store::<T>(bus, frame.wrapping_sub(size * outer), pointer)?;
     }
     if level > 0 {
         cpu.store::<T>(bus, lowest, frame)?;

@@ -214,9 +214,11 @@ pub fn draw(code: Code, memory: bool, place: Place, random: &mut Random) -> Opti
             instruction.set_memory_index(Register::AL);
             aim.base = Some((3, aim.target));
         } else {
-            let fixed = fixed(kind, a32)?;
+            let first = fixed(kind, a32)?;
+            let second = first == OpKind::Immediate8 && immediates > 0;
+            let fixed = if second { OpKind::Immediate8_2nd } else { first };
             instruction.set_op_kind(operand, fixed);
-            immediate(&mut instruction, fixed, immediates, random);
+            immediate(&mut instruction, fixed, random);
             immediates += 1;
             if matches!(kind, Kind::imm8_const_1) {
                 instruction.set_immediate8(1);
@@ -232,12 +234,12 @@ pub fn draw(code: Code, memory: bool, place: Place, random: &mut Random) -> Opti
 }
 
 /// Fills an immediate or a branch's target in.
-fn immediate(instruction: &mut Instruction, kind: OpKind, number: u32, random: &mut Random) {
+fn immediate(instruction: &mut Instruction, kind: OpKind, random: &mut Random) {
     let value = if random.chance(3) { random.value() } else { random.next() };
     #[expect(clippy::wildcard_enum_match_arm, reason = "string operands have no value")]
     match kind {
-        OpKind::Immediate8 if number == 0 => instruction.set_immediate8(value as u8),
-        OpKind::Immediate8 => instruction.set_immediate8_2nd(value as u8),
+        OpKind::Immediate8 => instruction.set_immediate8(value as u8),
+        OpKind::Immediate8_2nd => instruction.set_immediate8_2nd(value as u8),
         OpKind::Immediate8to16 => instruction.set_immediate8to16((value as i8).into()),
         OpKind::Immediate8to32 => instruction.set_immediate8to32((value as i8).into()),
         OpKind::Immediate8to64 => instruction.set_immediate8to64((value as i8).into()),
