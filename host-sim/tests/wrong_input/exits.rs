@@ -240,8 +240,9 @@ fn a_report_never_follows_a_link() {
 #[test]
 fn a_reader_that_goes_away_exits_with_6_and_nothing_is_said() {
     let folder = folder();
-    let matrix = "QueueSize([2, 4, 8, 16, 32, 64, 128, 256]), EventIdx([false, true]), Ioeventfd([false, \
+    let matrix = "Unit([\"4KiB\", \"64KiB\"]), QueueSize([2, 4, 8, 16, 32, 64, 128, 256]), EventIdx([false, true]), Ioeventfd([false, \
                   true]), IndirectDesc([false, true]), Legacy([false, true]), Secure([false, true])";
+    // More than a pipe holds (pipe(7): 64 KiB), or nobody notices.
     let name = "long-name/".repeat(10);
     let text =
         RIGHT.replace("Secure([false, true])", matrix).replace("right", name.trim_end_matches('/'));
