@@ -14,7 +14,7 @@ mod stuck;
 use crate::call_chain::{self, Chains};
 use crate::device::Device;
 use crate::event::{Budget, Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex, WaitBy};
-use crate::guest_bus::GuestBus;
+use crate::guest_bus::{GuestBus, Hidden};
 use crate::host::HostSide;
 use crate::image::Symbols;
 use crate::loader::Start;
@@ -74,6 +74,9 @@ pub struct Machine<'p> {
     /// What the guest waited by last, and how many units it had worked then.
     waited: Option<(WaitBy, u64)>,
     samples: Samples,
+    hidden: Hidden,
+    /// Whether the last step ended before an access to a hidden page.
+    is_at_hidden: bool,
 }
 
 /// The source of the random numbers that instructions ask for.
@@ -122,6 +125,8 @@ impl<'p> Machine<'p> {
             told: (0, 0),
             waited: None,
             samples: Samples::default(),
+            hidden: Hidden::default(),
+            is_at_hidden: false,
         };
         machine.power_on();
         machine
@@ -135,20 +140,56 @@ impl<'p> Machine<'p> {
                 self.break_off();
                 return None;
             }
-            if let Some(ended) = self.step() {
+            if let Some(ended) = self.step(u64::MAX) {
                 break ended;
             }
         };
+        Some(self.stop(ended))
+    }
+
+    /// Takes the machine apart once it has ended.
+    pub fn stop(mut self, ended: Ended) -> Stopped {
         self.host.hv.recorder.run_is_over();
         self.tell_stuck(&ended);
         self.break_off();
         self.tell_retired();
         let devices = self.devices.into_iter().flatten().collect();
-        Some(Stopped { host: self.host, devices, ended })
+        Stopped { host: self.host, devices, ended }
     }
 
-    /// The one written order.
-    fn step(&mut self) -> Option<Ended> {
+    /// The virtual CPU, to look at.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    /// The host side, to look at: the log so far, guest memory.
+    pub fn host(&self) -> &HostSide {
+        &self.host
+    }
+
+    /// Has the guest stop before it accesses these pages ([`Machine::is_at_hidden`]); none, and it
+    /// accesses all. The run is the same.
+    pub fn hide(&mut self, hidden: Hidden) {
+        for page in self.hidden.pages().chain(hidden.pages()) {
+            self.cpu.forget(page, 4096);
+        }
+        self.hidden = hidden;
+    }
+
+    /// Whether the last step ended before an access to a hidden page. The access is tried again.
+    pub fn is_at_hidden(&self) -> bool {
+        self.is_at_hidden
+    }
+
+    /// Ends a step whenever the instruction at `address` is next. The run is the same.
+    pub fn stop_at(&mut self, address: u64) {
+        self.cpu.break_at(address);
+    }
+
+    /// The one written order. The guest runs for at most `units_max` (not 0) work units: whoever
+    /// drives a machine in small steps gets the same run.
+    pub fn step(&mut self, units_max: u64) -> Option<Ended> {
+        self.is_at_hidden = false;
         if let Some(spent) = self.spent() {
             return Some(Ended::Budget(spent));
         }
@@ -175,13 +216,21 @@ impl<'p> Machine<'p> {
             Some(at_ns) => left.min(self.host.hv.recorder.units_until(at_ns)),
             None => left,
         };
+        let units = units.min(units_max);
         self.host.guest_runs();
         let before = self.cpu.units();
         let units = units.min(self.samples.units_to_next(before));
-        let exit = self.cpu.run(&mut GuestBus::new(self.host.uv.memory_mut()), units);
+        let mut bus = GuestBus::without(self.host.uv.memory_mut(), &self.hidden);
+        let exit = self.cpu.run(&mut bus, units);
         let now = self.cpu.units();
         self.host.hv.recorder.worked(now - before);
         self.samples.take(now, self.cpu.regs.rip);
+        if let Exit::Memory { gpa, access } = exit
+            && self.hidden.hides(Gpa(gpa.0 & !0xfff), access)
+        {
+            self.is_at_hidden = true;
+            return None;
+        }
         self.handle(exit)
     }
 

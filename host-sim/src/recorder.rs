@@ -171,6 +171,11 @@ impl Recorder {
         self.records.push(record);
     }
 
+    /// What was written down so far.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     /// The records and the hash over all of them.
     pub fn finish(mut self) -> (Vec<Record>, [u8; 32]) {
         let count = self.used.leaks_left_out;

@@ -7,7 +7,7 @@ use crate::image::{Image, Limits, builtin};
 use crate::judge;
 use crate::loader;
 use crate::log::RunLog;
-use crate::machine::Machine;
+use crate::machine::{Machine, Stopped};
 use crate::qemu;
 use crate::recorder::Recorder;
 use crate::scenario::codes::Code;
@@ -62,37 +62,94 @@ pub fn run_until(plan: &Plan, late: &AtomicBool) -> Result<RunLog, CannotRun> {
 }
 
 fn one(plan: &Plan, late: &AtomicBool) -> Result<RunLog, CannotRun> {
-    let guest_file: Arc<[u8]> = match &plan.guest.image {
-        ImagePlan::Builtin => builtin::GUEST.into(),
-        ImagePlan::File { bytes, .. } => Arc::clone(bytes),
-    };
-    let guest = parse(&guest_file, &Limits::guest(plan.machine.memory_bytes))?;
-    let slof = parse(builtin::SLOF, &Limits::slof())?;
-    let (first, symbols, devices) = match plan.guest.boot {
-        Boot::Elf64 => (&guest, vec![&guest.symbols], plan.devices.clone()),
-        Boot::Slof => {
-            let symbols = vec![&guest.symbols, &slof.symbols];
-            (&slof, symbols, with_boot_disk(&plan.devices, &guest_file))
+    let prepared = Prepared::new(plan)?;
+    let stopped = prepared.power_on()?.run(late).ok_or(CannotRun::WallClock)?;
+    Ok(prepared.conclude(stopped))
+}
+
+/// A plan with its images checked: a machine of it can be powered on as often as one likes, and each
+/// does the same.
+pub struct Prepared<'p> {
+    plan: &'p Plan,
+    guest_file: Arc<[u8]>,
+    guest: Image,
+    slof: Image,
+}
+
+impl<'p> Prepared<'p> {
+    /// Checks the images of `plan`.
+    ///
+    /// # Errors
+    /// [`CannotRun::Image`].
+    pub fn new(plan: &'p Plan) -> Result<Self, CannotRun> {
+        let guest_file: Arc<[u8]> = match &plan.guest.image {
+            ImagePlan::Builtin => builtin::GUEST.into(),
+            ImagePlan::File { bytes, .. } => Arc::clone(bytes),
+        };
+        let guest = parse(&guest_file, &Limits::guest(plan.machine.memory_bytes))?;
+        let slof = parse(builtin::SLOF, &Limits::slof())?;
+        Ok(Self { plan, guest_file, guest, slof })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &'p Plan {
+        self.plan
+    }
+
+    /// The images that may run, the guest's first.
+    pub fn images(&self) -> Vec<&Image> {
+        match self.plan.guest.boot {
+            Boot::Elf64 => vec![&self.guest],
+            Boot::Slof => vec![&self.guest, &self.slof],
         }
-    };
-    let mut host = host_side(plan)?;
-    let mut devices = qemu::plug(&devices, plan.seed);
-    host.hv.iommus = qemu::add_iommu(&plan.machine, &mut devices);
-    let memory = host.uv.memory_mut();
-    let start = loader::load(memory, plan, devices.len(), first).map_err(CannotRun::Load)?;
-    let machine = Machine::new(plan, host, devices, start, symbols);
-    let mut stopped = machine.run(late).ok_or(CannotRun::WallClock)?;
-    judge::judge(plan, &stopped.ended, &stopped.devices, &mut stopped.host);
-    let needs_reset = judge::needs_reset(&stopped.devices);
-    let (records, hash) = stopped.host.hv.recorder.finish();
-    Ok(RunLog {
-        records,
-        ended: stopped.ended,
-        hash,
-        needs_reset,
-        what_if: plan.what_if(),
-        twins: Vec::new(),
-    })
+    }
+
+    /// The images that may run, the guest's first.
+    pub fn into_images(self) -> Vec<Image> {
+        match self.plan.guest.boot {
+            Boot::Elf64 => vec![self.guest],
+            Boot::Slof => vec![self.guest, self.slof],
+        }
+    }
+
+    /// The guest's image file.
+    pub fn guest_file(&self) -> &[u8] {
+        &self.guest_file
+    }
+
+    /// A machine before its guest's first instruction.
+    ///
+    /// # Errors
+    /// [`CannotRun`] when it does not fit together or the host has no memory for it.
+    pub fn power_on(&self) -> Result<Machine<'_>, CannotRun> {
+        let plan = self.plan;
+        let (first, devices) = match plan.guest.boot {
+            Boot::Elf64 => (&self.guest, plan.devices.clone()),
+            Boot::Slof => (&self.slof, with_boot_disk(&plan.devices, &self.guest_file)),
+        };
+        let symbols = self.images().into_iter().map(|image| &image.symbols).collect();
+        let mut host = host_side(plan)?;
+        let mut devices = qemu::plug(&devices, plan.seed);
+        host.hv.iommus = qemu::add_iommu(&plan.machine, &mut devices);
+        let memory = host.uv.memory_mut();
+        let start = loader::load(memory, plan, devices.len(), first).map_err(CannotRun::Load)?;
+        Ok(Machine::new(plan, host, devices, start, symbols))
+    }
+
+    /// What a machine that has stopped leaves behind, judged by its bytes.
+    pub fn conclude(&self, mut stopped: Stopped) -> RunLog {
+        judge::judge(self.plan, &stopped.ended, &stopped.devices, &mut stopped.host);
+        let needs_reset = judge::needs_reset(&stopped.devices);
+        let (records, hash) = stopped.host.hv.recorder.finish();
+        RunLog {
+            records,
+            ended: stopped.ended,
+            hash,
+            needs_reset,
+            what_if: self.plan.what_if(),
+            twins: Vec::new(),
+        }
+    }
 }
 
 fn parse(bytes: &[u8], limits: &Limits) -> Result<Image, CannotRun> {

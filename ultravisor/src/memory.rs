@@ -288,6 +288,66 @@ impl Memory {
         true
     }
 
+    /// Copies what the ultravisor itself has of guest memory: the secure bytes of a unit that is
+    /// secure or paged out, else what lies in normal memory. Changes nothing; `false` outside RAM.
+    pub fn peek_inside(&self, gpa: Gpa, out: &mut [u8]) -> bool {
+        self.peek_with(gpa, out, |memory, at, chunk| match memory.state(memory.unit.gfn(at)) {
+            PageState::Secure | PageState::PagedOut => memory.frames.read_secure(at, chunk),
+            PageState::Normal
+            | PageState::Shared
+            | PageState::SharedInv
+            | PageState::HvSharing
+            | PageState::HvShared
+            | PageState::HvSharedInv
+            | PageState::HvUnsharing
+            | PageState::HvUnsharingInv
+            | PageState::HvUnshared => memory.frames.normal().read(at, chunk),
+        })
+    }
+
+    /// Copies what the host side would see if it touched guest memory now: of a secure unit, what a
+    /// page-out would hand it. Changes nothing, the nonce included; `false` outside RAM.
+    pub fn peek_outside(&self, gpa: Gpa, out: &mut [u8]) -> bool {
+        self.peek_with(gpa, out, |memory, at, chunk| {
+            let gfn = memory.unit.gfn(at);
+            match view(Actor::Host, memory.state(gfn)) {
+                View::Plain | View::Sealed | View::Own => memory.frames.normal().read(at, chunk),
+                View::Fault => {
+                    let start = memory.unit.start(gfn);
+                    let mut unit = vec![0; usize::try_from(memory.unit.bytes()).unwrap_or(0)];
+                    if !memory.frames.read_secure(start, &mut unit) {
+                        return false;
+                    }
+                    if memory.seals {
+                        let plain = unit.clone();
+                        memory.sealer.preview(start, &plain, &mut unit);
+                    }
+                    let from = usize::try_from(at.0 - start.0).unwrap_or(usize::MAX);
+                    let Some(seen) = unit.get(from..from + chunk.len()) else { return false };
+                    chunk.copy_from_slice(seen);
+                    true
+                }
+            }
+        })
+    }
+
+    /// Reads chunk by chunk, each within one page of 4 KiB.
+    fn peek_with(
+        &self,
+        gpa: Gpa,
+        out: &mut [u8],
+        read: impl Fn(&Self, Gpa, &mut [u8]) -> bool,
+    ) -> bool {
+        let mut at = gpa.0;
+        for chunk in chunks(out, gpa, 4096) {
+            if !self.is_ram(Gpa(at), chunk.len() as u64) || !read(self, Gpa(at), chunk) {
+                return false;
+            }
+            at += chunk.len() as u64;
+        }
+        true
+    }
+
     /// Moves a unit by `op`: state, bytes, and the event that tells of it.
     ///
     /// # Errors

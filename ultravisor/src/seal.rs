@@ -76,6 +76,15 @@ impl Sealer {
         Seal { counter: self.counter, tag: tag.into() }
     }
 
+    /// What [`Self::seal`] would write now, without the use of a nonce that counts.
+    pub fn preview(&self, at: Gpa, plain: &[u8], sealed: &mut [u8]) {
+        let next = self.counter.saturating_add(1);
+        let inout = InOutBuf::new(plain, sealed).expect("both are one unit");
+        self.cipher
+            .encrypt_inout_detached(&self.nonce(next), &self.associated(at, next), inout)
+            .expect("a unit is shorter than GCM's 64 GiB");
+    }
+
     /// Verifies `sealed` and decrypts it into `plain` (same length).
     ///
     /// # Errors
