@@ -9,8 +9,10 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -23,6 +25,7 @@ EXAMPLES
   uvsim run my.ron --report json=result.json --report events=events.ndjson
   uvsim run scenarios --report github --report junit=junit.xml
 
+  uvsim demo                                 watch the ping-pong happen, step by step
   uvsim new block mine.ron                   a commented scenario to start from
   uvsim explain ping-pong                    what a word, a code or a design means
 
@@ -62,6 +65,34 @@ EXAMPLES
 
 An event file is what `uvsim run --report events=FILE` wrote. A result (`--report json=FILE`) has
 totals only: no report can be made of it.";
+
+const DEMO_EXAMPLES: &str = "\
+EXAMPLES
+  uvsim demo                                 the ping-pong, step by step, in three minutes
+  uvsim demo bounce                          how one request is bounced
+  uvsim demo --plain designs | less          numbered steps instead of pictures
+  uvsim demo my.ron --id '*design=d5*'       any run of your own, forward and back
+  uvsim demo leak --record leak.cast         a terminal recording (asciicast v2)
+
+CHAPTERS
+  ping-pong  bounce  designs  leak  switch
+
+KEYS
+  space next   b back   n this page's next conversion   d the same step in the next run
+  home, end    p pause  ? help   q quit";
+
+const GDB_EXAMPLES: &str = "\
+EXAMPLES
+  uvsim gdb scenarios/thread/what-if.ron --design d0
+  gdb -ex 'target remote 127.0.0.1:PORT'     in another terminal, as the first one prints
+
+IN GDB
+  break dma_map, watch, stepi, continue      as ever
+  reverse-stepi, reverse-continue            back, as far as the first instruction
+  monitor break uv.page_out                  stop where a page is encrypted for the host
+  monitor view host                          memory as the host sees it: ciphertext
+  monitor why, monitor page 0x13             what led here; a page's history
+  monitor help                               all of them";
 
 const SCHEMA_EXAMPLES: &str = "\
 EXAMPLES
@@ -121,6 +152,12 @@ pub enum Verb {
     List(Chosen),
     /// Read and check scenarios, designs, policies and images; run nothing.
     Check(CheckArgs),
+    /// Show, step by step and back, what happens: a built-in chapter, or any run.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoArgs),
+    /// Debug one run with gdb, forward and back.
+    #[command(after_help = GDB_EXAMPLES)]
+    Gdb(GdbArgs),
     /// Explain a word: error code, design, claim, rule, outcome, counter; without one, list them.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
@@ -162,6 +199,58 @@ pub struct Chosen {
     /// The seed of patterns, orders, keys and secrets.
     #[arg(long, value_name = "S", default_value_t = 1, env = "UVSIM_SEED")]
     pub seed: u64,
+}
+
+/// `demo`'s arguments.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// A chapter that is built in, a chapter's file, or scenario files.
+    #[arg(value_name = "CHAPTER|FILE", default_value = "ping-pong")]
+    pub what: String,
+    /// Of scenario files, only runs whose id matches; `*` also matches `/`.
+    #[arg(long, value_name = "GLOB", env = "UVSIM_ID")]
+    pub id: Option<Glob>,
+    /// Of scenario files, only runs of this design.
+    #[arg(long, value_name = "DESIGN", env = "UVSIM_DESIGN")]
+    pub design: Option<String>,
+    /// Steps go on by themselves, each after so long: 600ms, 3s.
+    #[arg(long, value_name = "TIME")]
+    pub auto: Option<Pace>,
+    /// Write a terminal recording instead (asciicast v2), 80 x 24.
+    #[arg(long, value_name = "FILE.cast")]
+    pub record: Option<PathBuf>,
+    /// The seed of patterns, orders, keys and secrets.
+    #[arg(long, value_name = "S", default_value_t = 1, env = "UVSIM_SEED")]
+    pub seed: u64,
+}
+
+/// `gdb`'s arguments.
+#[derive(Debug, Args)]
+pub struct GdbArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub chosen: Chosen,
+    /// Where to wait for the debugger: an address of this machine alone; port 0 is any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+/// How long a step stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace(pub Duration);
+
+impl FromStr for Pace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, scale) = match text.strip_suffix("ms") {
+            Some(number) => (number, 1),
+            None => (text.strip_suffix('s').ok_or("write it as 600ms or 3s")?, 1000),
+        };
+        let number: u64 = number.parse().map_err(|_| "write it as 600ms or 3s".to_owned())?;
+        let ms = number.checked_mul(scale).filter(|ms| (1..=3_600_000).contains(ms));
+        ms.map(|ms| Self(Duration::from_millis(ms))).ok_or("between 1ms and 3600s".to_owned())
+    }
 }
 
 /// By which policies to judge.

@@ -3,7 +3,9 @@
 
 use crate::arguments::{CheckArgs, Chosen, Command, Errors, Judging, Verb, When};
 use crate::comparing::Comparing;
+use crate::demo::Demo;
 use crate::escape;
+use crate::gdb::Gdb;
 use crate::help_verbs;
 use crate::job::Job;
 use crate::output::human::shell_word;
@@ -62,6 +64,8 @@ fn seed(arguments: &[OsString]) -> u64 {
         Some(Verb::Run(run)) => run.chosen.seed,
         Some(Verb::List(chosen) | Verb::Check(CheckArgs { chosen, .. })) => chosen.seed,
         Some(Verb::Compare(compare)) => compare.chosen.seed,
+        Some(Verb::Demo(demo)) => demo.seed,
+        Some(Verb::Gdb(gdb)) => gdb.chosen.seed,
         Some(Verb::Report(_) | Verb::Explain { .. } | Verb::New { .. } | Verb::Schema { .. })
         | None => 1,
     }
@@ -120,6 +124,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
             }
         }
         Verb::Report(arguments) => reporting::report(&arguments, style, &mut talk),
+        Verb::Demo(arguments) => {
+            let is_interactive = terminal.has_keys() && !command.plain;
+            Demo { arguments: &arguments, style, is_interactive }.run(runner, &mut out, &mut talk)
+        }
+        Verb::Gdb(arguments) => Gdb { arguments: &arguments, style }.run(&mut out, &mut talk),
         Verb::Explain { words } => help_verbs::explain(&words, &mut out, &mut talk),
         Verb::New { kind, file } => help_verbs::new(kind, &file, style, &mut out, &mut talk),
         Verb::Schema { kind } => help_verbs::schema(kind, &mut out),
@@ -230,10 +239,10 @@ fn check(
     today: Date,
     talk: &mut Talk<'_>,
 ) -> u8 {
-    let Selection { runs, scenarios, designs, policies: beside, .. } = selection;
+    let Selection { runs, scenarios, designs, policies: beside, chapters, .. } = selection;
     // What is right is what was read: a folder without a file of ours is a slip in the path, and
     // a filter that leaves nothing one in the filter.
-    let read = scenarios + designs + beside + policies.len();
+    let read = scenarios + designs + beside + chapters + policies.len();
     if read == 0 || chosen.is_partial() && runs.is_empty() {
         return nothing_selected(chosen, selection, talk);
     }
@@ -243,6 +252,9 @@ fn check(
         0 => (),
         1 => kinds.push("1 policy".to_owned()),
         many => kinds.push(format!("{many} policies")),
+    }
+    if *chapters > 0 {
+        kinds.push(count(*chapters, "chapter"));
     }
     let last = kinds.pop().unwrap_or_default();
     talk.say(

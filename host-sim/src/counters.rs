@@ -227,7 +227,7 @@ pub struct Counters {
 impl Counters {
     /// Counts a whole log. `marks` says whether the guest marks ready and done.
     pub fn of(records: &[Record], marks: bool) -> Self {
-        let mut counters = Self::none(marks);
+        let mut counters = Self::new(marks);
         records.iter().for_each(|record| counters.count(record));
         counters.finish();
         counters
@@ -240,7 +240,7 @@ impl Counters {
         marks: bool,
         tell: &mut dyn FnMut(u64, Phase, Counter),
     ) -> Self {
-        let mut counters = Self::none(marks);
+        let mut counters = Self::new(marks);
         counters.counted = Some(Vec::new());
         for record in records {
             counters.count(record);
@@ -253,7 +253,8 @@ impl Counters {
         counters
     }
 
-    fn none(marks: bool) -> Self {
+    /// Nothing counted yet. `marks` says whether the guest marks ready and done.
+    pub fn new(marks: bool) -> Self {
         Self {
             values: BTreeMap::new(),
             touches: BTreeMap::new(),
@@ -312,8 +313,8 @@ impl Counters {
         }
     }
 
-    /// The fold.
-    fn count(&mut self, record: &Record) {
+    /// The fold: counts the next record. Until the last one nothing counts as one way.
+    pub fn count(&mut self, record: &Record) {
         use Counter as C;
         self.add(C::TimeNs, record.t_ns.saturating_sub(self.t_ns));
         self.t_ns = self.t_ns.max(record.t_ns);

@@ -50,4 +50,6 @@ pub mod reports;
 pub mod job;
 pub mod comparing;
 pub mod reporting;
+pub mod demo;
+pub mod gdb;
 pub mod cli;

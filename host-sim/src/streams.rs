@@ -36,6 +36,10 @@ pub struct Terminal {
     pub out_is_tty: bool,
     /// stderr is a terminal.
     pub err_is_tty: bool,
+    /// stdin is a terminal.
+    pub in_is_tty: bool,
+    /// TERM says that the terminal can do nothing but print lines, or nothing at all.
+    pub is_dumb: bool,
     /// The locale is UTF-8.
     pub unicode: bool,
     /// NO_COLOR is set, or TERM is `dumb`.
@@ -57,11 +61,20 @@ impl Terminal {
         Self {
             out_is_tty: io::stdout().is_terminal(),
             err_is_tty: io::stderr().is_terminal(),
+            in_is_tty: io::stdin().is_terminal(),
+            is_dumb: text("TERM").is_none_or(|term| term == "dumb"),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),
             no_color: set("NO_COLOR") || text("TERM").is_some_and(|term| term == "dumb"),
             force_color: text("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             ci: set("CI"),
         }
+    }
+}
+
+impl Terminal {
+    /// Whether somebody can press keys and see pictures.
+    pub fn has_keys(&self) -> bool {
+        self.out_is_tty && self.in_is_tty && !self.is_dumb
     }
 }
 

@@ -3,19 +3,22 @@
 
 use host_sim::cli::{self, Terminal, World};
 use host_sim::counters::Counter;
+use host_sim::demo;
 use host_sim::help::codes::{self, Example};
 use host_sim::help::{result_schema, topics};
 use host_sim::image::Rule;
 use host_sim::outcome::Outcome;
 use host_sim::run;
+use host_sim::scenario::chapter::Chapter;
 use host_sim::scenario::codes::Code;
-use host_sim::scenario::diagnostics::Fault;
+use host_sim::scenario::diagnostics::{Fault, SourceText};
 use host_sim::scenario::plan::Plan;
 use host_sim::scenario::{design, select};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
@@ -89,6 +92,16 @@ fn in_words(code: Code) -> Vec<Fault> {
         Code::FAULTS => {
             let list = "Outcom(), ".repeat(101);
             faults_of(scenario(&format!("expect: [{list}]")).as_bytes())
+        }
+        Code::NO_MOMENT => {
+            let chapter = demo::chapter("leak").expect("it ships");
+            let text = chapter.source.text.replace("at: Secret", "at: Flip");
+            let source = Arc::new(SourceText { path: "a.ron".to_owned(), text });
+            let chapter = Chapter::read(&source).expect("it can be read");
+            let runner = |plan: &Plan, late: &AtomicBool| {
+                run::run_until(plan, late).map_err(|why| why.to_string())
+            };
+            demo::story_of(&chapter, None, 1, &runner).err().unwrap_or_default()
         }
         Code::DISAGREEMENT => {
             let folder = TempDir::new().expect("a temporary folder");

@@ -227,6 +227,13 @@ pub const PAGES: &[Told] = &[
         File("Policy(format: 1, name: \"p\", about: \"x\", rules: [])"),
     ),
     told(
+        Code::NO_MOMENT,
+        "demo/story.rs",
+        "A demo tells what the log says. A sentence about something that did not happen is a lie.",
+        "Look at the run alone (`uvsim demo SCENARIO --id RUN`), and take a moment that comes.",
+        Words("`at: Leak` in a view of a run in which no secret shows"),
+    ),
+    told(
         Code::WORK_UNITS,
         "scenario/limits.rs",
         "A run always ends. An instruction is a work unit, and so are a round of a REP, 64 bytes that a \

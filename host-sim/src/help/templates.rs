@@ -19,6 +19,8 @@ pub enum Kind {
     Design,
     /// A policy: rules over runs, and waivers.
     Policy,
+    /// A chapter of the demo: runs, their moments, and what you say about them.
+    Chapter,
 }
 
 /// The name in the templates that a file's own name replaces.
@@ -33,6 +35,7 @@ impl Kind {
             Self::Net => include_str!("templates/net.ron"),
             Self::Design => include_str!("templates/design.ron"),
             Self::Policy => include_str!("templates/policy.ron"),
+            Self::Chapter => include_str!("templates/chapter.ron"),
         }
     }
 
@@ -44,9 +47,12 @@ impl Kind {
         let (folder, _) = NAME.split_once('/').unwrap_or_default();
         let name = match self {
             Self::Design => stem.to_owned(),
-            Self::Scenario | Self::Minimal | Self::Block | Self::Net | Self::Policy => {
-                format!("{folder}/{stem}")
-            }
+            Self::Scenario
+            | Self::Minimal
+            | Self::Block
+            | Self::Net
+            | Self::Policy
+            | Self::Chapter => format!("{folder}/{stem}"),
         };
         let fits = !stem.contains('/') && !stem.is_empty() && head::is_name(&name);
         let name = match (fits, self) {
@@ -69,6 +75,7 @@ impl Kind {
                 )
             }
             Self::Policy => format!("uvsim run scenarios --policy {file}"),
+            Self::Chapter => format!("uvsim demo {file}"),
         }
     }
 }

@@ -42,6 +42,7 @@ codes! {
     DISAGREEMENT = 343, "Two scenarios find different things about the same claim.";
     EVENTS = 344, "An event file is not one that `uvsim run --report events=FILE` wrote, or is not whole.";
     NO_RULES = 345, "A policy has no rules, so it demands nothing.";
+    NO_MOMENT = 346, "A text of the demo has no event in its run.";
     WORK_UNITS = 401, "A run used up its work units: the guest goes on for ever, or for too long.";
     DEADLOCK = 402, "A guest waits for something, and nobody is left who could bring it.";
     MEMORY = 403, "A guest uses more memory than may be in use.";

@@ -22,6 +22,8 @@ pub enum Head {
     Design,
     /// `Policy(`.
     Policy,
+    /// `Chapter(`: a chapter of the demo.
+    Chapter,
 }
 
 /// Tells which kind of file `source` is.
@@ -44,6 +46,7 @@ pub fn kind(source: &Arc<SourceText>) -> Result<Head, Fault> {
         ("Scenario", _) => Ok(Head::Scenario),
         ("Design", _) => Ok(Head::Design),
         ("Policy", _) => Ok(Head::Policy),
+        ("Chapter", _) => Ok(Head::Chapter),
         (_, None) => {
             let path = &source.path;
             let message = format!("there is nothing in `{path}`: a file starts with {KINDS}");
@@ -58,17 +61,18 @@ pub fn kind(source: &Arc<SourceText>) -> Result<Head, Fault> {
             Err(fault(message, "is it a RON file? `uvsim schema scenario` shows one"))
         }
         _ => {
-            let near = nearest(word, ["Scenario", "Design", "Policy"]).unwrap_or("Scenario");
+            let near =
+                nearest(word, ["Scenario", "Design", "Policy", "Chapter"]).unwrap_or("Scenario");
             let cut: String = word.chars().take(40).collect();
             let message = format!("a file starts with {KINDS}, not with `{cut}`");
-            let allowed = ["Scenario", "Design", "Policy"].map(str::to_owned).to_vec();
+            let allowed = ["Scenario", "Design", "Policy", "Chapter"].map(str::to_owned).to_vec();
             let choice = Some(Box::new(Choice { allowed, near: Some(near.to_owned()) }));
             Err(Fault { choice, ..fault(message, &format!("did you mean `{near}(`?")) })
         }
     }
 }
 
-const KINDS: &str = "`Scenario(`, `Design(` or `Policy(`";
+const KINDS: &str = "`Scenario(`, `Design(`, `Policy(` or `Chapter(`";
 
 /// Past blanks, comments and `#![...]` attributes.
 fn skip_preamble(text: &str) -> usize {

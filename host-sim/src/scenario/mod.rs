@@ -8,6 +8,7 @@
 pub mod argument;
 pub mod beneath;
 pub mod cell;
+pub mod chapter;
 pub mod claims;
 pub mod codes;
 pub mod design;

@@ -1,6 +1,7 @@
 //! What the command line selects: files found, read, resolved and filtered, in one order.
 
 use super::argument;
+use super::chapter::{self, Chapter};
 use super::codes::Code;
 use super::design::{self, Design, Designs, Lookup};
 use super::diagnostics::{Fault, SourceText};
@@ -47,6 +48,8 @@ pub struct Selection {
     pub policies: usize,
     /// Of how many runs [`Selection::keep`] kept `runs`, and their designs.
     pub kept_of: (usize, BTreeSet<String>),
+    /// Chapters of the demo read: validated, not shown.
+    pub chapters: usize,
 }
 
 /// Which of the runs.
@@ -88,6 +91,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
     }
     let selected = read_designs(&loaded, &mut selection, &mut faults);
     selection.policies = read_policies(&loaded, &mut faults).len();
+    selection.chapters = check_chapters(&loaded, &mut faults);
     check_names(&loaded, &mut faults);
     let shipped = design::shipped().unwrap_or_else(|wrong| {
         faults.extend(wrong);
@@ -170,6 +174,15 @@ fn read_policies(loaded: &[Loaded], faults: &mut Vec<Fault>) -> Vec<Policy> {
     policies
 }
 
+/// Reads the chapters; how many they are.
+fn check_chapters(loaded: &[Loaded], faults: &mut Vec<Fault>) -> usize {
+    let chapters = loaded.iter().filter(|file| file.head == Head::Chapter);
+    chapters.map(|file| Chapter::read(&file.source)).fold(0, |count, read| {
+        faults.extend(read.err().unwrap_or_default());
+        count + 1
+    })
+}
+
 /// Reads the policies that `--policy` names: files, or folders of which the policies are taken.
 /// Each file that was read is put into `inputs`.
 ///
@@ -209,6 +222,7 @@ fn check_names(loaded: &[Loaded], faults: &mut Vec<Fault>) {
             Head::Scenario => resolve::name(&file.source),
             Head::Design => design_name(&file.source),
             Head::Policy => policy_name(&file.source),
+            Head::Chapter => chapter::name(&file.source),
         };
         let Some(At { value, span }) = name else { continue };
         if let Some(other) = first.get(&value) {

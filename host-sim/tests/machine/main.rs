@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a filter names what it keeps")]
 
 mod calls;
+mod debugger;
 mod ends;
 mod interleave;
 mod iommu;

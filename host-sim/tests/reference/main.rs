@@ -5,6 +5,7 @@ mod notes;
 mod print;
 mod types;
 
+use host_sim::scenario::chapter::Chapter;
 use host_sim::scenario::design::Design;
 use host_sim::scenario::diagnostics::{Fault, SourceText};
 use host_sim::scenario::policy::Policy;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use types::{Kind, Types};
 
 /// File, root type, what its first lines say.
-const REFERENCES: [(&str, &str, &str); 3] = [
+const REFERENCES: [(&str, &str, &str); 4] = [
     (
         "scenario.ron",
         "ScenarioFile",
@@ -24,6 +25,7 @@ const REFERENCES: [(&str, &str, &str); 3] = [
     ),
     ("design.ron", "DesignFile", "All that a design can say."),
     ("policy.ron", "PolicyFile", "All that a policy can say."),
+    ("chapter.ron", "ChapterFile", "All that a chapter of the demo can say."),
 ];
 
 fn folder() -> PathBuf {
@@ -123,9 +125,10 @@ fn told(faults: &[Fault]) -> Vec<String> {
 }
 
 #[test]
-fn the_references_of_designs_and_policies_are_files_of_these_kinds() {
+fn the_references_of_designs_policies_and_chapters_are_files_of_these_kinds() {
     Design::read(&source("design.ron")).unwrap_or_else(|faults| panic!("{:#?}", told(&faults)));
     Policy::read(&source("policy.ron")).unwrap_or_else(|faults| panic!("{:#?}", told(&faults)));
+    Chapter::read(&source("chapter.ron")).unwrap_or_else(|faults| panic!("{:#?}", told(&faults)));
 }
 
 #[test]

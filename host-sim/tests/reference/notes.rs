@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 /// The type whose fields carry the comments of a file type's fields, where both have one of a name.
-pub const MEANINGS: [(&str, &str); 14] = [
+pub const MEANINGS: [(&str, &str); 18] = [
     ("MachineFile", "MachinePlan"),
     ("GuestFile", "GuestPlan"),
     ("LimitsFile", "Limits"),
@@ -19,6 +19,10 @@ pub const MEANINGS: [(&str, &str); 14] = [
     ("KnownFile", "KnownFailure"),
     ("ArgumentFile", "Argument"),
     ("BugFile", "BugKind"),
+    ("ChapterFile", "Chapter"),
+    ("RunFile", "ShownRun"),
+    ("StepFile", "ChapterStep"),
+    ("ViewFile", "SeenFrom"),
 ];
 
 /// `Type.field`, `Type.Variant.field` or `Type.Variant`: what it is, whatever the type says. A field
@@ -186,6 +190,30 @@ const NOTES: &[(&str, &str)] = &[
     ("DesignFile.qemu", "What is new in QEMU's code."),
     ("KnownFile.check", "The id of the expectation that fails."),
     ("KnownFile.why", "Why it fails."),
+    ("ChapterFile.name", "Unique in a selection: a-z, 0-9, `-`, and `/` between parts."),
+    ("ChapterFile.about", "One sentence that a student understands: the question."),
+    ("ChapterFile.runs", "The runs that it shows, at most 26; key d goes from one to the next."),
+    ("ChapterFile.steps", "The steps, at most 100."),
+    ("ChapterFile.ends", "What stands beside the comparison of the runs at the end."),
+    ("RunFile.id", "Which of the scenario's runs: a pattern over ids that fits one."),
+    (
+        "RunFile.scenario",
+        "The name of its scenario: in a file beside this one, else a shipped one.",
+    ),
+    ("StepFile.show", "The run to show from here on."),
+    (
+        "StepFile.views",
+        "What the step is in which runs. The others stay where they were, and the log speaks.",
+    ),
+    ("ViewFile.of", "In which runs, by their keys."),
+    ("ViewFile.at", "The event that it is about; a text for one that never comes is an error."),
+    ("ViewFile.nth", "The how-manieth behind the step before. Default: 1."),
+    (
+        "ViewFile.says",
+        "At most 440 characters. Any counter in braces, or {page} {address} {bytes} {part} {device} {time} {took} {name} {outcome}.",
+    ),
+    ("Moment.Bounce.back", "From the slot back to the buffer."),
+    ("Moment.Report.kind", "What kind."),
 ];
 
 /// Field or `Type.field`: the value that is shown. The longest name wins.
@@ -194,6 +222,18 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("ScenarioFile.name", "\"mine/first\""),
     ("DesignFile.name", "\"mine-first\""),
     ("PolicyFile.name", "\"mine/first\""),
+    ("ChapterFile.name", "\"mine/first\""),
+    ("ChapterFile.ends", "\"What one has seen.\""),
+    ("RunFile.key", "\"raw\""),
+    ("RunFile.scenario", "\"demo/disk\""),
+    ("RunFile.id", "\"*design=d0-*\""),
+    ("RunFile.label", "\"raw addresses\""),
+    ("StepFile.title", "\"A request is on its way\""),
+    ("StepFile.show", "\"raw\""),
+    ("ViewFile.of", "[\"raw\"]"),
+    ("ViewFile.at", "Kick"),
+    ("ViewFile.nth", "1"),
+    ("ViewFile.says", "\"The guest kicks the disk at {time}; {requests} requests served so far.\""),
     ("about", "\"What it shows.\""),
     ("ScenarioFile.design", "\"d5-platform-hook\""),
     ("memory", "\"64MiB\""),

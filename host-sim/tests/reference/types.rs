@@ -12,12 +12,13 @@ use syn::{
 };
 
 /// Where the types are, from the workspace's root.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "host-sim/src/scenario/file.rs",
     "host-sim/src/scenario/limits.rs",
     "host-sim/src/scenario/design.rs",
     "host-sim/src/scenario/policy.rs",
     "host-sim/src/scenario/expect.rs",
+    "host-sim/src/scenario/chapter.rs",
     "host-sim/src/scenario/known.rs",
     "host-sim/src/scenario/argument.rs",
     "host-sim/src/scenario/plan.rs",

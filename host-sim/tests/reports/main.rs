@@ -3,6 +3,7 @@
 mod annotations;
 mod browser;
 mod command;
+mod demo;
 mod pages;
 mod rows;
 mod saved;

@@ -1,0 +1,144 @@
+//! `uvsim demo`: from its arguments to a terminal, to numbered lines, or to a file.
+
+use super::scene::Scene;
+use super::screen::Look;
+use super::story::Story;
+use super::{cast, plain, source, terminal};
+use crate::arguments::{Chosen, DemoArgs};
+use crate::output::target::Target;
+use crate::scenario::diagnostics::Fault;
+use crate::scenario::select::{self, Filter, Selection};
+use crate::streams::{Out, Style, Talk, exit, nothing_selected};
+use crate::suite::Runner;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// One `uvsim demo`.
+pub struct Demo<'a> {
+    /// Its arguments.
+    pub arguments: &'a DemoArgs,
+    /// How it looks.
+    pub style: Style,
+    /// Whether a reader can press keys.
+    pub is_interactive: bool,
+}
+
+/// Why there is nothing to show.
+enum Nothing {
+    /// Files are wrong.
+    Right(Vec<Fault>),
+    /// No run is selected.
+    Selected(Box<Selection>),
+}
+
+impl From<Vec<Fault>> for Nothing {
+    fn from(faults: Vec<Fault>) -> Self {
+        Self::Right(faults)
+    }
+}
+
+impl Demo<'_> {
+    /// Records the story and shows it; says what to exit with.
+    pub fn run(&self, runner: Runner<'_>, out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
+        let story = match self.story(runner) {
+            Ok(story) => story,
+            Err(Nothing::Selected(selection)) => {
+                return nothing_selected(&self.chosen(), &selection, talk);
+            }
+            Err(Nothing::Right(faults)) => {
+                talk.faults(&faults, self.style.faults);
+                talk.say("exit 3: there is nothing to show\n");
+                return exit::INPUT;
+            }
+        };
+        if let Some(file) = &self.arguments.record {
+            return self.record(&story, file, talk);
+        }
+        if self.is_interactive {
+            let look = Look { color: self.style.out_color, unicode: self.style.faults.unicode };
+            let Err(error) = terminal::browse(&story, look, self.arguments.auto.map(|p| p.0))
+            else {
+                return exit::OK;
+            };
+            talk.say(&format!("the terminal cannot be used ({}): numbered steps\n", error.kind()));
+        }
+        self.tell(&story, out);
+        exit::OK
+    }
+
+    fn story(&self, runner: Runner<'_>) -> Result<Story, Nothing> {
+        let DemoArgs { what, seed, .. } = self.arguments;
+        if source::CHAPTERS.iter().any(|(word, _)| *word == what) && !Path::new(what).exists() {
+            let chapter = source::chapter(what)?;
+            return Ok(source::story_of(&chapter, None, *seed, runner)?);
+        }
+        let file = PathBuf::from(what);
+        if let Some(chapter) = source::chapter_in(&file)? {
+            return Ok(source::story_of(&chapter, file.parent(), *seed, runner)?);
+        }
+        let chosen = self.chosen();
+        let read = select::select(&chosen.paths, *seed);
+        let mut selection = read.map_err(|faults| self.hint(faults))?;
+        let id = chosen.id.as_ref().map(|glob| glob.0.clone());
+        selection.keep(&Filter { design: chosen.design, id });
+        if selection.runs.is_empty() {
+            return Err(Nothing::Selected(Box::new(selection)));
+        }
+        Ok(source::story_of_runs(&selection.runs)?)
+    }
+
+    /// The runs that are meant if scenario files are.
+    fn chosen(&self) -> Chosen {
+        let DemoArgs { what, id, design, seed, .. } = self.arguments;
+        let paths = vec![PathBuf::from(what)];
+        Chosen { paths, design: design.clone(), id: id.clone(), seed: *seed }
+    }
+
+    /// A word that is neither a chapter nor a file: the chapters are told.
+    fn hint(&self, mut faults: Vec<Fault>) -> Vec<Fault> {
+        if !Path::new(&self.arguments.what).exists() {
+            let words: Vec<&str> = source::CHAPTERS.iter().map(|(word, _)| *word).collect();
+            for fault in &mut faults {
+                fault.help = Some(format!(
+                    "the chapters that are built in: {}; else name a file",
+                    words.join(", ")
+                ));
+            }
+        }
+        faults
+    }
+
+    fn tell(&self, story: &Story, out: &mut Out<'_>) {
+        out.print(&plain::head(story));
+        for step in 0..story.len() {
+            let run = story.shown_at(step);
+            out.print(&plain::step(&Scene::of(story, step, run, None)));
+            if out.is_cut() {
+                return;
+            }
+            if let Some(pace) = self.arguments.auto {
+                thread::sleep(pace.0);
+            }
+        }
+        out.print(&plain::end(story));
+    }
+
+    fn record(&self, story: &Story, file: &Path, talk: &mut Talk<'_>) -> u8 {
+        let written = Target::open(file).and_then(|mut target| {
+            let mut bytes = Vec::new();
+            let each = self.arguments.auto.map(|pace| pace.0);
+            cast::write(&mut bytes, story, each)
+                .and_then(|()| target.writer().write_all(&bytes))
+                .map_err(|error| target.failed(&error))?;
+            target.finish()
+        });
+        match written {
+            Ok(()) => exit::OK,
+            Err(fault) => {
+                talk.faults(&[fault], self.style.faults);
+                exit::OUTPUT
+            }
+        }
+    }
+}
