@@ -11,8 +11,9 @@ pub(crate) type Handler = fn(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: 
 /// The meaning of an instruction without the dispatch. See [`plain`].
 pub(crate) type Meaning = fn(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left>;
 
-/// The instruction cannot complete; why is in [`Cpu`] (see [`Cpu::leave`]). Nothing that the
-/// guest can see has changed: handlers load, check and store before they write registers.
+/// The instruction cannot complete; why is in [`Cpu`] (see [`Cpu::leave`]), unless it was tried
+/// with [`TlbOnly`]. Nothing that the guest can see has changed: handlers load, check and store
+/// before they write registers, so it can be tried again from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left;
 
