@@ -2,7 +2,8 @@
 //!
 //! A block belongs to a guest-physical page and was decoded for one guest-virtual address.
 //! Shortcuts between blocks (links, the jump cache) carry an epoch; whatever may make one of them
-//! wrong starts the next epoch, so nothing has to be hunted down.
+//! wrong starts the next epoch, so nothing has to be hunted down. Where a shortcut may be taken by
+//! one privilege level and not by another, each has an epoch of its own.
 
 use crate::mem::PAGE;
 use crate::uop::Uop;
@@ -16,6 +17,9 @@ const JUMPS: usize = 4096;
 const STOPS: usize = 64;
 /// Bytes per bit of a code page's line mask.
 const LINE: u64 = PAGE / 64;
+
+/// Who executes code, as far as it decides where shortcuts lead: user or not.
+pub(crate) const CONTEXTS: usize = 2;
 
 /// The number of a block, valid in the epoch it was looked up in.
 pub(crate) type BlockId = u32;
@@ -100,6 +104,11 @@ pub(crate) struct Blocks {
     uops: usize,
     /// Links of other epochs are not followed. Zero is never current while a block is kept.
     epoch: u64,
+    /// The newest epoch of any context.
+    newest: u64,
+    context: usize,
+    /// The epochs of the other contexts; zero for a new one.
+    parked: [u64; CONTEXTS],
 }
 
 impl Blocks {
@@ -162,7 +171,7 @@ impl Blocks {
             self.clear(code);
         }
         if self.epoch == 0 {
-            self.epoch = 1;
+            self.next_epoch();
         }
         self.uops += block.uops.len();
         let (va, frame, second) = (block.va, block.frame, block.second);
@@ -202,7 +211,7 @@ impl Blocks {
 
     fn drop_page(&mut self, frame: u64, code: &mut CodeMap) {
         code.0.remove(&frame);
-        self.epoch += 1;
+        self.next_epoch();
         for id in self.pages.remove(&frame).unwrap_or_default() {
             let Some(block) = self.arena.get_mut(id as usize) else {
                 continue;
@@ -225,7 +234,7 @@ impl Blocks {
         self.free.clear();
         self.pages.clear();
         self.uops = 0;
-        self.epoch += 1;
+        self.next_epoch();
         code.0.clear();
     }
 
@@ -234,9 +243,26 @@ impl Blocks {
         self.epoch
     }
 
-    /// Mappings changed: every block is looked up by its physical page again.
+    /// Mappings changed: every block is looked up by its physical page again, in all contexts.
     pub fn next_epoch(&mut self) {
-        self.epoch += 1;
+        self.newest += 1;
+        self.epoch = self.newest;
+        self.parked = [0; CONTEXTS];
+    }
+
+    /// Code is executed in `context` from now on.
+    pub fn enter(&mut self, context: usize) {
+        let context = context % CONTEXTS;
+        if context == self.context {
+            return;
+        }
+        self.parked[self.context] = self.epoch;
+        self.context = context;
+        self.epoch = core::mem::take(&mut self.parked[context]);
+        if self.epoch == 0 {
+            self.newest += 1;
+            self.epoch = self.newest;
+        }
     }
 }
 

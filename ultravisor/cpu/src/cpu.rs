@@ -3,7 +3,7 @@
 use crate::blocks::{Blocks, CodeMap};
 use crate::exit::Exit;
 use crate::flags::{Flags, bit};
-use crate::mem::{PAGE, Tlb};
+use crate::mem::{PAGE, Tlb, View};
 use crate::regs::{Reg, Regs};
 use crate::uop::{Left, Uop, note};
 use std::collections::BTreeSet;
@@ -55,6 +55,8 @@ pub(crate) mod vector {
     pub const BREAKPOINT: u8 = 3;
     pub const INVALID_OPCODE: u8 = 6;
     pub const DEVICE_NOT_AVAILABLE: u8 = 7;
+    pub const TASK_SEGMENT: u8 = 10;
+    pub const NOT_PRESENT: u8 = 11;
     pub const STACK: u8 = 12;
     pub const PROTECTION: u8 = 13;
     pub const PAGE_FAULT: u8 = 14;
@@ -104,7 +106,7 @@ pub struct Cpu {
     pub(crate) flags: Flags,
     /// RFLAGS but the arithmetic flags.
     pub(crate) system_flags: u64,
-    /// The privilege level.
+    /// The privilege level; changed by [`Cpu::set_level`].
     pub(crate) cpl: u8,
     pub(crate) tlb: Tlb,
     /// Which bytes of guest-physical memory have been decoded.
@@ -175,7 +177,8 @@ impl Cpu {
     }
 
     /// Flat long mode at `rip`: paging on with the tables at `cr3`, ring 0, interrupts off, SSE
-    /// enabled. The other registers stay.
+    /// enabled, code segment 8 and data segments 16, of which no table in memory tells. The other
+    /// registers stay.
     pub fn enter_long_mode(&mut self, cr3: u64, rip: u64, rsp: u64) {
         use control::{ET, LMA, LME, MP, NE, NXE, OSFXSR, OSXMMEXCPT, PAE, PE, PG, WP};
         self.regs.cr0 = PE | MP | ET | NE | WP | PG;
@@ -184,7 +187,9 @@ impl Cpu {
         self.regs.efer = LME | LMA | NXE;
         self.regs.rip = rip;
         self.regs.gpr[Reg::Rsp] = rsp;
+        self.regs.set_flat_segments();
         self.cpl = 0;
+        self.tlb.select(self.view());
         self.set_rflags(0);
         self.flush_all();
     }
@@ -237,6 +242,35 @@ impl Cpu {
     /// Instructions retired since creation; a REP prefixed one is one.
     pub fn instructions(&self) -> u64 {
         self.total.instructions
+    }
+
+    /// The privilege level, 0 to 3.
+    pub fn level(&self) -> u8 {
+        self.cpl
+    }
+
+    /// Goes to privilege level `level`: memory is accessed, and code found, as it may. The running
+    /// block must end here.
+    pub(crate) fn set_level(&mut self, level: u8) {
+        self.cpl = level & 3;
+        self.tlb.select(self.view());
+        self.leave = true;
+    }
+
+    /// As whom memory is accessed.
+    pub(crate) fn view(&self) -> View {
+        if self.cpl == 3 { View::User } else { View::Supervisor }
+    }
+
+    /// What code is executed as, as far as the cache of blocks must know: their code may be the
+    /// same, but where their shortcuts lead is not everybody's to go.
+    pub(crate) fn code_context(&self) -> usize {
+        usize::from(self.cpl == 3)
+    }
+
+    /// Whether the I/O privilege level lets at ports and at the interrupt flag.
+    pub(crate) fn has_io_privilege(&self) -> bool {
+        u64::from(self.cpl) <= (self.system_flags & bit::IOPL) >> bit::IOPL.trailing_zeros()
     }
 
     /// RFLAGS.

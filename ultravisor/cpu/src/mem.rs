@@ -140,73 +140,31 @@ const fn index(va: u64) -> usize {
     (va / PAGE) as usize % ENTRIES
 }
 
-/// The TLB. Only present, permitted, canonical pages are ever in it.
-pub(crate) struct Tlb {
+/// As whom memory is accessed. What one is permitted another may not be, so each has entries of its
+/// own, and to change between them flushes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Privilege levels 0 to 2.
+    Supervisor,
+    /// The same while SMAP and RFLAGS.AC are set: user pages are open to it.
+    SupervisorAtUser,
+    /// Privilege level 3.
+    User,
+}
+
+const VIEWS: [View; 3] = [View::Supervisor, View::SupervisorAtUser, View::User];
+
+/// The entries of one view.
+struct Sides {
     read: Array,
     write: Array,
     fetch: Array,
     guarded: Array,
-    /// Where a guest-physical page is mapped. Stale slots are harmless: they are checked.
-    slots: BTreeMap<u64, Vec<(Side, u16)>>,
 }
 
-impl Tlb {
-    pub fn new() -> Self {
-        Self {
-            read: Array::new(),
-            write: Array::new(),
-            fetch: Array::new(),
-            guarded: Array::new(),
-            slots: BTreeMap::new(),
-        }
-    }
-
-    /// The host address of `T` at `va` if that entry maps all its bytes. A `T` that crosses into
-    /// the next page compares that page's address with an entry where it can never be.
-    #[inline(always)]
-    fn find<T>(array: &Array, va: u64) -> Option<*mut u8> {
-        let entry = &array.entries[index(va)];
-        let last = va.wrapping_add(size_of::<T>() as u64 - 1);
-        (entry.tag == last & !OFFSET).then(|| entry.page.wrapping_add((va & OFFSET) as usize))
-    }
-
-    /// Loads from `va`, or `None` if the read side does not map it.
-    #[inline(always)]
-    pub fn load<T: Scalar>(&self, va: u64) -> Option<T> {
-        // SAFETY: an entry whose tag is a page's address holds a `HostPage`, valid for reads of
-        // 4096 bytes; `find` says that all of `T` is inside; any bits are a `T`.
-        Self::find::<T>(&self.read, va).map(|at| unsafe { at.cast::<T>().read_unaligned() })
-    }
-
-    /// Loads from `va` through the write side: the first half of a read-modify-write.
-    #[inline(always)]
-    pub fn load_for_update<T: Scalar>(&self, va: u64) -> Option<T> {
-        // SAFETY: as in `load`.
-        Self::find::<T>(&self.write, va).map(|at| unsafe { at.cast::<T>().read_unaligned() })
-    }
-
-    /// Stores to `va`; `false`, and nothing stored, if the write side does not map it.
-    #[inline(always)]
-    pub fn store<T: Scalar>(&self, va: u64, value: T) -> bool {
-        let Some(at) = Self::find::<T>(&self.write, va) else {
-            return false;
-        };
-        // SAFETY: as in `load`, the page being valid for writes; no Rust reference to it exists.
-        unsafe { at.cast::<T>().write_unaligned(value) };
-        true
-    }
-
-    /// The host page that `side` maps at `va`, with its guest-physical page number.
-    pub fn page(&self, side: Side, va: u64) -> Option<(u64, HostPage)> {
-        let array = self.array(side);
-        let entry = array.entries[index(va)];
-        if entry.tag != va & !OFFSET {
-            return None;
-        }
-        let page = ptr::NonNull::new(entry.page)?;
-        // SAFETY: an entry with a page's tag was made from a `HostPage`, whose promise holds
-        // for as long as the CPU lives.
-        Some((array.frames[index(va)], unsafe { HostPage::new(page) }))
+impl Sides {
+    fn new() -> Self {
+        Self { read: Array::new(), write: Array::new(), fetch: Array::new(), guarded: Array::new() }
     }
 
     fn array(&self, side: Side) -> &Array {
@@ -226,6 +184,103 @@ impl Tlb {
             Side::Guarded => &mut self.guarded,
         }
     }
+}
+
+/// Where an entry is.
+type Slot = (View, Side, u16);
+
+/// The TLB. Only present, permitted, canonical pages are ever in it.
+pub(crate) struct Tlb {
+    /// The view that loads and stores use now.
+    now: Sides,
+    view: View,
+    /// The others, once they have been used.
+    parked: [Option<Sides>; VIEWS.len()],
+    /// Where a guest-physical page is mapped. Stale slots are harmless: they are checked.
+    slots: BTreeMap<u64, Vec<Slot>>,
+}
+
+impl Tlb {
+    pub fn new() -> Self {
+        Self {
+            now: Sides::new(),
+            view: View::Supervisor,
+            parked: [const { None }; VIEWS.len()],
+            slots: BTreeMap::new(),
+        }
+    }
+
+    /// As whom memory is accessed now.
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// From now on memory is accessed as `view`.
+    pub fn select(&mut self, view: View) {
+        if view == self.view {
+            return;
+        }
+        let next = self.parked[view as usize].take().unwrap_or_else(Sides::new);
+        self.parked[self.view as usize] = Some(core::mem::replace(&mut self.now, next));
+        self.view = view;
+    }
+
+    /// The entries of `view`, if there are any.
+    fn sides(&self, view: View) -> Option<&Sides> {
+        if view == self.view { Some(&self.now) } else { self.parked[view as usize].as_ref() }
+    }
+
+    fn sides_mut(&mut self, view: View) -> Option<&mut Sides> {
+        if view == self.view { Some(&mut self.now) } else { self.parked[view as usize].as_mut() }
+    }
+
+    /// The host address of `T` at `va` if that entry maps all its bytes. A `T` that crosses into
+    /// the next page compares that page's address with an entry where it can never be.
+    #[inline(always)]
+    fn find<T>(array: &Array, va: u64) -> Option<*mut u8> {
+        let entry = &array.entries[index(va)];
+        let last = va.wrapping_add(size_of::<T>() as u64 - 1);
+        (entry.tag == last & !OFFSET).then(|| entry.page.wrapping_add((va & OFFSET) as usize))
+    }
+
+    /// Loads from `va`, or `None` if the read side does not map it.
+    #[inline(always)]
+    pub fn load<T: Scalar>(&self, va: u64) -> Option<T> {
+        // SAFETY: an entry whose tag is a page's address holds a `HostPage`, valid for reads of
+        // 4096 bytes; `find` says that all of `T` is inside; any bits are a `T`.
+        Self::find::<T>(&self.now.read, va).map(|at| unsafe { at.cast::<T>().read_unaligned() })
+    }
+
+    /// Loads from `va` through the write side: the first half of a read-modify-write.
+    #[inline(always)]
+    pub fn load_for_update<T: Scalar>(&self, va: u64) -> Option<T> {
+        // SAFETY: as in `load`.
+        Self::find::<T>(&self.now.write, va).map(|at| unsafe { at.cast::<T>().read_unaligned() })
+    }
+
+    /// Stores to `va`; `false`, and nothing stored, if the write side does not map it.
+    #[inline(always)]
+    pub fn store<T: Scalar>(&self, va: u64, value: T) -> bool {
+        let Some(at) = Self::find::<T>(&self.now.write, va) else {
+            return false;
+        };
+        // SAFETY: as in `load`, the page being valid for writes; no Rust reference to it exists.
+        unsafe { at.cast::<T>().write_unaligned(value) };
+        true
+    }
+
+    /// The host page that `side` maps at `va`, with its guest-physical page number.
+    pub fn page(&self, side: Side, va: u64) -> Option<(u64, HostPage)> {
+        let array = self.now.array(side);
+        let entry = array.entries[index(va)];
+        if entry.tag != va & !OFFSET {
+            return None;
+        }
+        let page = ptr::NonNull::new(entry.page)?;
+        // SAFETY: an entry with a page's tag was made from a `HostPage`, whose promise holds
+        // for as long as the CPU lives.
+        Some((array.frames[index(va)], unsafe { HostPage::new(page) }))
+    }
 
     /// Maps the page of `va`, guest-physical page `frame`, at host page `page`.
     ///
@@ -239,27 +294,29 @@ impl Tlb {
             self.forget(frame, frame);
         }
         let at = index(va);
-        let array = self.array_mut(side);
+        let array = self.now.array_mut(side);
         array.entries[at] = Entry { tag: va & !OFFSET, page: page.as_ptr() };
         array.frames[at] = frame;
         let slots = self.slots.entry(frame).or_default();
-        let slot = (side, at as u16);
+        let slot = (self.view, side, at as u16);
         if slots.len() <= SLOTS_MAX && !slots.contains(&slot) {
             slots.push(slot);
         }
     }
 
     fn backed_elsewhere(&self, frame: u64, page: HostPage) -> bool {
-        self.slots.get(&frame).is_some_and(|slots| {
-            slots.len() > SLOTS_MAX
-                || slots.iter().any(|&(side, at)| {
-                    let array = self.array(side);
-                    let entry = array.entries[usize::from(at) % ENTRIES];
-                    entry.tag != EMPTY
-                        && array.frames[usize::from(at) % ENTRIES] == frame
-                        && entry.page != page.as_ptr()
-                })
-        })
+        let elsewhere = |&(view, side, at): &Slot| {
+            self.sides(view).is_some_and(|sides| {
+                let array = sides.array(side);
+                let entry = array.entries[usize::from(at) % ENTRIES];
+                entry.tag != EMPTY
+                    && array.frames[usize::from(at) % ENTRIES] == frame
+                    && entry.page != page.as_ptr()
+            })
+        };
+        self.slots
+            .get(&frame)
+            .is_some_and(|slots| slots.len() > SLOTS_MAX || slots.iter().any(elsewhere))
     }
 
     /// Drops all entries for guest-physical pages `first` to `last`. Costs nothing to speak of
@@ -271,8 +328,8 @@ impl Tlb {
             if slots.len() > SLOTS_MAX {
                 SIDES.iter().for_each(|&side| self.drop_everywhere(side, frame));
             }
-            for (side, at) in slots {
-                self.drop_slot(side, usize::from(at), frame);
+            for slot in slots {
+                self.drop_slot(slot, frame);
             }
         }
     }
@@ -285,39 +342,46 @@ impl Tlb {
         if slots.len() > SLOTS_MAX {
             self.drop_everywhere(Side::Write, frame);
         }
-        for (side, at) in slots {
-            if side == Side::Write {
-                self.drop_slot(side, usize::from(at), frame);
-            }
+        for slot in slots.into_iter().filter(|&(_, side, _)| side == Side::Write) {
+            self.drop_slot(slot, frame);
         }
     }
 
     fn drop_everywhere(&mut self, side: Side, frame: u64) {
-        (0..ENTRIES).for_each(|at| self.drop_slot(side, at, frame));
-    }
-
-    fn drop_slot(&mut self, side: Side, at: usize, frame: u64) {
-        let array = self.array_mut(side);
-        if array.frames[at % ENTRIES] == frame {
-            array.entries[at % ENTRIES].tag = EMPTY;
+        for view in VIEWS {
+            (0..ENTRIES).for_each(|at| self.drop_slot((view, side, at as u16), frame));
         }
     }
 
-    /// Drops what is mapped at `va` (INVLPG).
-    pub fn flush_page(&mut self, va: u64) {
-        for side in SIDES {
-            let entry = &mut self.array_mut(side).entries[index(va)];
-            if entry.tag == va & !OFFSET {
-                entry.tag = EMPTY;
+    fn drop_slot(&mut self, (view, side, at): Slot, frame: u64) {
+        let at = usize::from(at) % ENTRIES;
+        if let Some(sides) = self.sides_mut(view) {
+            let array = sides.array_mut(side);
+            if array.frames[at] == frame {
+                array.entries[at].tag = EMPTY;
             }
         }
     }
 
+    /// Drops what is mapped at `va` (INVLPG), for all views.
+    pub fn flush_page(&mut self, va: u64) {
+        self.each_array(|array| {
+            let entry = &mut array.entries[index(va)];
+            if entry.tag == va & !OFFSET {
+                entry.tag = EMPTY;
+            }
+        });
+    }
+
     /// Drops everything (a new CR3, new paging modes).
     pub fn flush(&mut self) {
-        for side in SIDES {
-            self.array_mut(side).entries.iter_mut().for_each(|entry| entry.tag = EMPTY);
-        }
+        self.each_array(|array| array.entries.iter_mut().for_each(|entry| entry.tag = EMPTY));
         self.slots.clear();
+    }
+
+    fn each_array(&mut self, mut change: impl FnMut(&mut Array)) {
+        for sides in core::iter::once(&mut self.now).chain(self.parked.iter_mut().flatten()) {
+            SIDES.iter().for_each(|&side| change(sides.array_mut(side)));
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::bus::{Access, Bus, HostPage, Page};
 use crate::cpu::{Cpu, control, vector};
 use crate::exit::Exit;
-use crate::mem::{OFFSET, PAGE, Side};
+use crate::mem::{OFFSET, PAGE, Side, View};
 use crate::uop::Left;
 use ultravisor_abi::Gpa;
 
@@ -150,7 +150,7 @@ impl Cpu {
     }
 
     fn permitted(&self, rights: u64, no_execute: u64, access: Access) -> bool {
-        let user = self.cpl == 3;
+        let user = self.tlb.view() == View::User;
         if user && rights & entry::USER == 0 {
             return false;
         }
@@ -191,7 +191,7 @@ impl Cpu {
 
     fn page_fault(&mut self, va: u64, access: Access, cause: u32) -> Left {
         let write = if access == Access::Write { error::WRITE } else { 0 };
-        let user = if self.cpl == 3 { error::USER } else { 0 };
+        let user = if self.tlb.view() == View::User { error::USER } else { 0 };
         let told = access == Access::Fetch && self.regs.efer & control::NXE != 0;
         let fetch = if told { error::FETCH } else { 0 };
         self.regs.cr2 = va;

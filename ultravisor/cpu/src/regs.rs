@@ -1,5 +1,6 @@
 //! The registers, in the order of their encoding.
 
+use crate::segment::{Attributes, Hidden, Seg, Segment};
 use crate::x87::X87;
 use core::ops::{Index, IndexMut};
 
@@ -74,6 +75,14 @@ pub(crate) mod slot {
     pub const GS: u8 = 18;
     /// An address computed by the uop before, where the plain sum does not do.
     pub const TEMP: u8 = 19;
+    /// The base of ES.
+    pub const ES: u8 = 20;
+    /// The base of CS.
+    pub const CS: u8 = 21;
+    /// The base of SS.
+    pub const SS: u8 = 22;
+    /// The base of DS.
+    pub const DS: u8 = 23;
     /// Set in a byte register's number: bits 8 to 15 of it (ah, ch, dh, bh).
     pub const HIGH: u8 = 0x20;
 }
@@ -148,6 +157,12 @@ pub struct Regs {
     pub idtr: (u64, u16),
     /// The global descriptor table: base and limit.
     pub gdtr: (u64, u16),
+    /// The local descriptor table.
+    pub ldtr: Segment,
+    /// The task-state segment.
+    pub tr: Segment,
+    /// ES to GS but for their bases; see [`Regs::segment`].
+    segments: [Hidden; 6],
 }
 
 impl Default for Regs {
@@ -169,7 +184,22 @@ impl Default for Regs {
             tsc_aux: 0,
             idtr: (0, 0),
             gdtr: (0, 0),
+            ldtr: Segment::default(),
+            tr: Segment::default(),
+            segments: [Hidden::default(); 6],
         }
+    }
+}
+
+/// Where the base of a segment register is among the numbers that addresses are made of.
+const fn base_slot(register: Seg) -> u8 {
+    match register {
+        Seg::Es => slot::ES,
+        Seg::Cs => slot::CS,
+        Seg::Ss => slot::SS,
+        Seg::Ds => slot::DS,
+        Seg::Fs => slot::FS,
+        Seg::Gs => slot::GS,
     }
 }
 
@@ -182,6 +212,32 @@ impl Regs {
     /// Sets `reg`.
     pub fn set(&mut self, reg: Reg, value: u64) {
         self.gpr[reg] = value;
+    }
+
+    /// A segment register.
+    pub fn segment(&self, register: Seg) -> Segment {
+        let Hidden { selector, limit, attributes } = self.segments[register as usize];
+        Segment { selector, base: self.gpr.slot(base_slot(register)), limit, attributes }
+    }
+
+    /// Sets a segment register, hidden part and all. The privilege level does not follow CS.
+    pub fn set_segment(&mut self, register: Seg, segment: Segment) {
+        let Segment { selector, base, limit, attributes } = segment;
+        *self.gpr.slot_mut(base_slot(register)) = base;
+        self.segments[register as usize] = Hidden { selector, limit, attributes };
+    }
+
+    /// The selector in a segment register.
+    pub fn selector(&self, register: Seg) -> u16 {
+        self.segments[register as usize].selector
+    }
+
+    /// Flat segments as boot protocols for 64-bit code hand them over: code 8, data 16.
+    pub(crate) fn set_flat_segments(&mut self) {
+        for register in Seg::ALL {
+            self.set_segment(register, Segment::flat(16, Attributes::data(0)));
+        }
+        self.set_segment(Seg::Cs, Segment::flat(8, Attributes::code_64(0)));
     }
 
     /// The base of segment FS.

@@ -29,6 +29,7 @@ impl Cpu {
             if remaining == 0 {
                 return Exit::Budget;
             }
+            blocks.enter(self.code_context());
             let done = if self.supplied.is_some() {
                 self.step_one(bus, remaining)
             } else if self.passing != Some(self.regs.rip)

@@ -198,6 +198,13 @@ pub(crate) fn plain(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: &[Uop]) {
     }
 }
 
+/// The handler of what ends its block and puts `rip` where it goes on: calls [`Uop::meaning`].
+pub(crate) fn transfer(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, _: &[Uop]) {
+    if let Err(Left) = (uop.meaning)(cpu, bus, uop) {
+        cpu.leave_at(uop);
+    }
+}
+
 /// The meaning of uops whose handler does not look at [`Uop::meaning`].
 pub(crate) fn nothing(_: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
     Ok(())

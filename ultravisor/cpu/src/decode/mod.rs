@@ -9,13 +9,14 @@ mod mmx;
 mod operand;
 mod sse;
 mod sse4;
+mod system;
 mod x87;
 
 use crate::blocks::{Block, UOPS_MAX};
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::exec::moves::Prepare;
-use crate::exec::system;
+use crate::exec::system::unsupported;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::uop::{Handler, Left, Meaning, Uop, note, nothing, plain, step};
@@ -122,6 +123,7 @@ fn lower(instruction: &Instruction) -> Option<Lowered> {
         .or_else(|| extension::lower(instruction))
         .or_else(|| x87::lower(instruction))
         .or_else(|| misc::lower(instruction))
+        .or_else(|| system::lower(instruction))
 }
 
 /// Bytes at an address, as many as decoding may need.
@@ -223,8 +225,8 @@ impl Builder {
 
     /// Adds an instruction; whether it ends the block.
     fn push(&mut self, instruction: &Instruction, length: usize) -> bool {
-        let mut lowered = lower(instruction)
-            .unwrap_or_else(|| Lowered::plain(instruction, system::unsupported).ends());
+        let mut lowered =
+            lower(instruction).unwrap_or_else(|| Lowered::plain(instruction, unsupported).ends());
         let uop = &mut lowered.uop;
         uop.at = self.length as u16;
         uop.len = length as u8;

@@ -23,7 +23,11 @@ impl<T: Width, S: Source> Quick for Push<T, S> {
 }
 
 #[inline(always)]
-fn push<T: Width>(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), value: u64) -> Result<(), Left> {
+pub(crate) fn push<T: Width>(
+    cpu: &mut Cpu,
+    bus: &mut (impl Beyond + ?Sized),
+    value: u64,
+) -> Result<(), Left> {
     let rsp = cpu.regs.gpr[Reg::Rsp].wrapping_sub(u64::from(T::BITS / 8));
     cpu.store::<T>(bus, rsp, value)?;
     cpu.regs.gpr[Reg::Rsp] = rsp;

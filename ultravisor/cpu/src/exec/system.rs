@@ -39,7 +39,8 @@ pub(crate) fn unsupported(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(),
     Err(cpu.unsupported())
 }
 
-fn privileged(cpu: &mut Cpu) -> Result<(), Left> {
+/// #GP(0) unless in ring 0.
+pub(crate) fn privileged(cpu: &mut Cpu) -> Result<(), Left> {
     if cpu.cpl == 0 { Ok(()) } else { Err(cpu.raise(vector::PROTECTION, Some(0))) }
 }
 
@@ -79,20 +80,30 @@ fn port(cpu: &Cpu, uop: &Uop) -> u16 {
     if uop.small < 0 { cpu.regs.gpr[Reg::Rdx] as u16 } else { uop.small as u16 }
 }
 
+/// #GP(0) unless IOPL or the task-state segment's bitmap lets at `bytes` ports from `port` (SDM
+/// volume 1, 18.5).
+fn may_use_port(cpu: &mut Cpu, bus: &mut dyn Bus, port: u16, bytes: u32) -> Result<(), Left> {
+    if cpu.has_io_privilege() || cpu.port_is_open(bus, port, bytes as u8)? {
+        Ok(())
+    } else {
+        Err(cpu.raise(vector::PROTECTION, Some(0)))
+    }
+}
+
 /// `in`.
-pub(crate) fn port_in<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-    privileged(cpu)?;
+pub(crate) fn port_in<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
     let port = port(cpu, uop);
+    may_use_port(cpu, bus, port, T::BITS / 8)?;
     let value = answer(cpu, Exit::PortRead { port, bytes: (T::BITS / 8) as u8 })?;
     T::set(&mut cpu.regs.gpr, Reg::Rax as u8, value);
     Ok(())
 }
 
 /// `out`.
-pub(crate) fn port_out<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-    privileged(cpu)?;
+pub(crate) fn port_out<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
     let value = T::get(&cpu.regs.gpr, Reg::Rax as u8) as u32;
     let port = port(cpu, uop);
+    may_use_port(cpu, bus, port, T::BITS / 8)?;
     cpu.leave_when_done(Exit::PortWrite { port, bytes: (T::BITS / 8) as u8, value });
     Ok(())
 }
@@ -103,7 +114,9 @@ pub(crate) fn set_interrupts<const ON: bool>(
     _: &mut dyn Bus,
     _: &Uop,
 ) -> Result<(), Left> {
-    privileged(cpu)?;
+    if !cpu.has_io_privilege() {
+        return Err(cpu.raise(vector::PROTECTION, Some(0)));
+    }
     cpu.system_flags &= !bit::IF;
     cpu.system_flags |= if ON { bit::IF } else { 0 };
     Ok(())

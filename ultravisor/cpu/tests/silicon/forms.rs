@@ -42,8 +42,16 @@ pub fn why_not(code: Code) -> Option<&'static str> {
         Some("needs the I/O privilege")
     } else if starts(&["Rdtsc", "Cpuid", "Rdrand", "Rdseed"]) {
         Some("its answer is the machine's own")
-    } else if starts(&["Sgdt", "Sidt"]) {
+    } else if starts(&["Sgdt", "Sidt", "Sldt", "Str_", "Lar_", "Lsl_", "Verr", "Verw"])
+        || ["Sreg", "Pushq_FS", "Pushq_GS", "Pushw_FS", "Pushw_GS"]
+            .iter()
+            .any(|part| name.contains(part))
+    {
         Some("its answer is the host system's")
+    } else if starts(&["Popq_FS", "Popq_GS", "Popw_FS", "Popw_GS", "Lss_", "Lfs_", "Lgs_"])
+        || starts(&["Jmp_m16", "Call_m16", "Retf"])
+    {
+        Some("it would load the host system's descriptors")
     } else if starts(&[
         "Reservednop_rm16_r16_0F0D",
         "Reservednop_rm32_r32_0F0D",

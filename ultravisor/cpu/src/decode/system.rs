@@ -1,0 +1,163 @@
+//! Which handlers segment instructions and far transfers have.
+
+use super::Lowered;
+use super::operand::{Kind, bits, kind, set_memory};
+use crate::exec::segments::{self, Question, Verr, Verw};
+use crate::exec::{Dst, Mem, Src, far};
+use crate::uop::{Meaning, note, nothing, transfer};
+use crate::width::with_width;
+use iced_x86::{Code, Instruction, Mnemonic, Register};
+
+pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other families' mnemonics")]
+    match i.mnemonic() {
+        Mnemonic::Mov => move_segment(i),
+        Mnemonic::Push => on_stack(i, segments::push_segment::<u64>, segments::push_segment::<u16>),
+        Mnemonic::Pop => on_stack(i, segments::pop_segment::<u64>, segments::pop_segment::<u16>),
+        Mnemonic::Lss => load_pointer(i, Register::SS),
+        Mnemonic::Lfs => load_pointer(i, Register::FS),
+        Mnemonic::Lgs => load_pointer(i, Register::GS),
+        Mnemonic::Lldt => {
+            from(i, 0, segments::load_local_table::<Src>, segments::load_local_table::<Mem>)
+        }
+        Mnemonic::Ltr => from(i, 0, segments::load_task::<Src>, segments::load_task::<Mem>),
+        Mnemonic::Sldt => table_selector::<false>(i),
+        Mnemonic::Str => table_selector::<true>(i),
+        Mnemonic::Verr => verify::<Verr>(i),
+        Mnemonic::Verw => verify::<Verw>(i),
+        Mnemonic::Lar => with_width!(bits(i, 0)?, T => {
+            question(i, segments::load_rights::<T, Src>, segments::load_rights::<T, Mem>)
+        }),
+        Mnemonic::Lsl => with_width!(bits(i, 0)?, T => {
+            question(i, segments::load_limit::<T, Src>, segments::load_limit::<T, Mem>)
+        }),
+        Mnemonic::Jmp | Mnemonic::Call | Mnemonic::Retf => far_transfer(i),
+        _ => None,
+    }
+}
+
+/// The number of a segment register.
+fn number(register: Register) -> Option<u8> {
+    let number = (register as u32).wrapping_sub(Register::ES as u32);
+    register.is_segment_register().then_some(number as u8)
+}
+
+/// An instruction whose operand number `operand` is read, a register or memory.
+fn from(i: &Instruction, operand: u32, reg: Meaning, mem: Meaning) -> Option<Lowered> {
+    let mut lowered = Lowered::plain(i, reg);
+    match kind(i, operand)? {
+        Kind::Reg(number, _) => lowered.uop.src = number,
+        Kind::Mem => {
+            set_memory(&mut lowered.uop, i)?;
+            lowered.uop.meaning = mem;
+        }
+        Kind::Imm(_) => return None,
+    }
+    Some(lowered)
+}
+
+/// The general-purpose register that operand `number` is.
+fn register(i: &Instruction, number: u32) -> Option<u8> {
+    match kind(i, number)? {
+        Kind::Reg(register, _) => Some(register),
+        Kind::Mem | Kind::Imm(_) => None,
+    }
+}
+
+/// An instruction whose one operand is written: two bytes of memory, or a register of any size.
+fn word(i: &Instruction, mem: Meaning, by_size: impl Fn(u32) -> Meaning) -> Option<Lowered> {
+    let mut lowered = Lowered::plain(i, mem);
+    match kind(i, 0)? {
+        Kind::Reg(number, size) => {
+            lowered.uop.dst = number;
+            lowered.uop.meaning = by_size(size);
+        }
+        Kind::Mem => set_memory(&mut lowered.uop, i)?,
+        Kind::Imm(_) => return None,
+    }
+    Some(lowered)
+}
+
+/// `mov` with a segment register.
+fn move_segment(i: &Instruction) -> Option<Lowered> {
+    if let Some(segment) = number(i.op0_register()) {
+        let mut lowered = from(i, 1, segments::load_segment::<Src>, segments::load_segment::<Mem>)?;
+        lowered.uop.dst = segment;
+        return Some(lowered);
+    }
+    let segment = number(i.op1_register())?;
+    let mut lowered = word(
+        i,
+        segments::store_segment::<u16, Mem>,
+        |size| with_width!(size, T => segments::store_segment::<T, Dst>),
+    )?;
+    lowered.uop.src = segment;
+    Some(lowered)
+}
+
+/// `push` and `pop` of a segment register.
+fn on_stack(i: &Instruction, wide: Meaning, narrow: Meaning) -> Option<Lowered> {
+    let segment = number(i.op0_register())?;
+    let meaning = if i.stack_pointer_increment().abs() == 8 { wide } else { narrow };
+    let mut lowered = Lowered::plain(i, meaning);
+    (lowered.uop.dst, lowered.uop.src) = (segment, segment);
+    lowered.uop.notes |= note::STACK;
+    Some(lowered)
+}
+
+fn load_pointer(i: &Instruction, segment: Register) -> Option<Lowered> {
+    let mut lowered = Lowered::plain(i, nothing);
+    lowered.uop.dst = register(i, 0)?;
+    lowered.uop.small = number(segment)?.into();
+    set_memory(&mut lowered.uop, i)?;
+    lowered.uop.meaning = with_width!(bits(i, 0)?, T => segments::load_pointer::<T> as Meaning);
+    Some(lowered)
+}
+
+fn table_selector<const TASK: bool>(i: &Instruction) -> Option<Lowered> {
+    word(
+        i,
+        segments::store_table_selector::<TASK, u16, Mem>,
+        |size| with_width!(size, T => segments::store_table_selector::<TASK, T, Dst>),
+    )
+}
+
+/// LAR and LSL: a register for the answer, and all flags but ZF stay.
+fn question(i: &Instruction, reg: Meaning, mem: Meaning) -> Option<Lowered> {
+    let mut lowered = from(i, 1, reg, mem)?;
+    lowered.uop.dst = register(i, 0)?;
+    lowered.reads = super::ALL_FLAGS;
+    Some(lowered)
+}
+
+fn verify<Q: Question>(i: &Instruction) -> Option<Lowered> {
+    let mut lowered = from(i, 0, segments::verify::<Q, Src>, segments::verify::<Q, Mem>)?;
+    lowered.reads = super::ALL_FLAGS;
+    Some(lowered)
+}
+
+/// Far jumps and calls through memory, far returns. They end their block and set `rip`.
+fn far_transfer(i: &Instruction) -> Option<Lowered> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "near ones are another family's")]
+    let (meaning, returns): (Meaning, bool) = match i.code() {
+        Code::Jmp_m1616 => (far::jump::<u16>, false),
+        Code::Jmp_m1632 => (far::jump::<u32>, false),
+        Code::Jmp_m1664 => (far::jump::<u64>, false),
+        Code::Call_m1616 => (far::call::<u16>, false),
+        Code::Call_m1632 => (far::call::<u32>, false),
+        Code::Call_m1664 => (far::call::<u64>, false),
+        Code::Retfw | Code::Retfw_imm16 => (far::return_far::<u16>, true),
+        Code::Retfd | Code::Retfd_imm16 => (far::return_far::<u32>, true),
+        Code::Retfq | Code::Retfq_imm16 => (far::return_far::<u64>, true),
+        _ => return None,
+    };
+    let mut lowered = Lowered::new(i, transfer);
+    lowered.uop.meaning = meaning;
+    if returns {
+        lowered.uop.notes |= note::STACK;
+        lowered.uop.imm = if i.op_count() == 1 { u64::from(i.immediate16()) } else { 0 };
+    } else {
+        set_memory(&mut lowered.uop, i)?;
+    }
+    Some(lowered.ends())
+}

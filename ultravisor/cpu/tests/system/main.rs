@@ -1,0 +1,7 @@
+//! The system side of the processor, against the manual (SDM volume 3): each test says which
+//! section it is of.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod segments;
+mod world;
