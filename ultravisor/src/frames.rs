@@ -18,6 +18,8 @@ use ultravisor_abi::{Gfn, Gpa, UnitSize};
 pub const NORMAL_BASE: u64 = 1 << 45;
 /// Where secure memory begins in the real address space.
 pub const SECURE_BASE: u64 = 1 << 46;
+// RAM ends below `NORMAL_BASE` (`Config::ram_is_sound`): so the two never meet.
+const _: () = assert!(SECURE_BASE >= 2 * NORMAL_BASE);
 
 /// The hypervisor's, QEMU's and the devices' handle to guest memory: normal memory, nothing else.
 #[derive(Clone)]

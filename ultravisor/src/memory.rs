@@ -518,3 +518,15 @@ fn chunks(out: &mut [u8], gpa: Gpa, step: u64) -> impl Iterator<Item = &mut [u8]
         Some(piece)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_remembered_in_a_bit_for_each_block() {
+        let mut backed = Backed::default();
+        backed.read(Gpa((1 << 40) - 1));
+        assert_eq!(backed.read.len() as u64, (1 << 40) / READ_BLOCK_BYTES / 64);
+    }
+}

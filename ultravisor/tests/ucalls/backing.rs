@@ -88,3 +88,26 @@ fn a_share_backs_its_units_and_is_refused_whole_past_the_bound() {
     assert_eq!(world.share(unit.gfn(start).0, free + 1), UStatus::P2);
     assert!(world.uv.memory().exhausted(), "one unit more is too much");
 }
+
+/// Real memory of this process in bytes (proc(5), `/proc/pid/statm`).
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.expect("the second number") * 4096
+}
+
+#[test]
+fn a_pool_that_is_shared_before_anybody_uses_it_takes_no_real_memory() {
+    let bytes = BACKED_BYTES_MAX / 2 - (4 << 20);
+    let mut config = config(UnitSize::KIB_64);
+    let start = Gpa(1 << 33);
+    config.ram.push(RamRange { start, bytes });
+    let mut world = World::secure(config);
+    let before = resident();
+    let (first, units) = (world.unit.gfn(start).0, bytes / world.unit.bytes());
+    assert_eq!(world.share(first, units), UStatus::Success);
+    assert_eq!(world.unshare(first, units), UStatus::Success);
+    // Other tests of this program run meanwhile; all of them together take less.
+    let taken = resident().saturating_sub(before);
+    assert!(taken < bytes / 2, "{taken} bytes");
+}

@@ -208,6 +208,24 @@ fn a_unit_that_the_host_touches_after_it_was_taken_in_is_measured_all_the_same()
 }
 
 #[test]
+fn a_unit_that_an_aborted_attempt_took_in_is_secure_after_the_next_though_nobody_wrote_it() {
+    let (mut world, _) = normal_guest(UnitSize::KIB_4);
+    let args = page_args(world.unit, Gfn(9));
+    world.kvm.before = Some(Box::new(move |uv, call, _| {
+        if call != Hcall::SvmInitDone {
+            return None;
+        }
+        assert_eq!(uv.host_call(Ucall::PageIn, args), UStatus::Success);
+        Some(HStatus::Parameter)
+    }));
+    assert_eq!(world.guest(Ucall::Esm, [1, 1]), UStatus::Parameter);
+    assert_eq!(world.state(Gfn(9)), PageState::Normal);
+    world.kvm.before = None;
+    assert_eq!(world.guest(Ucall::Esm, [1, 1]), UStatus::Success);
+    assert_eq!(world.state(Gfn(9)), PageState::Secure);
+}
+
+#[test]
 fn what_the_host_puts_there_before_the_measurement_is_measured() {
     let (mut world, written) = normal_guest(UnitSize::KIB_4);
     let honest = digest_of(&world, &written);

@@ -5,7 +5,7 @@ use crate::fake::{
 };
 use ultravisor::event::UvEvent;
 use ultravisor::platform::{Config, RamRange};
-use ultravisor::{Effect, Fault, LPID, Life, PageState};
+use ultravisor::{Effect, Fault, LPID, Life, PageOp, PageState};
 use ultravisor_abi::hcall::H_PAGE_IN_SHARED;
 use ultravisor_abi::{Gfn, Gpa, HStatus, Hcall, UStatus, Ucall, UnitSize};
 
@@ -51,6 +51,19 @@ fn sharing_again_zeroes_nothing_and_asks_nobody() {
     assert_eq!(world.share(3, 1), UStatus::Success);
     assert_eq!(world.snapshot(), before);
     assert!(world.kvm.asked.is_empty());
+}
+
+#[test]
+fn what_changes_nothing_is_not_told_and_a_shared_page_that_is_given_again_is() {
+    let mut world = secure();
+    assert_eq!(world.share(3, 1), UStatus::Success);
+    world.uv.take_events();
+    assert_eq!(world.share(3, 1), UStatus::Success);
+    assert_eq!(world.page_events(), []);
+    assert_eq!(world.page_in(Gfn(3)), UStatus::Success);
+    let (op, from, to) = (PageOp::PageIn, PageState::Shared, PageState::Shared);
+    let mapped = UvEvent::Page { gfn: Gfn(3), op, from, to, effect: Effect::Map, bytes: 0 };
+    assert_eq!(world.page_events(), [mapped]);
 }
 
 #[test]
