@@ -193,50 +193,19 @@ fn finished(mut child: Child) -> (Option<i32>, String) {
     (child.wait().expect("it ends").code(), err)
 }
 
-#[test]
-fn debians_gdb_finds_symbols_steps_back_over_a_page_out_and_stops_at_conversions() {
+/// What Debian's gdb says to `commands` once it is connected, and all of it with its errors; `None`
+/// without a gdb.
+fn told_by_gdb(design: &str, commands: &[&str]) -> Option<(String, String)> {
     if Command::new("gdb").arg("--version").output().is_err() {
         println!("skipped: there is no gdb here");
-        return;
+        return None;
     }
-    let (child, _out, address) = serve("d0");
-    let commands = [
-        "set confirm off".to_owned(),
-        "set pagination off".to_owned(),
-        format!("target remote {address}"),
-        "printf \"start %#lx\\n\", $rip".to_owned(),
-        "monitor break uv.page_out".to_owned(),
-        "continue".to_owned(),
-        "monitor why".to_owned(),
-        "monitor page 0x13".to_owned(),
-        "reverse-stepi".to_owned(),
-        "monitor page 0x13".to_owned(),
-        "x/1xg 0x130000".to_owned(),
-        "monitor view host".to_owned(),
-        "maint flush dcache".to_owned(),
-        "x/1xg 0x130000".to_owned(),
-        "monitor view guest".to_owned(),
-        "monitor delete".to_owned(),
-        "monitor break kick".to_owned(),
-        "reverse-continue".to_owned(),
-        "monitor why".to_owned(),
-        "info symbol $rip".to_owned(),
-        "monitor delete".to_owned(),
-        "break dma_decide".to_owned(),
-        "reverse-continue".to_owned(),
-        "bt 3".to_owned(),
-        "stepi".to_owned(),
-        "delete".to_owned(),
-        "continue".to_owned(),
-        "monitor where".to_owned(),
-        "reverse-continue".to_owned(),
-        "monitor where".to_owned(),
-        "monitor nonsense".to_owned(),
-        "detach".to_owned(),
-    ];
+    let (child, _out, address) = serve(design);
+    let target = format!("target remote {address}");
     let mut gdb = Command::new("gdb");
     gdb.args(["-batch", "-nx"]);
-    for command in &commands {
+    let first = ["set confirm off", "set pagination off", target.as_str()];
+    for command in first.iter().chain(commands) {
         gdb.arg("-ex").arg(command);
     }
     let ran = gdb.stdin(Stdio::null()).output().expect("gdb starts");
@@ -244,6 +213,43 @@ fn debians_gdb_finds_symbols_steps_back_over_a_page_out_and_stops_at_conversions
     let all = format!("{out}\n--\n{}", String::from_utf8_lossy(&ran.stderr));
     let (code, err) = finished(child);
     assert_eq!(code, Some(0), "{err}{all}");
+    Some((out, all))
+}
+
+#[test]
+fn debians_gdb_finds_symbols_steps_back_over_a_page_out_and_stops_at_conversions() {
+    let commands = [
+        "printf \"start %#lx\\n\", $rip",
+        "monitor break uv.page_out",
+        "continue",
+        "monitor why",
+        "monitor page 0x13",
+        "reverse-stepi",
+        "monitor page 0x13",
+        "x/1xg 0x130000",
+        "monitor view host",
+        "maint flush dcache",
+        "x/1xg 0x130000",
+        "monitor view guest",
+        "monitor delete",
+        "monitor break kick",
+        "reverse-continue",
+        "monitor why",
+        "info symbol $rip",
+        "monitor delete",
+        "break dma_decide",
+        "reverse-continue",
+        "bt 3",
+        "stepi",
+        "delete",
+        "continue",
+        "monitor where",
+        "reverse-continue",
+        "monitor where",
+        "monitor nonsense",
+        "detach",
+    ];
+    let Some((out, all)) = told_by_gdb("d0", &commands) else { return };
     for fact in [
         "stopped at uv.page_out, event #",
         "page 0x13: page_out (secure -> paged_out): disk queue 0 touched used",
@@ -261,6 +267,54 @@ fn debians_gdb_finds_symbols_steps_back_over_a_page_out_and_stops_at_conversions
     let words: Vec<&str> =
         out.lines().filter_map(|line| line.strip_prefix("0x130000:\t")).collect();
     assert!(words.len() == 2 && words[0] != words[1], "plain, then ciphertext: {words:?}\n{all}");
+}
+
+#[test]
+fn debians_gdb_watches_a_word_forward_and_back_and_asks_for_the_reasons() {
+    let commands = [
+        "monitor break request",
+        "continue",
+        "monitor pages",
+        "monitor delete",
+        // The word that this function's first call puts onto the stack.
+        "break dma_unmap",
+        "continue",
+        "delete",
+        "watch *(unsigned long *)($rsp - 8)",
+        "continue",
+        "reverse-continue",
+        "delete",
+        "monitor break bounce",
+        "reverse-continue",
+        "monitor why",
+        "monitor breaks",
+        "detach",
+    ];
+    let Some((out, all)) = told_by_gdb("d5", &commands) else { return };
+    let facts =
+        ["10 secure, 12 shared", "Breakpoint 1, ", "1  bounce", "stopped at bounce, event #"];
+    for fact in facts {
+        assert!(all.contains(fact), "{fact}\n{all}");
+    }
+    let values = |what: &str| -> Vec<&str> {
+        out.lines().filter_map(|line| line.strip_prefix(what)).collect()
+    };
+    let (old, new) = (values("Old value = "), values("New value = "));
+    assert!(old.len() == 2 && new.len() == 2 && old[0] != new[0], "{all}");
+    assert_eq!((old[0], new[0]), (new[1], old[1]), "going back is the store undone: {all}");
+}
+
+#[test]
+fn while_one_debugger_is_served_nobody_else_gets_in() {
+    let (child, _out, address) = serve("d5");
+    let mut first = TcpStream::connect(&address).expect("it listens");
+    first.write_all(b"$?#3f").expect("it reads");
+    let mut answer = [0; 1];
+    first.read_exact(&mut answer).expect("it answers");
+    let second = TcpStream::connect(&address).expect_err("the door is shut");
+    assert_eq!(second.kind(), std::io::ErrorKind::ConnectionRefused);
+    drop(first);
+    assert_eq!(finished(child).0, Some(0));
 }
 
 #[test]
