@@ -1,6 +1,7 @@
 //! What a run leaves behind: the log, how it ended, and the hash over it.
 
 use crate::event::{DeviceIndex, Ended, Record};
+use crate::image::Place;
 
 /// The word of [`Ended::SvmTerminated`] when the ultravisor ended the VM because a page-in failed
 /// verification (`on_tamper: Terminate`).
@@ -15,6 +16,8 @@ pub struct RunLog {
     pub ended: Ended,
     /// BLAKE3 over the binary event records.
     pub hash: [u8; 32],
+    /// What the images' files name of guest memory.
+    pub places: Vec<Place>,
     /// Devices left in DEVICE_NEEDS_RESET.
     pub needs_reset: Vec<DeviceIndex>,
     /// Whether the run says what would follow rather than what does.

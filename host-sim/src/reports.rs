@@ -229,6 +229,7 @@ fn head(source: &Source, (plan, log): (&Plan, &RunLog), checks: &[Check]) -> Hea
         facts: Facts::deserialize(&told)
             .expect("a plan's text has its facts: a test reads it back"),
         plan: told,
+        places: log.places.clone(),
         ended: log.ended.clone(),
         hash: log.hash_hex(),
         checks: Some(checks.to_vec()),

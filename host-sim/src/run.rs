@@ -145,6 +145,7 @@ impl<'p> Prepared<'p> {
             records,
             ended: stopped.ended,
             hash,
+            places: self.images().into_iter().flat_map(|image| image.places.clone()).collect(),
             needs_reset,
             what_if: self.plan.what_if(),
             twins: Vec::new(),

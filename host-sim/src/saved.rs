@@ -11,6 +11,7 @@ pub use facts::{DeviceFacts, Facts, GuestFacts, MachineFacts};
 use crate::counters::Counters;
 use crate::event::{Chain, Ended, Event, LogHash, Record};
 use crate::findings;
+use crate::image::{PLACES_MAX, Place};
 use crate::outcome::Outcome;
 use crate::recorder::RECORDS_MAX;
 use crate::scenario::codes::Code;
@@ -30,6 +31,9 @@ pub const SCHEMA: &str = "uvsim.events/1";
 const LINE_BYTES_MAX: u64 = 16 << 20;
 /// Longest run, in bytes of its lines.
 const RUN_BYTES_MAX: u64 = 4 << 30;
+
+/// Most places that a run names: sections and variables of two images.
+const PLACES: usize = 4 * PLACES_MAX;
 
 /// Where a run comes from, beside its plan: what a reader needs to repeat it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,8 @@ pub struct Head {
     pub plan: Value,
     /// What of it the reports use.
     pub facts: Facts,
+    /// What the images' files name of guest memory; a file of an older uvsim does not say.
+    pub places: Vec<Place>,
     /// What stopped it.
     pub ended: Ended,
     /// BLAKE3 over the binary event records, in hex.
@@ -143,6 +149,9 @@ impl<R: BufRead> Reader<R> {
         }
         let facts = Facts::deserialize(&first.plan)
             .map_err(|error| self.refused(format!("the plan is not one: {error}")))?;
+        if first.places.len() > PLACES {
+            return Err(self.refused(format!("more than {PLACES} places of images")));
+        }
         let (records, end, last) = self.records(&first.run)?;
         let mut hash = LogHash::default();
         records.iter().for_each(|record| hash.feed(record));
@@ -156,9 +165,9 @@ impl<R: BufRead> Reader<R> {
         }
         let ended = Ended::parse(&end)
             .ok_or_else(|| self.refused(format!("`{end}` is no way for a run to end")))?;
-        let First { run, source, plan, .. } = first;
+        let First { run, source, plan, places, .. } = first;
         let checks = last.checks;
-        let head = Head { run, source, plan, facts, ended, hash, checks };
+        let head = Head { run, source, plan, facts, places, ended, hash, checks };
         Ok(Some(Saved { head, records }))
     }
 

@@ -17,7 +17,15 @@ fn clean(plan: &Plan) -> Result<RunLog, String> {
     let records = records.map(|(mark, seq)| Record { seq, t_ns: seq, event: Event::Mark { mark } });
     let hash = *blake3::hash(plan.id.as_bytes()).as_bytes();
     let (ended, needs_reset, what_if) = (Ended::Exit(0), Vec::new(), plan.what_if());
-    Ok(RunLog { records: records.collect(), ended, hash, needs_reset, what_if, twins: Vec::new() })
+    Ok(RunLog {
+        records: records.collect(),
+        ended,
+        hash,
+        needs_reset,
+        what_if,
+        places: Vec::new(),
+        twins: Vec::new(),
+    })
 }
 
 fn buggy(plan: &Plan) -> Result<RunLog, String> {

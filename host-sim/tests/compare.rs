@@ -82,6 +82,7 @@ fn log(plan: &Plan, events: Vec<(u64, Event)>) -> RunLog {
         hash: *blake3::hash(plan.id.as_bytes()).as_bytes(),
         needs_reset: Vec::new(),
         what_if: plan.what_if(),
+        places: Vec::new(),
         twins: Vec::new(),
     }
 }

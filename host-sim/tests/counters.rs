@@ -92,6 +92,7 @@ fn run(events: Vec<Event>, ended: Ended) -> RunLog {
         hash: [0; 32],
         needs_reset: Vec::new(),
         what_if: false,
+        places: Vec::new(),
         twins: Vec::new(),
     }
 }

@@ -6,10 +6,12 @@
 pub mod builtin;
 mod check;
 mod error;
+mod places;
 pub mod sweep;
 mod symbols;
 
 pub use error::{HeaderIndex, ImageError, Rule};
+pub use places::{PLACES_MAX, Place, PlaceKind};
 pub use symbols::{Symbol, Symbols};
 
 use std::ops::Range;
@@ -87,6 +89,8 @@ pub struct Image {
     pub segments: Vec<Segment>,
     /// Its functions; empty if the file is stripped.
     pub symbols: Symbols,
+    /// What its file names of it: sections, then variables.
+    pub places: Vec<Place>,
 }
 
 impl Image {
@@ -97,7 +101,8 @@ impl Image {
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, Vec<ImageError>> {
         let checked = check::check(bytes, limits)?;
         let symbols = symbols::find(bytes, &checked.header).map_err(|error| vec![error])?;
+        let places = places::find(bytes, &checked.header, &symbols);
         let segments = checked.loads.iter().map(|load| load.segment(bytes)).collect();
-        Ok(Self { entry: checked.header.e_entry, segments, symbols })
+        Ok(Self { entry: checked.header.e_entry, segments, symbols, places })
     }
 }

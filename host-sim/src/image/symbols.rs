@@ -8,17 +8,20 @@ use super::error::Rule::{SectionHeaders, SymbolTable, TooManySections, TooManySy
 use super::{ImageError, SECTION_HEADERS_MAX, SYMBOLS_MAX};
 use goblin::elf::header::Header;
 use goblin::elf::section_header::{SHF_COMPRESSED, SHT_STRTAB, SHT_SYMTAB, SectionHeader};
-use goblin::elf::sym::{STT_FUNC, Symtab};
+use goblin::elf::sym::{STT_FUNC, STT_OBJECT, Symtab};
 use std::borrow::Cow;
+use std::fmt::{self, Write};
 use std::sync::OnceLock;
 
 /// Most bytes of a name.
 pub const NAME_BYTES_MAX: usize = 256;
+/// Most bytes of a name without its mangling, which can be longer.
+const SHOWN_BYTES_MAX: usize = 1024;
 
 const SECTION_HEADER_BYTES: u16 = 64;
 const SYMBOL_BYTES: u64 = 24;
 
-/// One function. Its name stays in the file's table until somebody asks for it.
+/// One function or variable. Its name stays in the file's table until somebody asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol {
     /// Its first byte.
@@ -46,28 +49,36 @@ impl Symbols {
 
     /// The functions, by address, those at one address by name.
     pub fn functions(&self) -> &[Symbol] {
-        self.functions.get_or_init(|| {
-            let count = self.table.len() / SYMBOL_BYTES as usize;
-            let Ok(table) = Symtab::parse(&self.table, 0, count, LAYOUT) else { return Vec::new() };
-            let defined =
-                table.iter().filter(|symbol| symbol.st_type() == STT_FUNC && symbol.st_shndx != 0);
-            let functions = defined.map(|symbol| Symbol {
-                address: symbol.st_value,
-                bytes: symbol.st_size,
-                name: symbol.st_name,
-            });
-            let mut functions: Vec<Symbol> =
-                functions.filter(|symbol| !self.name_bytes(symbol).is_empty()).collect();
-            functions.sort_by_key(|symbol| (symbol.address, self.name_bytes(symbol)));
-            functions
-        })
+        self.functions.get_or_init(|| self.of_kind(STT_FUNC))
+    }
+
+    /// The variables, by address, those at one address by name; read anew each time.
+    pub fn objects(&self) -> Vec<Symbol> {
+        self.of_kind(STT_OBJECT)
+    }
+
+    /// The symbols of one type that are defined and have a name.
+    fn of_kind(&self, kind: u8) -> Vec<Symbol> {
+        let count = self.table.len() / SYMBOL_BYTES as usize;
+        let Ok(table) = Symtab::parse(&self.table, 0, count, LAYOUT) else { return Vec::new() };
+        let defined =
+            table.iter().filter(|symbol| symbol.st_type() == kind && symbol.st_shndx != 0);
+        let found = defined.map(|symbol| Symbol {
+            address: symbol.st_value,
+            bytes: symbol.st_size,
+            name: symbol.st_name,
+        });
+        let mut found: Vec<Symbol> =
+            found.filter(|symbol| !self.name_bytes(symbol).is_empty()).collect();
+        found.sort_by_key(|symbol| (symbol.address, self.name_bytes(symbol)));
+        found
     }
 
     fn name_bytes(&self, symbol: &Symbol) -> &[u8] {
         name_at(&self.names, symbol.name)
     }
 
-    /// The function's name as the file has it, cut at [`NAME_BYTES_MAX`].
+    /// The symbol's name as the file has it, cut at [`NAME_BYTES_MAX`].
     pub fn name(&self, symbol: &Symbol) -> Cow<'_, str> {
         String::from_utf8_lossy(self.name_bytes(symbol))
     }
@@ -92,8 +103,13 @@ impl Symbols {
     /// `function+0xoffset`, escaped, as people read it; `None` if the address is in no function.
     pub fn describe(&self, address: u64) -> Option<String> {
         let (function, offset) = self.resolve(address)?;
-        let cut = if self.name_bytes(function).len() == NAME_BYTES_MAX { "..." } else { "" };
-        Some(format!("{}{cut}+{offset:#x}", readable(&self.name(function))))
+        Some(format!("{}+{offset:#x}", self.shown(function)))
+    }
+
+    /// The symbol's name, escaped, as people read it.
+    pub fn shown(&self, symbol: &Symbol) -> String {
+        let cut = if self.name_bytes(symbol).len() == NAME_BYTES_MAX { "..." } else { "" };
+        format!("{}{cut}", readable(&self.name(symbol)))
     }
 }
 
@@ -157,7 +173,7 @@ fn part(
     )
 }
 
-fn sections(bytes: &[u8], header: &Header) -> Result<Vec<SectionHeader>, ImageError> {
+pub(super) fn sections(bytes: &[u8], header: &Header) -> Result<Vec<SectionHeader>, ImageError> {
     let (count, each, offset) = (header.e_shnum, header.e_shentsize, header.e_shoff);
     if count > SECTION_HEADERS_MAX {
         let found = format!("{count}, at most {SECTION_HEADERS_MAX}");
@@ -178,54 +194,40 @@ fn sections(bytes: &[u8], header: &Header) -> Result<Vec<SectionHeader>, ImageEr
 }
 
 /// The name that begins at `offset`, cut; empty if there is none.
-fn name_at(names: &[u8], offset: usize) -> &[u8] {
+pub(super) fn name_at(names: &[u8], offset: usize) -> &[u8] {
     let rest = names.get(offset..).unwrap_or_default();
     let rest = &rest[..rest.len().min(NAME_BYTES_MAX)];
     let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
     &rest[..end]
 }
 
-/// A name without its mangling (Rust's legacy scheme: `_ZN`, parts with their lengths, a hash,
-/// `E`) and with everything but printable ASCII escaped.
+/// A name without its mangling and with everything but printable ASCII escaped.
 fn readable(name: &str) -> String {
-    let plain = demangled(name).unwrap_or_else(|| name.to_owned());
-    let mut shown = String::with_capacity(plain.len());
-    for character in plain.chars() {
-        match character {
-            ' '..='~' => shown.push(character),
-            _ => shown.extend(character.escape_default()),
-        }
+    let mut shown = Shown(String::with_capacity(name.len()));
+    // A name may be short and say that it is long: what is over the limit is left off.
+    let whole = write!(shown, "{:#}", rustc_demangle::demangle(name)).is_ok();
+    if !whole {
+        shown.0.push_str("...");
     }
-    shown
+    shown.0
 }
 
-fn demangled(name: &str) -> Option<String> {
-    let mut rest = name.strip_prefix("_ZN")?;
-    let mut parts = Vec::new();
-    while let Some(digits) = rest.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0) {
-        let length: usize = rest[..digits].parse().ok()?;
-        let end = digits.checked_add(length)?;
-        parts.push(rest.get(digits..end)?);
-        rest = &rest[end..];
+/// Printable text of at most [`SHOWN_BYTES_MAX`].
+struct Shown(String);
+
+impl Write for Shown {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            match character {
+                ' '..='~' => self.0.push(character),
+                _ => self.0.extend(character.escape_default()),
+            }
+            if self.0.len() >= SHOWN_BYTES_MAX {
+                return Err(fmt::Error);
+            }
+        }
+        Ok(())
     }
-    let hash = parts.pop()?;
-    let hashed = hash.len() == 17 && hash.starts_with('h');
-    if !hashed || parts.is_empty() {
-        return None;
-    }
-    let joined = parts.join("::");
-    let joined = joined.replace("_$", "$").replace("..", "::");
-    const ESCAPES: [(&str, &str); 8] = [
-        ("$LT$", "<"),
-        ("$GT$", ">"),
-        ("$RF$", "&"),
-        ("$LP$", "("),
-        ("$RP$", ")"),
-        ("$C$", ","),
-        ("$u20$", " "),
-        ("$BP$", "*"),
-    ];
-    Some(ESCAPES.iter().fold(joined, |text, (code, plain)| text.replace(code, plain)))
 }
 
 #[cfg(test)]
@@ -277,7 +279,9 @@ mod tests {
         assert_eq!(shown, "<alloc::string::String as core::fmt::Write>::write_str");
         assert_eq!(readable("dma_map"), "dma_map");
         assert_eq!(readable("_ZN9999999999999999999999E"), "_ZN9999999999999999999999E");
-        assert_eq!(readable("_ZN3abcE"), "_ZN3abcE");
+        assert_eq!(readable("_ZN3abcE"), "abc");
+        let shown = readable("_RNvMsa_NtCsgEmfK2I1SDS_4core3fmtNtB5_9Formatter3pad");
+        assert_eq!(shown, "<core::fmt::Formatter>::pad");
     }
 
     #[test]

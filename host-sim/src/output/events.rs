@@ -3,6 +3,7 @@
 
 use super::{json, plan_json};
 use crate::event::{Event, Record};
+use crate::image::Place;
 use crate::log::RunLog;
 use crate::saved::{SCHEMA, Source};
 use crate::scenario::plan::Plan;
@@ -15,6 +16,7 @@ struct First<'a> {
     schema: &'static str,
     run: &'a str,
     source: &'a Source,
+    places: &'a [Place],
     plan: serde_json::Value,
 }
 
@@ -55,7 +57,8 @@ pub fn write_run(
     checks: &[Check],
 ) -> io::Result<()> {
     let run = plan.id.as_str();
-    json::write_line(out, &First { schema: SCHEMA, run, source, plan: plan_json::plan(plan) })?;
+    let (places, plan) = (log.places.as_slice(), plan_json::plan(plan));
+    json::write_line(out, &First { schema: SCHEMA, run, source, places, plan })?;
     for record in &log.records {
         json::write_line(out, &Line::of(run, record))?;
     }

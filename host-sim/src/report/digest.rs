@@ -79,7 +79,7 @@ impl Digest {
         let facts = &head.facts;
         let (counters, behind) = Behind::of(records, facts.guest.marks);
         let timeline = Timeline::of(facts.guest.marks, records);
-        let pages = Pages::of(facts, &timeline, records);
+        let pages = Pages::of(&head, &timeline, records);
         let story = page.or(pages.hottest).map(|gfn| Life::of(facts, records, gfn).story());
         let slots = Slots::of(&timeline, records);
         let mut wanted: BTreeSet<u64> = behind.seqs().collect();

@@ -3,8 +3,10 @@
 use super::sentence;
 use super::timeline::{BINS, Timeline};
 use crate::event::{Chain, DeviceIndex, Event, Part, Record};
-use crate::saved::Facts;
+use crate::image::{Place, PlaceKind};
+use crate::saved::{Facts, Head};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use ultravisor::{Effect, Life, PageOp, PageState};
 
 /// Rows of the picture, at most.
@@ -68,8 +70,10 @@ pub enum Use {
     Original,
     /// The list of a hypercall.
     Hypercall,
-    /// Guest code, as far as call chains show it.
+    /// Guest code: a section of an image, or what call chains show.
     Text,
+    /// Another section of an image.
+    Data,
     /// Nothing that an event tells.
     Other,
 }
@@ -85,6 +89,7 @@ impl Use {
             Self::Original => "buffers behind swiotlb",
             Self::Hypercall => "hypercall lists",
             Self::Text => "guest text",
+            Self::Data => "guest data",
             Self::Other => "other",
         }
     }
@@ -144,6 +149,25 @@ impl Page {
         }
     }
 
+    /// Names what the images have in `range`, which is the page's.
+    fn holds(&mut self, places: &[Place], range: &Range<u64>) {
+        // A unit of 64 KiB can hold dozens of variables.
+        const OBJECTS_MAX: usize = 3;
+        let mut objects = 0;
+        for place in places.iter().filter(|place| place.is_in(range)) {
+            let group = match place.holds {
+                PlaceKind::Text => Use::Text,
+                PlaceKind::Data => Use::Data,
+                PlaceKind::Object if objects < OBJECTS_MAX => {
+                    objects += 1;
+                    Use::Data
+                }
+                PlaceKind::Object => continue,
+            };
+            self.uses.push((group, place.name.clone()));
+        }
+    }
+
     /// Whether a picture of it shows anything.
     fn is_telling(&self) -> bool {
         self.conversions() > 0 || self.touches > 0 || !self.uses.is_empty()
@@ -176,7 +200,8 @@ pub struct Pages {
 
 impl Pages {
     /// Folds a log.
-    pub fn of(facts: &Facts, timeline: &Timeline, records: &[Record]) -> Self {
+    pub fn of(head: &Head, timeline: &Timeline, records: &[Record]) -> Self {
+        let facts = &head.facts;
         let mut fold = Fold { facts, pages: BTreeMap::new(), chain: None, secure: None };
         for record in records {
             fold.see(record, timeline.bin(record.t_ns));
@@ -187,8 +212,13 @@ impl Pages {
         let score = |page: &Page| (page.outs.min(page.ins), page.conversions(), page.touches);
         let hottest = fold.pages.iter().max_by_key(|(gfn, page)| (score(page), u64::MAX - **gfn));
         let hottest = hottest.filter(|(_, page)| page.is_telling()).map(|(gfn, _)| *gfn);
-        let (telling, quiet): (Vec<_>, Vec<_>) =
+        let (mut telling, quiet): (Vec<_>, Vec<_>) =
             fold.pages.into_iter().partition(|(_, page)| page.is_telling());
+        let bytes = facts.machine.unit.bytes();
+        for (gfn, page) in &mut telling {
+            let start = gfn.saturating_mul(bytes);
+            page.holds(&head.places, &(start..start.saturating_add(bytes)));
+        }
         let mut rows = merged(telling);
         let mut by_score: Vec<usize> = (0..rows.len()).collect();
         by_score.sort_by_key(|at| std::cmp::Reverse(score(&rows[*at].page)));

@@ -2,6 +2,7 @@
 
 use super::Source;
 use crate::event::{Event, Record};
+use crate::image::Place;
 use crate::verdict::Check;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
@@ -16,6 +17,8 @@ pub struct First {
     pub run: String,
     #[serde(default)]
     pub source: Option<Source>,
+    #[serde(default)]
+    pub places: Vec<Place>,
     pub plan: serde_json::Value,
 }
 

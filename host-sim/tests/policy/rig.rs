@@ -42,6 +42,7 @@ impl Does {
             hash: *blake3::hash(plan.id.as_bytes()).as_bytes(),
             needs_reset: Vec::new(),
             what_if: plan.what_if(),
+            places: Vec::new(),
             twins: Vec::new(),
         }
     }

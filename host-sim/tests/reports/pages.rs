@@ -6,6 +6,7 @@ use host_sim::escape;
 use host_sim::event::{
     CallFrame, Cause, Chain, DeviceIndex, Direction, Event, Part, QueueIndex, Record, Seen, WaitBy,
 };
+use host_sim::image::{Place, PlaceKind};
 use host_sim::report::digest::{Digest, Gathered};
 use host_sim::report::html::{self, BYTES_MAX, Judgement, Page, Run};
 use host_sim::report::packets;
@@ -59,8 +60,35 @@ pub fn hostile() -> String {
     let inputs = [(text.clone(), text.clone())].into();
     let source = Some(Source { repeat: text.clone(), inputs, tool_version: text.clone() });
     let plan = serde_json::json!({ "about": text });
-    let head = Head { run: text.clone(), source, facts, plan, hash: text, ..head };
+    let place = Place { gpa: 0, bytes: u64::MAX, holds: PlaceKind::Object, name: text.clone() };
+    let places = vec![place];
+    let head = Head { run: text.clone(), source, facts, places, plan, hash: text, ..head };
     render(vec![Digest::of(head.clone(), &records, None), Digest::of(head, &records, None)])
+}
+
+#[test]
+fn a_page_is_called_after_what_the_image_has_there() {
+    let Saved { mut head, records } = recorded("basics/04-unsealed-legacy.ron");
+    let labels = |head: &Head| -> Vec<String> {
+        let digest = Digest::of(head.clone(), &records, None);
+        let pages = digest.pics.expect("one run has room").pages;
+        pages.rows.iter().map(|row| row.page.label()).collect()
+    };
+    let before = labels(&head);
+    let text = before.iter().find(|label| label.contains("code that kicks")).expect("it kicks");
+    assert!(text.contains(".text"), "{text}");
+    assert!(!before.iter().any(|label| label.contains("RINGS")));
+    let ring = |event: &Event| match event {
+        Event::Touch { part: Part::Avail, gfn, .. } => Some(*gfn),
+        _ => None,
+    };
+    let gfn = records.iter().find_map(|record| ring(&record.event)).expect("a ring is read");
+    let gpa = (gfn + 1) * head.facts.machine.unit.bytes() - 1;
+    head.places.push(Place { gpa, bytes: 100, holds: PlaceKind::Object, name: "RINGS".to_owned() });
+    let named: Vec<String> =
+        labels(&head).into_iter().filter(|label| label.contains("RINGS")).collect();
+    assert_eq!(named.len(), 1, "its neighbour was not touched");
+    assert!(named[0].contains(" avail") && named[0].ends_with(", RINGS"), "{named:?}");
 }
 
 #[test]

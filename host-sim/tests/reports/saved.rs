@@ -109,6 +109,7 @@ fn each_way_to_be_no_event_file_is_told_with_its_line() {
         assert!(file.contains(a), "{a} is not in {file}");
         refused(file.replacen(a, b, 1).as_bytes())
     };
+    let place = r#"{"gpa":0,"bytes":1,"holds":"data","name":"x"},"#;
     let told = [
         (refused(b""), "line 1: the file is empty"),
         (refused(b"{\n \"schema\": \"uvsim.result/1\",\n"), "has totals only, and no events"),
@@ -117,6 +118,11 @@ fn each_way_to_be_no_event_file_is_told_with_its_line() {
         (refused(b"[]\n"), "line 1: this is no event file"),
         (swap("uvsim.events/1", "uvsim.events/2"), "line 1: the schema is `uvsim.events/2`"),
         (swap("\"platform\":\"pef\"", "\"platform\":\"sev\""), "line 1: the plan is not one"),
+        (swap("\"holds\":\"text\"", "\"holds\":\"tea\""), "unknown variant `tea`"),
+        (
+            swap("\"places\":[", &format!("\"places\":[{}", place.repeat(256))),
+            "256 places of images",
+        ),
         (swap("\"seq\":1,", "\"seq\":2,"), "line 3: event 2 where event 1 is due"),
         (swap("\"kind\":\"", "\"kind\":\"x"), "line 2: unknown variant"),
         (swap("\"kind\":", "\"extra\":1,\"kind\":"), "line 2: unknown field"),

@@ -12,11 +12,15 @@ use std::collections::BTreeMap;
 /// Bars of one by one, up to this many runs; of more, one for each design.
 const RUNS_MAX: usize = 24;
 /// Width of the longest bar.
-const WIDTH: f64 = 430.0;
-/// Where bars begin.
-const LEFT: f64 = 350.0;
-/// Height of one row.
-const ROW: f64 = 40.0;
+const WIDTH: f64 = 820.0;
+/// Where bars begin: behind the name of their phase.
+const LEFT: f64 = 52.0;
+/// Room behind the longest bar, for its time.
+const RIGHT: f64 = 98.0;
+/// Height of one row: its label, then a bar for each phase.
+const ROW: f64 = 56.0;
+/// What a row's label may have in characters, with who must act behind it.
+const LABEL_MAX: usize = 130;
 
 /// One row: a run, or the mean of a design's runs.
 struct Bar {
@@ -90,10 +94,11 @@ fn drawn(id: &str, bars: &[Bar]) -> Markup {
     let longest = |phase| bars.iter().map(|bar| bar.total(phase)).max().unwrap_or(0).max(1);
     let longest = [(Phase::Init, longest(Phase::Init)), (Phase::Steady, longest(Phase::Steady))];
     let height = ROW * bars.len() as f64 + 8.0;
-    let view = format!("0 0 {} {height}", LEFT + WIDTH + 230.0);
+    let width = LEFT + WIDTH + RIGHT;
+    let view = format!("0 0 {width} {height}");
     let drawing = html! {
         (legend())
-        svg.bars viewBox=(view) width=(LEFT + WIDTH + 230.0) height=(height) {
+        svg.bars viewBox=(view) width=(width) height=(height) {
             @for (at, bar) in bars.iter().enumerate() {
                 (row(bar, 4.0 + ROW * at as f64, &longest))
             }
@@ -121,22 +126,29 @@ fn class(work: Work) -> String {
 
 fn row(bar: &Bar, top: f64, longest: &[(Phase, u64); 2]) -> Markup {
     let name: String = inert(&bar.label);
-    let cut = if name.chars().count() > 46 {
-        let tail: Vec<char> = name.chars().rev().take(44).collect();
-        format!("…{}", tail.into_iter().rev().collect::<String>())
-    } else {
-        name.clone()
-    };
+    let acting = acting(bar);
     html! {
         g {
             title { (name) }
-            text x=(LEFT - 8.0) y=(top + 14.0) text-anchor="end" { (cut) }
-            text.small x=(LEFT - 8.0) y=(top + 29.0) text-anchor="end" { (acting(bar)) }
+            text x="0" y=(top + 13.0) {
+                (tail(&name, LABEL_MAX.saturating_sub(acting.chars().count())))
+                @if !acting.is_empty() { tspan.small dx="12" { (acting) } }
+            }
             @for (at, (phase, longest)) in longest.iter().enumerate() {
-                (stack(bar, *phase, *longest, top + 16.0 * at as f64))
+                (stack(bar, *phase, *longest, top + 18.0 + 16.0 * at as f64))
             }
         }
     }
+}
+
+/// The end of `name`: of long ids that is where they differ.
+fn tail(name: &str, most: usize) -> String {
+    let many = name.chars().count();
+    if many <= most {
+        return name.to_owned();
+    }
+    let end: String = name.chars().skip(many + 1 - most.max(1)).collect();
+    format!("…{end}")
 }
 
 /// Who must act, as the design's file claims.
@@ -175,9 +187,8 @@ fn stack(bar: &Bar, phase: Phase, longest: u64, top: f64) -> Markup {
                 }
             }
         }
-        text.small x=(round(x + 6.0)) y=(top + 10.5) {
-            (phase.name()) " " (words::time(total))
-        }
+        text.small x=(LEFT - 6.0) y=(top + 10.5) text-anchor="end" { (phase.name()) }
+        text.small x=(round(x + 6.0)) y=(top + 10.5) { (words::time(total)) }
     }
 }
 

@@ -1,16 +1,19 @@
 //! The page-state heat map: pages by what they hold, over virtual time.
 
 use super::{View, event, figure, inert};
+use crate::escape;
 use crate::output::words;
 use crate::report::pages::{Row, Shade};
 use crate::report::timeline::BINS;
 use maud::{Markup, html};
 use std::fmt::Write;
 
-const LEFT: u32 = 330;
+const LEFT: u32 = 410;
 const BIN: u32 = 3;
 const ROW: u32 = 15;
 const TOP: u32 = 26;
+/// What a row's label may have in characters.
+const LABEL_MAX: usize = 36;
 /// Cells with a tooltip of their own, at most.
 const TIPS_MAX: usize = 3000;
 
@@ -85,8 +88,7 @@ fn name(view: &View<'_>, row: &Row) -> String {
     let bytes = view.sum.head.facts.machine.unit.bytes();
     let start = row.gfn.saturating_mul(bytes);
     let many = if row.pages > 1 { format!(" ×{}", row.pages) } else { String::new() };
-    let label = inert(&row.page.label());
-    let label: String = label.chars().take(27).collect();
+    let label = escape::terminal_cut(&row.page.label(), LABEL_MAX);
     format!("{start:#x}{many} {label}")
 }
 
