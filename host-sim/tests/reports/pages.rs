@@ -78,9 +78,8 @@ fn a_page_is_called_after_what_the_image_has_there() {
     let text = before.iter().find(|label| label.contains("code that kicks")).expect("it kicks");
     assert!(text.contains(".text"), "{text}");
     assert!(!before.iter().any(|label| label.contains("RINGS")));
-    let ring = |event: &Event| match event {
-        Event::Touch { part: Part::Avail, gfn, .. } => Some(*gfn),
-        _ => None,
+    let ring = |event: &Event| {
+        if let Event::Touch { part: Part::Avail, gfn, .. } = event { Some(*gfn) } else { None }
     };
     let gfn = records.iter().find_map(|record| ring(&record.event)).expect("a ring is read");
     let gpa = (gfn + 1) * head.facts.machine.unit.bytes() - 1;
