@@ -312,7 +312,9 @@ impl<'p> Machine<'p> {
                 self.probe();
                 None
             }
-            Exit::Exception { vector, address, .. } => {
+            // Nothing here presents interrupts.
+            Exit::Interrupt { .. } => None,
+            Exit::Exception { vector, address, .. } | Exit::Shutdown { vector, address, .. } => {
                 Some(Ended::Fault { vector, rip: self.cpu.regs.rip, address })
             }
             Exit::Unsupported { bytes, length } => Some(self.unsupported(&bytes, length)),
@@ -424,7 +426,9 @@ fn needs_the_host(exit: &Exit) -> bool {
         | Exit::Pause
         | Exit::TimeStamp
         | Exit::Breakpoint
+        | Exit::Interrupt { .. }
         | Exit::Exception { .. }
+        | Exit::Shutdown { .. }
         | Exit::Unsupported { .. }
         | Exit::PortRead { .. }
         | Exit::PortWrite { .. }

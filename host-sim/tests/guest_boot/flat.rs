@@ -160,7 +160,9 @@ impl Flat {
                 | Exit::Memory { .. }
                 | Exit::Halt
                 | Exit::Random
+                | Exit::Interrupt { .. }
                 | Exit::Exception { .. }
+                | Exit::Shutdown { .. }
                 | Exit::Unsupported { .. }) => return End::Other(other),
             }
         }

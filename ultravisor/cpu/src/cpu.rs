@@ -1,6 +1,7 @@
 //! One virtual CPU: its state, and how an instruction stops.
 
 use crate::blocks::{Blocks, CodeMap};
+use crate::event::Pending;
 use crate::exit::Exit;
 use crate::flags::{Flags, bit};
 use crate::mem::{PAGE, Tlb, View};
@@ -52,9 +53,12 @@ pub mod control {
 /// Exception vectors (SDM volume 3, table 6-1).
 pub(crate) mod vector {
     pub const DIVIDE: u8 = 0;
+    pub const DEBUG: u8 = 1;
+    pub const NMI: u8 = 2;
     pub const BREAKPOINT: u8 = 3;
     pub const INVALID_OPCODE: u8 = 6;
     pub const DEVICE_NOT_AVAILABLE: u8 = 7;
+    pub const DOUBLE_FAULT: u8 = 8;
     pub const TASK_SEGMENT: u8 = 10;
     pub const NOT_PRESENT: u8 = 11;
     pub const STACK: u8 = 12;
@@ -65,7 +69,7 @@ pub(crate) mod vector {
 
 /// Why a handler left its block.
 #[derive(Clone, Copy, Debug)]
-enum Stop {
+pub(crate) enum Stop {
     /// As it will be told.
     Exit(Exit),
     /// An address whose upper bits are not a sign extension: #SS or #GP, by segment.
@@ -97,8 +101,8 @@ pub(crate) struct Progress {
 
 /// One virtual CPU.
 ///
-/// Exceptions end [`Cpu::run`] with [`Exit::Exception`], whether or not the guest has loaded an
-/// interrupt descriptor table.
+/// Once the guest has loaded an interrupt descriptor table, exceptions go to its handlers; before,
+/// they end [`Cpu::run`] with [`Exit::Exception`].
 pub struct Cpu {
     /// The registers. RFLAGS is behind [`Cpu::rflags`]. Whoever changes paging from outside
     /// (CR0, CR3, CR4, EFER) makes the CPU forget all translations: [`Cpu::forget`] from 0.
@@ -118,11 +122,17 @@ pub struct Cpu {
     /// The running block's first address.
     pub(crate) block_va: u64,
     pub(crate) edge: Edge,
+    /// What waits for an instruction's end.
+    pub(crate) pending: Pending,
+    /// An NMI is being handled: the next waits for IRET.
+    pub(crate) nmi_blocked: bool,
+    /// The guest has loaded a table of handlers.
+    pub(crate) delivers: bool,
     pub(crate) progress: Progress,
     /// Work units that may be used from the start of the running block on.
     pub(crate) allowed: u64,
-    leave: bool,
-    stop: Option<Stop>,
+    pub(crate) leave: bool,
+    pub(crate) stop: Option<Stop>,
     /// An answer for the next instruction, kept until that retires.
     pub(crate) supplied: Option<u64>,
     pub(crate) breakpoints: BTreeSet<u64>,
@@ -164,6 +174,9 @@ impl Cpu {
             remapped: false,
             block_va: 0,
             edge: Edge::Through,
+            pending: Pending::default(),
+            nmi_blocked: false,
+            delivers: false,
             progress: Progress::default(),
             allowed: 0,
             leave: false,
@@ -190,6 +203,9 @@ impl Cpu {
         self.regs.set_flat_segments();
         self.cpl = 0;
         self.tlb.select(self.view());
+        self.pending = Pending::default();
+        self.nmi_blocked = false;
+        self.delivers = false;
         self.set_rflags(0);
         self.flush_all();
     }

@@ -62,13 +62,30 @@ pub enum Exit {
     Random,
     /// `rip` is at an address given to [`crate::Cpu::break_at`]; running on executes it.
     Breakpoint,
-    /// An exception that the guest has no handler for. `rip` is at the faulting instruction.
+    /// The interrupt that was presented has been taken: `rip` is at its handler, and the interrupt
+    /// controller may be told so.
+    Interrupt {
+        /// Which.
+        vector: u8,
+    },
+    /// An exception of a guest that has never loaded a table of handlers. `rip` is at the faulting
+    /// instruction.
     Exception {
-        /// Vector, 0 to 31 (SDM volume 3, table 6-1).
+        /// Vector, 0 to 31 (SDM volume 3, table 6-1), or that of an `int`.
         vector: u8,
         /// Error code, where the vector has one.
         error: Option<u32>,
         /// `cr2` for a page fault.
+        address: Option<u64>,
+    },
+    /// A triple fault: neither an event could be delivered nor the exceptions that came of it.
+    /// `rip` is where the first happened.
+    Shutdown {
+        /// The first event's vector.
+        vector: u8,
+        /// Its error code, where the vector has one.
+        error: Option<u32>,
+        /// Its `cr2`, if it is a page fault.
         address: Option<u64>,
     },
     /// An instruction that this engine does not implement. It is our limit, not the guest's

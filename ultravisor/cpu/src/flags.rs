@@ -28,6 +28,8 @@ pub mod bit {
     pub const IOPL: u64 = 3 << 12;
     /// Nested task.
     pub const NT: u64 = 1 << 14;
+    /// The next instruction is no breakpoint.
+    pub const RF: u64 = 1 << 16;
     /// Alignment check.
     pub const AC: u64 = 1 << 18;
     /// CPUID is there.

@@ -3,7 +3,8 @@
 //! Knows nothing of page protection, virtio or scenarios: it has a [`Bus`] that answers for
 //! pages, and an [`Exit`] for everything else. Inside, from the outside in: `run` (the loop over
 //! blocks, budgets) uses `decode` (bytes to uops), which picks from `exec` (what instructions
-//! do); they stand on `access` (loads and stores), `paging` (the walk) and `mem` (the TLB).
+//! do); they stand on `delivery` (exceptions and interrupts), `access` (loads and stores), `paging` (the
+//! walk) and `mem` (the TLB).
 
 pub mod bus;
 pub mod exit;
@@ -13,12 +14,15 @@ pub mod segment;
 mod regs;
 mod width;
 mod flags;
+mod event;
 mod uop;
 mod blocks;
 mod cpu;
 mod paging;
 mod access;
 mod table;
+mod transfer;
+mod delivery;
 mod exec;
 mod decode;
 mod run;

@@ -147,6 +147,10 @@ pub struct Regs {
     pub cr3: u64,
     /// Control register 4.
     pub cr4: u64,
+    /// The task priority: interrupts whose vector is below 16 times the next one wait.
+    pub cr8: u64,
+    /// What debug exceptions were about (SDM volume 3, 17.2.3).
+    pub dr6: u64,
     /// The extended-feature register: LME, LMA, NXE, SCE.
     pub efer: u64,
     /// The model-specific register behind SWAPGS.
@@ -179,6 +183,8 @@ impl Default for Regs {
             cr2: 0,
             cr3: 0,
             cr4: 0,
+            cr8: 0,
+            dr6: 0xffff_0ff0,
             efer: 0,
             kernel_gs_base: 0,
             tsc_aux: 0,

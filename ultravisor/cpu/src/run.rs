@@ -5,9 +5,13 @@ use crate::bus::Bus;
 use crate::cpu::{Cpu, Edge, Progress, control};
 use crate::decode;
 use crate::exit::Exit;
+use crate::flags::bit;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::uop::{Left, Uop, note};
+
+/// DR6: single step.
+const SINGLE_STEP: u64 = 1 << 14;
 
 impl Cpu {
     /// Runs until something needs the machine, for at most `units` work units, and for exactly
@@ -30,13 +34,18 @@ impl Cpu {
                 return Exit::Budget;
             }
             blocks.enter(self.code_context());
-            let done = if self.supplied.is_some() {
-                self.step_one(bus, remaining)
-            } else if self.passing != Some(self.regs.rip)
+            let done = if let Some(event) = self.next_event() {
+                self.take_event(bus, event)
+            } else if self.supplied.is_none()
+                && self.passing != Some(self.regs.rip)
                 && self.breakpoints.contains(&self.regs.rip)
             {
                 self.passing = Some(self.regs.rip);
                 return Exit::Breakpoint;
+            } else if self.system_flags & bit::TF != 0 {
+                self.single_step(bus)
+            } else if self.supplied.is_some() || self.is_waited_for() {
+                self.step_one(bus, remaining)
             } else {
                 self.run_chain(blocks, bus, remaining)
             };
@@ -50,10 +59,28 @@ impl Cpu {
             if core::mem::take(&mut self.remapped) {
                 blocks.next_epoch();
             }
+            if self.delivers
+                && let Some(fault) = self.take_fault()
+            {
+                // The instruction has not used its own unit, so there is one left.
+                remaining -= self.deliver(bus, fault).units.min(remaining);
+            }
             if let Some(exit) = self.take_stop() {
                 return exit;
             }
         }
+    }
+
+    /// Executes one instruction, or one iteration, and has a debug exception follow it (TF; SDM
+    /// volume 3, 17.3.1.4).
+    #[cold]
+    fn single_step(&mut self, bus: &mut dyn Bus) -> Progress {
+        self.pending.steps = true;
+        let done = self.step_one(bus, 1);
+        if done.units > 0 && self.pending.steps {
+            self.pending.traps |= SINGLE_STEP;
+        }
+        done
     }
 
     fn in_64_bit_mode(&self) -> bool {

@@ -280,6 +280,16 @@ impl Descriptor {
         if self.attributes().granular() { limit << 12 | 0xfff } else { limit }
     }
 
+    /// Of a gate: the code segment that it leads to.
+    pub const fn gate_selector(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// Of a gate whose second half is `upper`: the instruction that it leads to.
+    pub const fn gate_target(self, upper: u64) -> u64 {
+        self.0 & 0xffff | self.0 >> 32 & 0xffff_0000 | upper << 32
+    }
+
     /// The same, marked as accessed.
     pub const fn accessed(self) -> Self {
         Self(self.0 | Self::ACCESSED)

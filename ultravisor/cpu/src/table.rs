@@ -15,6 +15,8 @@ const UPPER_TYPE: u64 = 0x1f << 40;
 mod tss {
     /// RSP0; RSP1 and RSP2 follow.
     pub const STACKS: u64 = 4;
+    /// IST1; six more follow.
+    pub const INTERRUPT_STACKS: u64 = 0x24;
     /// The offset of the I/O permission bitmap.
     pub const IO_MAP: u64 = 0x66;
 }
@@ -29,7 +31,7 @@ impl Cpu {
         result
     }
 
-    fn table_word(&mut self, bus: &mut dyn Bus, at: u64) -> Result<u64, Left> {
+    pub(crate) fn table_word(&mut self, bus: &mut dyn Bus, at: u64) -> Result<u64, Left> {
         let mut bytes = [0; 8];
         self.implicitly(|cpu| cpu.load_bytes(bus, at, &mut bytes))?;
         Ok(u64::from_le_bytes(bytes))
@@ -158,6 +160,12 @@ impl Cpu {
     /// The stack for privilege level `level`; #TS if the task-state segment has none.
     pub(crate) fn stack_of(&mut self, bus: &mut dyn Bus, level: u8) -> Result<u64, Left> {
         self.tss_stack(bus, tss::STACKS + 8 * u64::from(level & 3))
+    }
+
+    /// Stack `number` (1 to 7) of the interrupt stack table; #TS if the segment has none.
+    pub(crate) fn interrupt_stack(&mut self, bus: &mut dyn Bus, number: u8) -> Result<u64, Left> {
+        let index = u64::from(number & 7).saturating_sub(1);
+        self.tss_stack(bus, tss::INTERRUPT_STACKS + 8 * index)
     }
 
     fn tss_stack(&mut self, bus: &mut dyn Bus, offset: u64) -> Result<u64, Left> {

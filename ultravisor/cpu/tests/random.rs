@@ -62,7 +62,9 @@ fn outcome(code: &[u8], seed: u64, units: u64) -> (Option<Exit>, Vec<u64>, u64, 
             other @ (Exit::Memory { .. }
             | Exit::Random
             | Exit::Breakpoint
+            | Exit::Interrupt { .. }
             | Exit::Exception { .. }
+            | Exit::Shutdown { .. }
             | Exit::Unsupported { .. }) => end = Some(other),
         }
         assert!(cpu.units() <= before + slice, "budget exceeded");

@@ -7,7 +7,7 @@ use crate::exec::alu::{Binary, Cmp, Test};
 use crate::exec::branch::{
     Call, CallTo, CompareJump, Jump, JumpIf, JumpTo, Return, jump_if_no_count, loop_back, until,
 };
-use crate::exec::stack::{Pop, Push, breakpoint, enter, leave, pop_flags, pop_memory, push_flags};
+use crate::exec::stack::{Pop, Push, enter, leave, pop_flags, pop_memory, push_flags};
 use crate::exec::{Dst, Imm, Mem, Src};
 use crate::flags::with_condition;
 use crate::uop::{Handler, Meaning, Uop, note, nothing, step};
@@ -49,7 +49,6 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
             lowered.uop.small = i32::from(i.immediate8_2nd());
             Some(lowered)
         }
-        Mnemonic::Int3 => Some(Lowered::plain(i, breakpoint).ends()),
         _ => None,
     }
 }

@@ -1,9 +1,10 @@
-//! Which handlers segment instructions and far transfers have.
+//! Which handlers segment instructions, far transfers and interrupts have.
 
 use super::Lowered;
 use super::operand::{Kind, bits, kind, set_memory};
+use crate::cpu::vector;
 use crate::exec::segments::{self, Question, Verr, Verw};
-use crate::exec::{Dst, Mem, Src, far};
+use crate::exec::{Dst, Mem, Src, far, interrupt};
 use crate::uop::{Meaning, note, nothing, transfer};
 use crate::width::with_width;
 use iced_x86::{Code, Instruction, Mnemonic, Register};
@@ -31,6 +32,12 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Lsl => with_width!(bits(i, 0)?, T => {
             question(i, segments::load_limit::<T, Src>, segments::load_limit::<T, Mem>)
         }),
+        Mnemonic::Int => leap(i, interrupt::interrupt, i.immediate8().into()),
+        Mnemonic::Int3 => leap(i, interrupt::interrupt, vector::BREAKPOINT.into()),
+        Mnemonic::Int1 => leap(i, interrupt::debug_interrupt, 0),
+        Mnemonic::Iret => leap(i, interrupt::interrupt_return::<u16>, 0),
+        Mnemonic::Iretd => leap(i, interrupt::interrupt_return::<u32>, 0),
+        Mnemonic::Iretq => leap(i, interrupt::interrupt_return::<u64>, 0),
         Mnemonic::Jmp | Mnemonic::Call | Mnemonic::Retf => far_transfer(i),
         _ => None,
     }
@@ -134,6 +141,15 @@ fn verify<Q: Question>(i: &Instruction) -> Option<Lowered> {
     let mut lowered = from(i, 0, segments::verify::<Q, Src>, segments::verify::<Q, Mem>)?;
     lowered.reads = super::ALL_FLAGS;
     Some(lowered)
+}
+
+/// What goes elsewhere by itself, and uses the stack.
+fn leap(i: &Instruction, meaning: Meaning, imm: u64) -> Option<Lowered> {
+    let mut lowered = Lowered::new(i, transfer);
+    lowered.uop.meaning = meaning;
+    lowered.uop.imm = imm;
+    lowered.uop.notes |= note::STACK;
+    Some(lowered.ends())
 }
 
 /// Far jumps and calls through memory, far returns. They end their block and set `rip`.

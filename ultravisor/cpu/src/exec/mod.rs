@@ -20,6 +20,7 @@ pub(crate) mod control;
 pub(crate) mod cpuid;
 pub(crate) mod extension;
 pub(crate) mod far;
+pub(crate) mod interrupt;
 pub(crate) mod mmx;
 pub(crate) mod moves;
 pub(crate) mod muldiv;

@@ -10,19 +10,13 @@ use crate::exec::system::privileged;
 use crate::flags::{Flags, bit, pack};
 use crate::regs::Reg;
 use crate::segment::{Attributes, Kind, Seg, Segment, System, selector};
+use crate::transfer::may_be_stack;
 use crate::uop::{Left, Uop};
 use crate::width::Width;
 
 /// The segment register that an instruction names.
 fn named(number: u8) -> Seg {
     Seg::ALL[usize::from(number) % Seg::ALL.len()]
-}
-
-/// Whether a stack of privilege level `level` may be where `selector` says.
-pub(crate) fn may_be_stack(attributes: Attributes, selector: u16, level: u8) -> bool {
-    matches!(attributes.kind(), Kind::Data { writable: true, .. })
-        && selector::rpl(selector) == level
-        && attributes.dpl() == level
 }
 
 /// Whether privilege level `level` may load from it, given a selector that asks for `rpl`.
@@ -74,6 +68,9 @@ pub(crate) fn load_segment<S: Source>(
     let register = named(uop.dst);
     let segment = loaded(cpu, bus, register, selector)?;
     cpu.regs.set_segment(register, segment);
+    if register == Seg::Ss {
+        cpu.shade_stack(uop);
+    }
     Ok(())
 }
 

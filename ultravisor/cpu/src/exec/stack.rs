@@ -2,8 +2,7 @@
 
 use super::{Place, Source};
 use crate::bus::Bus;
-use crate::cpu::{Cpu, vector};
-use crate::flags::bit;
+use crate::cpu::Cpu;
 use crate::regs::Reg;
 use crate::uop::{Beyond, Left, Quick, Uop};
 use crate::width::Width;
@@ -69,15 +68,11 @@ pub(crate) fn push_flags<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) ->
     push::<T>(cpu, bus, value)
 }
 
-/// `popfq`, `popf` in ring 0. Single-stepping is not implemented: setting TF is our limit.
+/// `popfq`, `popf`. RF is cleared.
 pub(crate) fn pop_flags<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
     let rsp = cpu.regs.gpr[Reg::Rsp];
     let value = cpu.load::<T>(bus, rsp)?;
-    if value & bit::TF != 0 || cpu.cpl != 0 {
-        return Err(cpu.unsupported());
-    }
-    let kept = cpu.rflags() & !T::MASK;
-    cpu.set_rflags(kept | value);
+    cpu.restore_flags(value, T::MASK);
     cpu.regs.gpr[Reg::Rsp] = rsp.wrapping_add(u64::from(T::BITS / 8));
     Ok(())
 }
@@ -122,9 +117,4 @@ pub(crate) fn enter<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Re
     T::set(&mut cpu.regs.gpr, Reg::Rbp as u8, frame);
     cpu.regs.gpr[Reg::Rsp] = new_rsp;
     Ok(())
-}
-
-/// `int3`.
-pub(crate) fn breakpoint(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
-    Err(cpu.raise(vector::BREAKPOINT, None))
 }

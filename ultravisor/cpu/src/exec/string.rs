@@ -230,5 +230,8 @@ fn repeat<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) {
         units: before + done.max(u64::from(ended)),
         instructions: before + u64::from(ended),
     };
+    if !ended && done > 0 {
+        cpu.pause_repeat(uop);
+    }
     cpu.regs.rip = if ended { behind } else { cpu.block_va.wrapping_add(u64::from(uop.at)) };
 }

@@ -112,13 +112,17 @@ pub(crate) fn port_out<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) ->
 pub(crate) fn set_interrupts<const ON: bool>(
     cpu: &mut Cpu,
     _: &mut dyn Bus,
-    _: &Uop,
+    uop: &Uop,
 ) -> Result<(), Left> {
     if !cpu.has_io_privilege() {
         return Err(cpu.raise(vector::PROTECTION, Some(0)));
     }
+    if ON && cpu.system_flags & bit::IF == 0 {
+        cpu.shade_interrupts(uop);
+    }
     cpu.system_flags &= !bit::IF;
     cpu.system_flags |= if ON { bit::IF } else { 0 };
+    cpu.look_for_events();
     Ok(())
 }
 
@@ -145,6 +149,7 @@ pub(crate) fn read_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<
         2 => regs.cr2,
         3 => regs.cr3,
         4 => regs.cr4,
+        8 => regs.cr8,
         _ => return Err(cpu.unsupported()),
     };
     *cpu.regs.gpr.slot_mut(uop.dst) = value;
@@ -156,6 +161,9 @@ pub(crate) fn write_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result
     use control::{AM, EM, ET, MP, NE, OSFXSR, OSXMMEXCPT, OSXSAVE, PAE, PE, PG, PGE, TS, WP};
     privileged(cpu)?;
     let value = cpu.regs.gpr.slot(uop.src);
+    if uop.dst == 8 {
+        return set_priority(cpu, value);
+    }
     match uop.dst {
         0 if value & (PE | PG) == PE | PG
             && value & !(PE | MP | EM | TS | ET | NE | WP | AM | PG) == 0 =>
@@ -172,6 +180,16 @@ pub(crate) fn write_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result
     if uop.dst != 2 {
         cpu.flush_all();
     }
+    Ok(())
+}
+
+/// CR8, the task priority: four bits (SDM volume 3, 10.8.6).
+fn set_priority(cpu: &mut Cpu, value: u64) -> Result<(), Left> {
+    if value > 15 {
+        return Err(cpu.raise(vector::PROTECTION, Some(0)));
+    }
+    cpu.regs.cr8 = value;
+    cpu.look_for_events();
     Ok(())
 }
 
@@ -233,7 +251,7 @@ pub(crate) fn swap_gs(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Lef
     Ok(())
 }
 
-/// `lidt` (`INTERRUPTS`), `lgdt`. The tables are kept for who asks; exceptions do not use them.
+/// `lidt` (`INTERRUPTS`), `lgdt`. #GP(0) for a base that is not canonical.
 pub(crate) fn load_table<const INTERRUPTS: bool>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
@@ -245,11 +263,14 @@ pub(crate) fn load_table<const INTERRUPTS: bool>(
     cpu.load_bytes(bus, va, &mut bytes)?;
     let mut base = [0; 8];
     base.copy_from_slice(&bytes[2..]);
-    let table = (u64::from_le_bytes(base), u16::from_le_bytes([bytes[0], bytes[1]]));
+    let (base, limit) = (u64::from_le_bytes(base), u16::from_le_bytes([bytes[0], bytes[1]]));
+    if !canonical(base) {
+        return Err(cpu.raise(vector::PROTECTION, Some(0)));
+    }
     if INTERRUPTS {
-        cpu.regs.idtr = table;
+        cpu.set_handlers(base, limit);
     } else {
-        cpu.regs.gdtr = table;
+        cpu.regs.gdtr = (base, limit);
     }
     Ok(())
 }

@@ -1,21 +1,21 @@
 //! The engine's side: the same pages at the same addresses, the same records.
 
-use crate::common::{NO_EXECUTE, PRESENT, Ram, TABLES, WRITABLE};
+use crate::common::{NO_EXECUTE, PRESENT, Ram, TABLES, USER, WRITABLE};
 use crate::record::{
     CODE, CODE_MAX, DATA, DATA_END, ENTRY, GS_BASE, PAGE, READ_ONLY, Record, Trap, WINDOW, fx,
 };
 use std::ops::Range;
 use ultravisor_abi::Gpa;
-use ultravisor_cpu::{Cpu, Exit, Reg, control};
+use ultravisor_cpu::{Cpu, Exit, Reg, control, flag};
 
 /// Where the code page is in guest-physical memory.
 const CODE_AT: u64 = 0x10_0000;
 /// Where the data pages are.
 const DATA_AT: u64 = 0x20_0000;
+/// Where ring 0's page is: what it takes to get to ring 3, where the processor's side runs.
+const KERNEL: u64 = 0x7000_0000;
+const KERNEL_AT: u64 = 0x30_0000;
 const UNITS_MAX: u64 = 2000;
-const PAGE_FAULT: u8 = 14;
-/// An error code's bit for accesses in ring 3, where the processor's side runs.
-const USER: u32 = 4;
 
 /// A guest.
 pub struct Engine {
@@ -27,17 +27,41 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Unexpected(pub Exit);
 
+/// Leaves ring 0, as a kernel does: by IRETQ.
+fn go_to_ring_3(cpu: &mut Cpu, ram: &mut Ram) {
+    const IRETQ: [u8; 2] = [0x48, 0xcf];
+    const TABLE: u64 = 0x100;
+    const STACK: u64 = 0x200;
+    const USER_CODE: u64 = 8 | 3;
+    const USER_DATA: u64 = 16 | 3;
+    ram.map(KERNEL, KERNEL_AT, PRESENT | WRITABLE);
+    ram.write(KERNEL_AT, &IRETQ);
+    let table = [0, 0x00af_fb00_0000_ffff, 0x00cf_f300_0000_ffff];
+    let frame = [ENTRY, USER_CODE, flag::ALWAYS, 0, USER_DATA];
+    for (start, words) in [(TABLE, &table[..]), (STACK, &frame)] {
+        for (at, &word) in (KERNEL_AT + start..).step_by(8).zip(words) {
+            ram.write_u64(at, word);
+        }
+    }
+    cpu.regs.gdtr = (KERNEL + TABLE, 23);
+    cpu.regs.rip = KERNEL;
+    cpu.regs.set(Reg::Rsp, KERNEL + STACK);
+    let exit = cpu.run(ram, 1);
+    assert_eq!((exit, cpu.level()), (Exit::Budget, 3));
+}
+
 impl Engine {
     pub fn new() -> Self {
         let mut ram = Ram::new(4 << 20);
-        ram.map(CODE, CODE_AT, PRESENT | WRITABLE);
+        ram.map(CODE, CODE_AT, PRESENT | WRITABLE | USER);
         for offset in (0..DATA_END - DATA).step_by(PAGE as usize) {
-            let rights = if DATA + offset == READ_ONLY { PRESENT } else { PRESENT | WRITABLE };
-            ram.map(DATA + offset, DATA_AT + offset, rights | NO_EXECUTE);
+            let rights = if DATA + offset == READ_ONLY { 0 } else { WRITABLE };
+            ram.map(DATA + offset, DATA_AT + offset, rights | PRESENT | USER | NO_EXECUTE);
         }
         let mut cpu = Cpu::new();
         cpu.enter_long_mode(TABLES, ENTRY, 0);
         cpu.regs.cr4 |= control::OSXSAVE;
+        go_to_ring_3(&mut cpu, &mut ram);
         cpu.regs.set_gs_base(GS_BASE);
         Self { cpu, ram }
     }
@@ -50,10 +74,9 @@ impl Engine {
             self.ram.write(DATA_AT, &[0; (READ_ONLY - DATA) as usize]);
             return Err(Unexpected(exit));
         };
-        let user = if vector == PAGE_FAULT { USER } else { 0 };
         let trap = Trap {
             vector: vector.into(),
-            error: (error.unwrap_or(0) | user).into(),
+            error: error.unwrap_or(0).into(),
             address: address.unwrap_or(0),
         };
         Ok(self.take(start, trap))

@@ -32,15 +32,9 @@ pub fn in_scope(code: Code) -> bool {
 
 /// Why a form that the engine has cannot be compared, if so.
 pub fn why_not(code: Code) -> Option<&'static str> {
-    let op = code.op_code();
-    if op.cpl0() && !op.cpl3() {
-        return Some("privileged");
-    }
     let name = format!("{code:?}");
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    if starts(&["In_", "Out_", "Cli", "Sti"]) {
-        Some("needs the I/O privilege")
-    } else if starts(&["Rdtsc", "Cpuid", "Rdrand", "Rdseed"]) {
+    if starts(&["Rdtsc", "Cpuid", "Rdrand", "Rdseed"]) {
         Some("its answer is the machine's own")
     } else if starts(&["Sgdt", "Sidt", "Sldt", "Str_", "Lar_", "Lsl_", "Verr", "Verw"])
         || ["Sreg", "Pushq_FS", "Pushq_GS", "Pushw_FS", "Pushw_GS"]
@@ -49,9 +43,11 @@ pub fn why_not(code: Code) -> Option<&'static str> {
     {
         Some("its answer is the host system's")
     } else if starts(&["Popq_FS", "Popq_GS", "Popw_FS", "Popw_GS", "Lss_", "Lfs_", "Lgs_"])
-        || starts(&["Jmp_m16", "Call_m16", "Retf"])
+        || starts(&["Jmp_m16", "Call_m16", "Retf", "Iret"])
     {
         Some("it would load the host system's descriptors")
+    } else if starts(&["Int_", "Int1"]) {
+        Some("it goes to the host system's handlers")
     } else if starts(&[
         "Reservednop_rm16_r16_0F0D",
         "Reservednop_rm32_r32_0F0D",

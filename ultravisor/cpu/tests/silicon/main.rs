@@ -1,6 +1,6 @@
 //! The engine against the processor that runs the tests: every instruction form, from random
 //! states, natively in a process of its own and in the engine; registers, flags, memory and faults
-//! must be the same.
+//! must be the same. Both sides run in ring 3, so that what is privileged must be refused alike.
 //!
 //! `UVSIM_SILICON_ROUNDS=N` runs N times as many cases from other seeds. `BLESS=1` reprints the
 //! table of forms (`tests/silicon/forms.txt`).

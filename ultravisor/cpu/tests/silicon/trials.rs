@@ -10,7 +10,6 @@ use iced_x86::Code;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use ultravisor_cpu::Exit;
 
 /// Cases of each shape (operand in a register, in memory) of a form.
 const CASES: usize = 220;
@@ -100,7 +99,6 @@ fn compare_all(
     for (case, native) in cases.iter().zip(natives) {
         let difference = match engine.run(&case.start) {
             Ok(ours) => compare::difference(case, native, &ours),
-            Err(Unexpected(Exit::Unsupported { .. })) if may_be_limited(code) => None,
             Err(Unexpected(exit)) => Some(format!("{} ({code:?}): {exit:?}", case.instruction)),
         };
         differences.extend(difference);
@@ -113,10 +111,4 @@ fn compare_all(
         differences.push(format!("  ... {more} more of {all} cases of {code:?}"));
     }
     Ok(differences)
-}
-
-/// Forms of which some cases are, by what their operands hold, our limit.
-fn may_be_limited(code: Code) -> bool {
-    // Setting TF.
-    matches!(code, Code::Popfw | Code::Popfq)
 }

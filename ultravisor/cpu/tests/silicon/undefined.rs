@@ -146,10 +146,6 @@ fn count(case: &Case) -> u32 {
 fn flags(case: &Case) -> u64 {
     use Mnemonic::{Rcl, Rcr, Rol, Ror, Sal, Sar, Shl, Shld, Shr, Shrd};
     let i = &case.instruction;
-    if matches!(i.mnemonic(), Mnemonic::Popf | Mnemonic::Popfq) {
-        // Ring 3, where the processor's side runs, does not change it.
-        return flag::IF;
-    }
     if !matches!(i.mnemonic(), Shl | Sal | Shr | Sar | Shld | Shrd | Rol | Ror | Rcl | Rcr) {
         return by_table(i);
     }
