@@ -6,7 +6,7 @@
 //! one privilege level and not by another, each has an epoch of its own.
 
 use crate::mem::PAGE;
-use crate::uop::Uop;
+use crate::uop::{Code, Flow, Uop};
 use std::collections::BTreeMap;
 
 /// The most uops that a block has.
@@ -36,7 +36,7 @@ pub(crate) struct Block {
     pub va: u64,
     /// The address behind the last instruction.
     pub end: u64,
-    pub uops: Box<[Uop]>,
+    pub code: Code,
     /// How many instructions.
     pub count: u64,
     /// For an instruction across a page boundary: the second guest-physical page. Such a block is
@@ -50,7 +50,7 @@ impl Block {
     /// A block at `va` in guest-physical page `frame`.
     pub fn new(va: u64, end: u64, frame: u64, uops: Vec<Uop>, count: u64) -> Self {
         let links = [Link::default(); 2];
-        Self { va, end, uops: uops.into(), count, second: None, frame, links }
+        Self { va, end, code: Code::new(uops), count, second: None, frame, links }
     }
 }
 
@@ -116,18 +116,18 @@ impl Blocks {
         self.arena.get(id as usize)
     }
 
-    /// The block that `from` leads to by edge 0 or 1, if that is known.
+    /// The block that `from` leads to by `edge`, if that is known.
     #[inline(always)]
-    pub fn linked(&self, from: &Block, edge: usize) -> Option<BlockId> {
-        let link = from.links.get(edge)?;
+    pub fn linked(&self, from: &Block, edge: Flow) -> Option<BlockId> {
+        let link = from.links.get(edge as usize)?;
         (link.epoch == self.epoch).then_some(link.id)
     }
 
     /// Remembers that `from` leads to `to` by `edge`.
-    pub fn link(&mut self, from: BlockId, edge: usize, to: BlockId) {
+    pub fn link(&mut self, from: BlockId, edge: Flow, to: BlockId) {
         let link = Link { epoch: self.epoch, id: to };
         if let Some(block) = self.arena.get_mut(from as usize)
-            && let Some(slot) = block.links.get_mut(edge)
+            && let Some(slot) = block.links.get_mut(edge as usize)
         {
             *slot = link;
         }
@@ -167,13 +167,13 @@ impl Blocks {
 
     /// Keeps a block. All earlier shortcuts stay valid.
     pub fn insert(&mut self, block: Block, code: &mut CodeMap) -> BlockId {
-        if self.uops + block.uops.len() > UOPS_KEPT_MAX {
+        if self.uops + block.code.uops().len() > UOPS_KEPT_MAX {
             self.clear(code);
         }
         if self.epoch == 0 {
             self.next_epoch();
         }
-        self.uops += block.uops.len();
+        self.uops += block.code.uops().len();
         let (va, frame, second) = (block.va, block.frame, block.second);
         let bytes = block.end.wrapping_sub(va);
         code.add(frame, lines(va % PAGE, bytes));
@@ -216,8 +216,8 @@ impl Blocks {
             let Some(block) = self.arena.get_mut(id as usize) else {
                 continue;
             };
-            self.uops -= block.uops.len();
-            block.uops = Box::default();
+            self.uops -= block.code.uops().len();
+            block.code = Code::default();
             let others = [Some(block.frame), block.second];
             for other in others.into_iter().flatten().filter(|&other| other != frame) {
                 if let Some(ids) = self.pages.get_mut(&other) {

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::flags::{Flags, bit};
 use crate::mem::{PAGE, Tlb, View};
 use crate::regs::{Reg, Regs};
-use crate::uop::{Left, Uop, note};
+use crate::uop::{Flow, Left, Uop, note};
 use std::collections::BTreeSet;
 use ultravisor_abi::Gpa;
 
@@ -78,19 +78,7 @@ pub(crate) enum Stop {
     Unsupported,
 }
 
-/// How a block is left, for the chain of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Edge {
-    /// To the instruction behind it.
-    Through,
-    /// To the one target that its last instruction names.
-    Taken,
-    /// To an address computed.
-    Indirect,
-}
-
-/// What a block's run has done; written by [`Cpu::run`] ahead of it and by whoever leaves early.
+/// What a run of uops has done; written by whoever leaves it early.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     /// Work units.
@@ -121,7 +109,8 @@ pub struct Cpu {
     pub(crate) remapped: bool,
     /// The running block's first address.
     pub(crate) block_va: u64,
-    pub(crate) edge: Edge,
+    /// Where a jump without a handler of its own leads.
+    pub(crate) edge: Flow,
     /// What waits for an instruction's end.
     pub(crate) pending: Pending,
     /// An NMI is being handled: the next waits for IRET.
@@ -173,7 +162,7 @@ impl Cpu {
             code_hit: Vec::new(),
             remapped: false,
             block_va: 0,
-            edge: Edge::Through,
+            edge: Flow::Through,
             pending: Pending::default(),
             nmi_blocked: false,
             delivers: false,
@@ -368,7 +357,7 @@ impl Cpu {
 
     /// Puts `rip` and progress to just before `uop`.
     #[cold]
-    pub(crate) fn leave_at(&mut self, uop: &Uop) {
+    pub(crate) fn leave_at(&mut self, uop: &Uop) -> Flow {
         self.regs.rip = self.block_va.wrapping_add(u64::from(uop.at));
         let before = u64::from(uop.before);
         self.progress = Progress { units: before, instructions: before };
@@ -376,14 +365,22 @@ impl Cpu {
             let vector = if uop.noted(note::STACK) { vector::STACK } else { vector::PROTECTION };
             self.stop = Some(Stop::Exit(Exit::Exception { vector, error: Some(0), address: None }));
         }
+        Flow::Left
     }
 
     /// Puts `rip` and progress to just behind `uop`, which does not jump.
     #[cold]
-    pub(crate) fn leave_after(&mut self, uop: &Uop) {
+    pub(crate) fn leave_after(&mut self, uop: &Uop) -> Flow {
         self.regs.rip = self.block_va.wrapping_add(u64::from(uop.at) + u64::from(uop.len));
         let done = u64::from(uop.before + uop.count());
         self.progress = Progress { units: done, instructions: done };
+        Flow::Left
+    }
+
+    /// At the end of a block that leads on by `edge`: whether it may.
+    #[inline(always)]
+    pub(crate) fn done(&self, edge: Flow) -> Flow {
+        if self.leave || self.remapped { Flow::Done } else { edge }
     }
 
     /// What the block that was left has to say, if the run ends. `None` for code overwritten.

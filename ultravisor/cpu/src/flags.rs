@@ -40,18 +40,22 @@ pub mod bit {
     pub const ALWAYS: u64 = 2;
 }
 
-/// What the last flag-writing instruction was, as far as its flags are concerned.
+/// What the last flag-writing instruction was, as far as its flags are concerned; and what of it
+/// is kept: as few numbers as will do, because they are stored far more often than asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// `a` holds the flags.
     Known,
+    /// `a` is an operand, `b` the sum.
     Add,
+    /// `b` was subtracted from `a`.
     Sub,
-    /// `and`, `or`, `xor`, `test`: CF and OF clear. AF is undefined; the silicon clears it.
+    /// `and`, `or`, `xor`, `test`, with result `a`: CF and OF clear. AF is undefined; the silicon
+    /// clears it.
     Logic,
-    /// Like adding one, but CF is that of before, kept in `b`.
+    /// Like adding one, with result `a`, but CF is that of before, kept in `b`.
     Inc,
-    /// Like subtracting one, but CF is that of before, kept in `b`.
+    /// Like subtracting one, with result `a`, but CF is that of before, kept in `b`.
     Dec,
 }
 
@@ -60,44 +64,43 @@ enum Origin {
 pub(crate) struct Flags {
     a: u64,
     b: u64,
-    result: u64,
     origin: Origin,
     bits: u8,
 }
 
 impl Flags {
     pub const fn known(flags: u64) -> Self {
-        Self { a: flags & bit::ARITHMETIC, b: 0, result: 0, origin: Origin::Known, bits: 64 }
+        Self { a: flags & bit::ARITHMETIC, b: 0, origin: Origin::Known, bits: 64 }
     }
 
     #[inline(always)]
-    const fn of<T: Width>(origin: Origin, a: u64, b: u64, result: u64) -> Self {
-        Self { a, b, result, origin, bits: T::BITS as u8 }
+    const fn of<T: Width>(origin: Origin, a: u64, b: u64) -> Self {
+        Self { a, b, origin, bits: T::BITS as u8 }
     }
 
     #[inline(always)]
-    pub const fn add<T: Width>(a: u64, b: u64, result: u64) -> Self {
-        Self::of::<T>(Origin::Add, a, b, result)
+    pub const fn add<T: Width>(a: u64, result: u64) -> Self {
+        Self::of::<T>(Origin::Add, a, result)
     }
 
     #[inline(always)]
-    pub const fn sub<T: Width>(a: u64, b: u64, result: u64) -> Self {
-        Self::of::<T>(Origin::Sub, a, b, result)
+    pub const fn sub<T: Width>(a: u64, b: u64) -> Self {
+        Self::of::<T>(Origin::Sub, a, b)
     }
 
     #[inline(always)]
     pub const fn logic<T: Width>(result: u64) -> Self {
-        Self::of::<T>(Origin::Logic, 0, 0, result)
+        Self::of::<T>(Origin::Logic, result, 0)
     }
 
     #[inline(always)]
     pub const fn inc<T: Width>(result: u64, carry: bool) -> Self {
-        Self::of::<T>(Origin::Inc, 0, carry as u64, result)
+        Self::of::<T>(Origin::Inc, result, carry as u64)
     }
 
     #[inline(always)]
     pub const fn dec<T: Width>(result: u64, carry: bool) -> Self {
-        Self::of::<T>(Origin::Dec, 0, carry as u64, result)
+        Self::of::<T>(Origin::Dec, result, carry as u64)
     }
 
     #[inline(always)]
@@ -105,11 +108,21 @@ impl Flags {
         (value >> (self.bits - 1)) & 1 != 0
     }
 
+    /// The result, cut to its width; nothing that makes sense for [`Origin::Known`].
+    #[inline(always)]
+    fn result(&self) -> u64 {
+        match self.origin {
+            Origin::Add => self.b,
+            Origin::Sub => self.a.wrapping_sub(self.b) & (u64::MAX >> (64 - self.bits)),
+            Origin::Known | Origin::Logic | Origin::Inc | Origin::Dec => self.a,
+        }
+    }
+
     #[inline(always)]
     pub fn carry(&self) -> bool {
         match self.origin {
             Origin::Known => self.a & bit::CF != 0,
-            Origin::Add => self.result < self.a,
+            Origin::Add => self.b < self.a,
             Origin::Sub => self.a < self.b,
             Origin::Logic => false,
             Origin::Inc | Origin::Dec => self.b != 0,
@@ -120,9 +133,8 @@ impl Flags {
     pub fn zero(&self) -> bool {
         match self.origin {
             Origin::Known => self.a & bit::ZF != 0,
-            Origin::Add | Origin::Sub | Origin::Logic | Origin::Inc | Origin::Dec => {
-                self.result == 0
-            }
+            Origin::Sub => self.a == self.b,
+            Origin::Add | Origin::Logic | Origin::Inc | Origin::Dec => self.result() == 0,
         }
     }
 
@@ -131,7 +143,7 @@ impl Flags {
         match self.origin {
             Origin::Known => self.a & bit::SF != 0,
             Origin::Add | Origin::Sub | Origin::Logic | Origin::Inc | Origin::Dec => {
-                self.top(self.result)
+                self.top(self.result())
             }
         }
     }
@@ -139,13 +151,15 @@ impl Flags {
     #[inline(always)]
     pub fn overflow(&self) -> bool {
         let smallest = 1_u64 << (self.bits - 1);
+        let result = self.result();
         match self.origin {
             Origin::Known => self.a & bit::OF != 0,
-            Origin::Add => self.top((self.a ^ self.result) & (self.b ^ self.result)),
-            Origin::Sub => self.top((self.a ^ self.b) & (self.a ^ self.result)),
+            // The other operand is the difference, and only its top bit counts.
+            Origin::Add => self.top((self.a ^ result) & (result.wrapping_sub(self.a) ^ result)),
+            Origin::Sub => self.top((self.a ^ self.b) & (self.a ^ result)),
             Origin::Logic => false,
-            Origin::Inc => self.result == smallest,
-            Origin::Dec => self.result == smallest - 1,
+            Origin::Inc => result == smallest,
+            Origin::Dec => result == smallest - 1,
         }
     }
 
@@ -154,7 +168,7 @@ impl Flags {
         match self.origin {
             Origin::Known => self.a & bit::PF != 0,
             Origin::Add | Origin::Sub | Origin::Logic | Origin::Inc | Origin::Dec => {
-                (self.result as u8).count_ones() & 1 == 0
+                (self.result() as u8).count_ones() & 1 == 0
             }
         }
     }
@@ -162,10 +176,11 @@ impl Flags {
     fn adjust(&self) -> bool {
         match self.origin {
             Origin::Known => self.a & bit::AF != 0,
-            Origin::Add | Origin::Sub => (self.a ^ self.b ^ self.result) & 0x10 != 0,
+            Origin::Add => (self.a ^ self.b ^ self.b.wrapping_sub(self.a)) & 0x10 != 0,
+            Origin::Sub => (self.a ^ self.b ^ self.result()) & 0x10 != 0,
             Origin::Logic => false,
-            Origin::Inc => self.result & 15 == 0,
-            Origin::Dec => self.result & 15 == 15,
+            Origin::Inc => self.a & 15 == 0,
+            Origin::Dec => self.a & 15 == 15,
         }
     }
 

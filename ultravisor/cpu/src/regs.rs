@@ -87,9 +87,22 @@ pub(crate) mod slot {
     pub const HIGH: u8 = 0x20;
 }
 
-/// The general-purpose registers, indexed by [`Reg`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gprs([u64; 32]);
+/// The general-purpose registers, indexed by [`Reg`], and behind them what [`slot`] names. There
+/// is a place for every number that a byte can be, so that none has to be checked; most stay zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Gprs([u64; 256]);
+
+impl Default for Gprs {
+    fn default() -> Self {
+        Self([0; 256])
+    }
+}
+
+impl core::fmt::Debug for Gprs {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.values()).finish()
+    }
+}
 
 impl Gprs {
     /// The sixteen registers in encoding order.
@@ -99,12 +112,12 @@ impl Gprs {
 
     #[inline(always)]
     pub(crate) fn slot(&self, number: u8) -> u64 {
-        self.0[usize::from(number & 31)]
+        self.0[usize::from(number)]
     }
 
     #[inline(always)]
     pub(crate) fn slot_mut(&mut self, number: u8) -> &mut u64 {
-        &mut self.0[usize::from(number & 31)]
+        &mut self.0[usize::from(number)]
     }
 }
 

@@ -2,13 +2,13 @@
 
 use crate::blocks::{Block, BlockId, Blocks};
 use crate::bus::Bus;
-use crate::cpu::{Cpu, Edge, Progress, control};
+use crate::cpu::{Cpu, Progress, control};
 use crate::decode;
 use crate::exit::Exit;
 use crate::flags::bit;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
-use crate::uop::{Left, Uop, note};
+use crate::uop::{Code, Flow, Left, Uop, note};
 
 /// DR6: single step.
 const SINGLE_STEP: u64 = 1 << 14;
@@ -49,6 +49,7 @@ impl Cpu {
             } else {
                 self.run_chain(blocks, bus, remaining)
             };
+            self.total = self.total.plus(done);
             if done.instructions > 0 {
                 self.passing = None;
             }
@@ -95,61 +96,70 @@ impl Cpu {
         if known.is_none() && self.passing == Some(self.regs.rip) {
             known = blocks.stop(self.regs.rip);
         }
-        loop {
-            let id = match known {
-                Some(id) => id,
-                None => match self.look_up(blocks, bus) {
-                    Ok(id) => id,
-                    Err(Left) => return sum,
-                },
-            };
-            let Some(block) = blocks.block(id) else {
-                return sum;
-            };
+        let first = match known {
+            Some(id) => Ok(id),
+            None => self.look_up(blocks, bus),
+        };
+        let Ok(mut id) = first else {
+            return sum;
+        };
+        while let Some(block) = blocks.block(id) {
             let remaining = units - sum.units;
             if block.count > remaining {
-                let part = self.run_part(block, bus, remaining);
-                return sum.plus(part);
+                if remaining > 0 {
+                    sum = sum.plus(self.run_part(block, bus, remaining));
+                }
+                break;
             }
             self.block_va = block.va;
             self.regs.rip = block.end;
-            self.edge = Edge::Through;
-            self.progress = Progress { units: block.count, instructions: block.count };
             self.allowed = remaining;
-            if let Some((first, rest)) = block.uops.split_first() {
-                (first.run)(self, bus, first, rest);
-            }
-            self.total = self.total.plus(self.progress);
-            sum = sum.plus(self.progress);
-            if self.must_leave() || self.remapped || sum.units >= units {
-                return sum;
-            }
-            let edge = self.edge as usize;
-            known = blocks.linked(block, edge);
-            if known.is_none() {
-                known = self.follow(blocks, bus, id, edge);
-                if known.is_none() {
-                    return sum;
+            let flow = block.code.run(self, bus);
+            let whole = Progress { units: block.count, instructions: block.count };
+            let next = match flow {
+                Flow::Through | Flow::Taken => {
+                    sum = sum.plus(whole);
+                    blocks.linked(block, flow)
                 }
-            }
+                Flow::Indirect => {
+                    sum = sum.plus(whole);
+                    blocks.jump(self.regs.rip)
+                }
+                Flow::Counted => {
+                    sum = sum.plus(self.progress);
+                    blocks.linked(block, Flow::Through)
+                }
+                Flow::Done => {
+                    sum = sum.plus(whole);
+                    break;
+                }
+                Flow::Left => {
+                    sum = sum.plus(self.progress);
+                    break;
+                }
+            };
+            id = match next {
+                Some(next) => next,
+                None if sum.units >= units => break,
+                None => match self.follow(blocks, bus, id, flow) {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
         }
+        sum
     }
 
     /// The block at `rip`, coming from block `from` by `edge`; links them where that may be.
-    #[inline]
+    #[cold]
     fn follow(
         &mut self,
         blocks: &mut Blocks,
         bus: &mut dyn Bus,
         from: BlockId,
-        edge: usize,
+        edge: Flow,
     ) -> Option<BlockId> {
         let rip = self.regs.rip;
-        if edge == Edge::Indirect as usize
-            && let Some(id) = blocks.jump(rip)
-        {
-            return Some(id);
-        }
         if !self.breakpoints.is_empty() && self.breakpoints.contains(&rip) {
             return None;
         }
@@ -160,7 +170,7 @@ impl Cpu {
         };
         let lasting = blocks.block(id).is_some_and(|block| block.second.is_none());
         if epoch == blocks.epoch() && lasting {
-            blocks.link(from, edge, id);
+            blocks.link(from, if edge == Flow::Counted { Flow::Through } else { edge }, id);
         }
         Some(id)
     }
@@ -214,21 +224,20 @@ impl Cpu {
     /// precise, or else one instruction by itself.
     fn run_part(&mut self, block: &Block, bus: &mut dyn Bus, units: u64) -> Progress {
         let covered = |uop: &Uop| u64::from(uop.before) + u64::from(uop.count()) <= units;
-        let fits = block.uops.partition_point(covered);
+        let uops = block.code.uops();
+        let fits = uops.partition_point(covered);
         let end = (1..=fits).rev().find(|&end| {
-            block
-                .uops
-                .get(end)
+            uops.get(end)
                 .is_some_and(|uop| uop.noted(note::EXACT) && u64::from(uop.before) <= units)
-                && !block.uops[end - 1].noted(note::PREPARES)
+                && !uops[end - 1].noted(note::PREPARES)
         });
-        let Some((end, behind)) = end.and_then(|end| Some((end, block.uops.get(end)?))) else {
+        let Some((end, behind)) = end.and_then(|end| Some((end, uops.get(end)?))) else {
             return self.step_one(bus, units);
         };
         let count = u64::from(behind.before);
         self.block_va = block.va;
         self.regs.rip = block.va.wrapping_add(u64::from(behind.at));
-        self.execute(bus, &block.uops[..end], count, units)
+        self.execute(bus, &Code::new(uops[..end].to_vec()), count, units)
     }
 
     /// Executes the instruction at `rip` alone, decoded for this once.
@@ -238,22 +247,22 @@ impl Cpu {
         };
         self.block_va = block.va;
         self.regs.rip = block.end;
-        let progress = self.execute(bus, &block.uops, 1, units);
+        let progress = self.execute(bus, &block.code, 1, units);
         if progress.instructions > 0 {
             self.supplied = None;
         }
         progress
     }
 
-    fn execute(&mut self, bus: &mut dyn Bus, uops: &[Uop], count: u64, units: u64) -> Progress {
-        self.edge = Edge::Through;
-        self.progress = Progress { units: count, instructions: count };
+    /// Executes `code`, which has `count` instructions.
+    fn execute(&mut self, bus: &mut dyn Bus, code: &Code, count: u64, units: u64) -> Progress {
         self.allowed = units;
-        if let Some((first, rest)) = uops.split_first() {
-            (first.run)(self, bus, first, rest);
+        match code.run(self, bus) {
+            Flow::Through | Flow::Taken | Flow::Indirect | Flow::Done => {
+                Progress { units: count, instructions: count }
+            }
+            Flow::Counted | Flow::Left => self.progress,
         }
-        self.total = self.total.plus(self.progress);
-        self.progress
     }
 
     /// The bytes at `rip`, as far as they can be fetched without an effect on the run.

@@ -1,12 +1,34 @@
 //! The compact form an instruction is executed from, and how handlers hand on to each other.
+#![expect(unsafe_code, reason = "a block is walked without asking for its end; each argued")]
 
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::regs::slot;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
 
-/// Executes `uop`, then hands on to the first of `rest`. The call in tail position is a jump
-/// when optimised; unoptimised the depth is that of a block, at most [`crate::blocks::UOPS_MAX`].
-pub(crate) type Handler = fn(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: &[Uop]);
+/// Executes the uop at `at`, then hands on to the one behind it. The call in tail position is a
+/// jump when optimised; unoptimised the depth is that of a block, at most
+/// [`crate::blocks::UOPS_MAX`].
+pub(crate) type Handler = fn(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow;
+
+/// How a run of uops was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Flow {
+    /// Done whole, to the instruction behind it.
+    Through,
+    /// Done whole, to the one target that its last instruction names.
+    Taken,
+    /// Done whole, to an address computed.
+    Indirect,
+    /// Done whole, and somebody has to look after what was done before anything else is.
+    Done,
+    /// Done whole, to the instruction behind it; what it did is in [`Cpu::progress`].
+    Counted,
+    /// Left somewhere; what was done is in [`Cpu::progress`], and where, in `rip`.
+    Left,
+}
 
 /// The meaning of an instruction without the dispatch. See [`plain`].
 pub(crate) type Meaning = fn(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left>;
@@ -54,6 +76,50 @@ pub(crate) struct Uop {
     pub notes: u8,
 }
 
+/// A straight run of uops, with one more behind them that ends it.
+pub(crate) struct Code(Box<[Uop]>);
+
+impl Default for Code {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl Code {
+    pub fn new(mut uops: Vec<Uop>) -> Self {
+        uops.push(Uop::new(end, nothing));
+        Self(uops.into())
+    }
+
+    /// The uops, without the one that ends them.
+    pub fn uops(&self) -> &[Uop] {
+        self.0.split_last().map_or(&[], |(_, uops)| uops)
+    }
+
+    /// Executes them.
+    #[inline(always)]
+    pub fn run(&self, cpu: &mut Cpu, bus: &mut dyn Bus) -> Flow {
+        let first = Cursor { at: NonNull::from(&*self.0).cast(), of: PhantomData };
+        (first.uop().run)(cpu, bus, first)
+    }
+}
+
+/// A uop of a [`Code`], which lives for `'a`: what comes behind it is there, too.
+#[derive(Clone, Copy)]
+pub(crate) struct Cursor<'a> {
+    at: NonNull<Uop>,
+    of: PhantomData<&'a [Uop]>,
+}
+
+impl<'a> Cursor<'a> {
+    #[inline(always)]
+    pub fn uop(self) -> &'a Uop {
+        // SAFETY: made by `Code::run` at the first element of a slice that is never empty and is
+        // borrowed for `'a`, or by `next` at an element behind it.
+        unsafe { self.at.as_ref() }
+    }
+}
+
 /// What [`Uop::notes`] says.
 pub(crate) mod note {
     /// The flags are precise before this uop: no dead computation of them was left out that
@@ -97,6 +163,11 @@ impl Uop {
     /// How many instructions this is.
     pub fn count(&self) -> u8 {
         if self.notes & note::FUSED != 0 { 2 } else { 1 }
+    }
+
+    /// Whether the memory operand's address is its base and displacement alone.
+    pub fn based(&self) -> bool {
+        self.index == slot::ZERO && self.segment == slot::ZERO
     }
 
     /// Whether `bit` of [`note`] is set.
@@ -169,31 +240,54 @@ impl<E: Quick> Exec for E {
     }
 }
 
+/// An instruction that ends its block and says where that leads.
+pub(crate) trait Leap {
+    /// What the instruction does. The result is one of the first three.
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left>;
+}
+
 /// The handler of `E`. The way that the TLB serves makes no call, so the compiler saves no
 /// registers for it; what needs more is done from the start by [`again`]. A store that the TLB
 /// serves hits no decoded code, so nobody asks then whether the block must be left.
-pub(crate) fn step<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: &[Uop]) {
-    match E::quick(cpu, uop) {
-        Ok(()) => next(cpu, bus, rest),
-        Err(Left) => again::<E>(cpu, bus, uop, rest),
+pub(crate) fn step<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+    match E::quick(cpu, at.uop()) {
+        Ok(()) => next(cpu, bus, at),
+        Err(Left) => again::<E>(cpu, bus, at),
     }
 }
 
 /// [`step`] with all that an access may lead to.
 #[inline(never)]
-fn again<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: &[Uop]) {
-    match E::exec(cpu, bus, uop) {
-        Ok(()) if E::STORES && cpu.must_leave() => cpu.leave_after(uop),
-        Ok(()) => next(cpu, bus, rest),
-        Err(Left) => cpu.leave_at(uop),
+fn again<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+    match E::exec(cpu, bus, at.uop()) {
+        Ok(()) if E::STORES && cpu.must_leave() => cpu.leave_after(at.uop()),
+        Ok(()) => next(cpu, bus, at),
+        Err(Left) => cpu.leave_at(at.uop()),
+    }
+}
+
+/// The handler of `L`, two ways as [`step`] has them.
+pub(crate) fn leap<L: Leap>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+    match L::exec(cpu, &mut TlbOnly, at.uop()) {
+        Ok(flow) => flow,
+        Err(Left) => leap_again::<L>(cpu, bus, at),
+    }
+}
+
+#[inline(never)]
+fn leap_again<L: Leap>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+    match L::exec(cpu, bus, at.uop()) {
+        Ok(flow) => cpu.done(flow),
+        Err(Left) => cpu.leave_at(at.uop()),
     }
 }
 
 /// The handler of everything that is not worth one of its own: calls [`Uop::meaning`].
-pub(crate) fn plain(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, rest: &[Uop]) {
+pub(crate) fn plain(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+    let uop = at.uop();
     match (uop.meaning)(cpu, bus, uop) {
-        Ok(()) if cpu.must_leave() => cpu.leave_after(uop),
-        Ok(()) => next(cpu, bus, rest),
+        Ok(()) if cpu.must_leave() && cpu.edge == Flow::Through => cpu.leave_after(uop),
+        Ok(()) => next(cpu, bus, at),
         Err(Left) => cpu.leave_at(uop),
     }
 }
@@ -210,9 +304,18 @@ pub(crate) fn nothing(_: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left>
     Ok(())
 }
 
+/// The handler of the uop that ends a [`Code`]: the only one that stands there, and it stands
+/// nowhere else.
+fn end(cpu: &mut Cpu, _: &mut dyn Bus, _: Cursor<'_>) -> Flow {
+    let edge = core::mem::replace(&mut cpu.edge, Flow::Through);
+    cpu.done(edge)
+}
+
+/// Goes on behind `at`.
 #[inline(always)]
-fn next(cpu: &mut Cpu, bus: &mut dyn Bus, rest: &[Uop]) {
-    if let Some((uop, rest)) = rest.split_first() {
-        (uop.run)(cpu, bus, uop, rest);
-    }
+fn next(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+    // SAFETY: the last uop of a `Code` has the handler `end`, and a cursor at it is given to that
+    // one only; `next` is called by the other handlers, so there is a uop behind theirs.
+    let at = Cursor { at: unsafe { at.at.add(1) }, of: at.of };
+    (at.uop().run)(cpu, bus, at)
 }

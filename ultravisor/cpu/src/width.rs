@@ -36,13 +36,13 @@ impl Width for u8 {
     /// The high-byte registers are the same code with a shift, so that no byte handler branches.
     #[inline(always)]
     fn get(gpr: &Gprs, number: u8) -> u64 {
-        (gpr.slot(number) >> ((number & slot::HIGH) >> 2)) & 0xff
+        (gpr.slot(number & !slot::HIGH) >> ((number & slot::HIGH) >> 2)) & 0xff
     }
 
     #[inline(always)]
     fn set(gpr: &mut Gprs, number: u8, value: u64) {
         let shift = (number & slot::HIGH) >> 2;
-        let old = gpr.slot_mut(number);
+        let old = gpr.slot_mut(number & !slot::HIGH);
         *old = (*old & !(0xff << shift)) | ((value & 0xff) << shift);
     }
 

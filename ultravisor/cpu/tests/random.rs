@@ -1,9 +1,10 @@
-//! Random bytes as code: no panic, no budget exceeded, and the same however it is sliced.
+//! Random bytes as code: no panic, no budget exceeded, and the same however it is sliced. Random
+//! programs: the fast way leaves what the plain one does.
 
 mod common;
 
-use common::{CODE, DATA, Random, STACK, machine};
-use ultravisor_cpu::{Exit, Reg};
+use common::{CODE, DATA, Random, STACK, machine, programs};
+use ultravisor_cpu::{Cpu, Exit, Reg};
 
 const PROGRAMS: u64 = 500;
 const BYTES: usize = 600;
@@ -96,4 +97,36 @@ fn random_code_ends_the_same_however_it_is_sliced() {
         }
     }
     assert!(long > PROGRAMS / 20, "only {long} programs got anywhere");
+}
+
+/// All that a program can have changed.
+fn state(cpu: &Cpu, ram: &common::Ram) -> (Vec<u64>, u64, u64, u64, Vec<u8>) {
+    let memory = [ram.read(DATA, programs::REACH as usize), ram.read(STACK - 0x400, 0x400)];
+    let registers = cpu.regs.gpr.values().to_vec();
+    (registers, cpu.regs.rip, cpu.rflags(), cpu.instructions(), memory.concat())
+}
+
+/// The plain way is one unit at a time: each instruction decoded by itself and executed alone,
+/// with all its flags, nothing fused, no block led to from another.
+#[test]
+fn the_fast_way_leaves_what_the_plain_one_does_wherever_it_stops() {
+    const UNITS: u64 = 2000;
+    let mut random = Random(7);
+    let mut stops = 0;
+    for number in 0..120 {
+        let code = common::assemble(|a| programs::write(a, &mut random));
+        let (mut fast, mut fast_ram) = machine(&code);
+        let (mut plain, mut plain_ram) = machine(&code);
+        while fast.units() < UNITS {
+            let units = 1 + random.below([12, 400][random.below(2) as usize]);
+            assert_eq!(fast.run(&mut fast_ram, units), Exit::Budget, "program {number}");
+            while plain.units() < fast.units() {
+                assert_eq!(plain.run(&mut plain_ram, 1), Exit::Budget, "program {number}");
+            }
+            let (left, wanted) = (state(&fast, &fast_ram), state(&plain, &plain_ram));
+            assert!(left == wanted, "program {number} after {} units", fast.units());
+            stops += 1;
+        }
+    }
+    assert!(stops > 2000, "only {stops} stops");
 }

@@ -14,10 +14,10 @@ use crate::exec::muldiv::{
     DstValue, Multiply, divide_signed, divide_unsigned, multiply_signed, multiply_unsigned,
 };
 use crate::exec::shift::{Rcl, Rcr, Rol, Ror, Sar, Shift, ShiftBy, Shl, Shr, double};
-use crate::exec::{Dst, Imm, Mem, Src, atomic};
+use crate::exec::{Dst, Imm, Mem, Near, Src, atomic};
 use crate::flags::with_condition;
 use crate::regs::Reg;
-use crate::uop::{Handler, Meaning, step};
+use crate::uop::{Handler, Meaning, Uop, step};
 use crate::width::with_width;
 use iced_x86::{ConditionCode, Instruction, Mnemonic};
 
@@ -67,13 +67,13 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Movzx => extend::<false>(i),
         Mnemonic::Movsx | Mnemonic::Movsxd => extend::<true>(i),
         Mnemonic::Lea => lea(i),
-        Mnemonic::Shl | Mnemonic::Sal => shift::<Shl>(i, true),
-        Mnemonic::Shr => shift::<Shr>(i, true),
-        Mnemonic::Sar => shift::<Sar>(i, true),
-        Mnemonic::Rol => shift::<Rol>(i, false),
-        Mnemonic::Ror => shift::<Ror>(i, false),
-        Mnemonic::Rcl => shift::<Rcl>(i, false),
-        Mnemonic::Rcr => shift::<Rcr>(i, false),
+        Mnemonic::Shl | Mnemonic::Sal => shift::<Shl>(i),
+        Mnemonic::Shr => shift::<Shr>(i),
+        Mnemonic::Sar => shift::<Sar>(i),
+        Mnemonic::Rol => shift::<Rol>(i),
+        Mnemonic::Ror => shift::<Ror>(i),
+        Mnemonic::Rcl => shift::<Rcl>(i),
+        Mnemonic::Rcr => shift::<Rcr>(i),
         Mnemonic::Shld => shift_double::<true>(i),
         Mnemonic::Shrd => shift_double::<false>(i),
         Mnemonic::Imul => imul(i),
@@ -125,10 +125,11 @@ fn two(lowered: &mut Lowered, i: &Instruction) -> Option<(u32, Kind, Kind)> {
     Some((size, first, second))
 }
 
-fn alu<O: Binary, const FLAGS: bool>(size: u32, first: Kind, second: Kind) -> Handler {
-    with_width!(size, T => match (first, second) {
+fn alu<O: Binary, const FLAGS: bool>(uop: &Uop, first: Kind, second: Kind) -> Handler {
+    with_width!(uop.bits, T => match (first, second) {
         (Kind::Mem, Kind::Imm(_)) => step::<Alu<O, T, Mem, Imm, FLAGS>>,
         (Kind::Mem, _) => step::<Alu<O, T, Mem, Src, FLAGS>>,
+        (_, Kind::Mem) if uop.based() => step::<Alu<O, T, Dst, Near, FLAGS>>,
         (_, Kind::Mem) => step::<Alu<O, T, Dst, Mem, FLAGS>>,
         (_, Kind::Imm(_)) => step::<Alu<O, T, Dst, Imm, FLAGS>>,
         (_, Kind::Reg(..)) => step::<Alu<O, T, Dst, Src, FLAGS>>,
@@ -137,15 +138,17 @@ fn alu<O: Binary, const FLAGS: bool>(size: u32, first: Kind, second: Kind) -> Ha
 
 fn binary<O: Binary>(i: &Instruction) -> Option<Lowered> {
     let mut lowered = Lowered::new(i, step::<MovWide>);
-    let (size, first, second) = two(&mut lowered, i)?;
+    let (_, first, second) = two(&mut lowered, i)?;
     lowered.operands = Some((first, second));
-    lowered.uop.run = alu::<O, true>(size, first, second);
-    Some(lowered.writes_flags(i).quiet(alu::<O, false>(size, first, second)))
+    lowered.uop.run = alu::<O, true>(&lowered.uop, first, second);
+    let quiet = alu::<O, false>(&lowered.uop, first, second);
+    Some(lowered.writes_flags(i).quiet(quiet))
 }
 
 fn unary<O: Unary>(i: &Instruction) -> Option<Lowered> {
     let mut lowered = Lowered::new(i, step::<MovWide>);
     let (size, memory) = one(&mut lowered, i)?;
+    lowered.operands = Some((kind(i, 0)?, kind(i, 0)?));
     let pick = |flags: bool| -> Handler {
         with_width!(size, T => with_place!(memory, P => if flags {
             step::<One<O, T, P, true>>
@@ -185,9 +188,12 @@ fn mov(i: &Instruction) -> Option<Lowered> {
         return Some(lowered.completes());
     }
     let (size, first, second) = two(&mut lowered, i)?;
+    let near = lowered.uop.based();
     lowered.uop.run = with_width!(size, T => match (first, second) {
         (Kind::Mem, Kind::Imm(_)) => step::<Mov<T, Mem, Imm>>,
+        (Kind::Mem, _) if near => step::<Mov<T, Near, Src>>,
         (Kind::Mem, _) => step::<Mov<T, Mem, Src>>,
+        (_, Kind::Mem) if near => step::<Mov<T, Dst, Near>>,
         (_, Kind::Mem) => step::<Mov<T, Dst, Mem>>,
         (_, Kind::Imm(_)) => step::<MovImm<T>>,
         (_, Kind::Reg(..)) => step::<Mov<T, Dst, Src>>,
@@ -215,7 +221,7 @@ fn lea(i: &Instruction) -> Option<Lowered> {
     Some(lowered.completes())
 }
 
-fn shift<O: Shift>(i: &Instruction, writes_all: bool) -> Option<Lowered> {
+fn shift<O: Shift>(i: &Instruction) -> Option<Lowered> {
     let mut lowered = Lowered::new(i, step::<MovWide>);
     let (size, memory) = one(&mut lowered, i)?;
     let count = match kind(i, 1)? {
@@ -235,12 +241,8 @@ fn shift<O: Shift>(i: &Instruction, writes_all: bool) -> Option<Lowered> {
         }))
     };
     lowered.uop.run = pick(true);
-    if count.is_some_and(|count| count != 0) && writes_all {
+    if count.is_some_and(|count| count != 0) {
         lowered = lowered.writes_flags(i).quiet(pick(false));
-    }
-    if !writes_all {
-        // Rotates through carry read it; all rotates keep the other flags by reading them.
-        lowered.reads = super::ALL_FLAGS;
     }
     Some(lowered)
 }

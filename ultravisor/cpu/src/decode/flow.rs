@@ -3,14 +3,15 @@
 use super::Lowered;
 use super::arith::condition;
 use super::operand::{Kind, bits, kind, set_memory};
-use crate::exec::alu::{Binary, Cmp, Test};
+use crate::exec::alu::{Add, And, Binary, Cmp, Dec, Inc, Sub, Test, Unary};
 use crate::exec::branch::{
-    Call, CallTo, CompareJump, Jump, JumpIf, JumpTo, Return, jump_if_no_count, loop_back, until,
+    Call, CallTo, ChangeJump, CompareJump, Jump, JumpIf, JumpTo, Return, StepJump,
+    jump_if_no_count, loop_back, until,
 };
 use crate::exec::stack::{Pop, Push, enter, leave, pop_flags, pop_memory, push_flags};
 use crate::exec::{Dst, Imm, Mem, Src};
 use crate::flags::with_condition;
-use crate::uop::{Handler, Meaning, Uop, note, nothing, step};
+use crate::uop::{Handler, Meaning, Uop, leap, note, nothing, step};
 use crate::width::with_width;
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
@@ -20,8 +21,8 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
     }
     #[expect(clippy::wildcard_enum_match_arm, reason = "the other families' mnemonics")]
     match i.mnemonic() {
-        Mnemonic::Jmp => transfer(i, step::<Jump>, step::<JumpTo<Src>>, step::<JumpTo<Mem>>),
-        Mnemonic::Call => transfer(i, step::<Call>, step::<CallTo<Src>>, step::<CallTo<Mem>>),
+        Mnemonic::Jmp => transfer(i, leap::<Jump>, leap::<JumpTo<Src>>, leap::<JumpTo<Mem>>),
+        Mnemonic::Call => transfer(i, leap::<Call>, leap::<CallTo<Src>>, leap::<CallTo<Mem>>),
         Mnemonic::Ret => ret(i),
         Mnemonic::Loop => count_loop::<{ until::ALWAYS }>(i),
         Mnemonic::Loope => count_loop::<{ until::EQUAL }>(i),
@@ -66,7 +67,7 @@ fn target(i: &Instruction) -> Option<u64> {
 }
 
 fn jump_if(i: &Instruction) -> Option<Lowered> {
-    let mut lowered = Lowered::new(i, with_condition!(condition(i)?, C => step::<JumpIf<C>>));
+    let mut lowered = Lowered::new(i, with_condition!(condition(i)?, C => leap::<JumpIf<C>>));
     lowered.uop.imm = target(i)?;
     Some(lowered.ends())
 }
@@ -110,7 +111,7 @@ fn ret(i: &Instruction) -> Option<Lowered> {
     if !matches!(i.code(), Code::Retnq | Code::Retnq_imm16) {
         return None;
     }
-    let mut lowered = Lowered::new(i, step::<Return>);
+    let mut lowered = Lowered::new(i, leap::<Return>);
     if i.op_count() == 1 {
         lowered.uop.imm = u64::from(i.immediate16());
     }
@@ -165,33 +166,66 @@ fn pop(i: &Instruction) -> Option<Lowered> {
     Some(lowered)
 }
 
-fn compare_jump<O: Binary>(size: u32, code: u8, first: &Lowered) -> Option<Handler> {
+/// Conditional jump number `code` behind the comparison `first`.
+fn compare_jump<O: Binary>(code: u8, first: &Lowered) -> Option<Handler> {
     let by = first.operands?;
-    Some(with_condition!(code, C => with_width!(size, T => match by {
-        (Kind::Mem, Kind::Imm(_)) => step::<CompareJump<O, T, Mem, Imm, C>>,
-        (Kind::Mem, _) => step::<CompareJump<O, T, Mem, Src, C>>,
-        (_, Kind::Mem) => step::<CompareJump<O, T, Dst, Mem, C>>,
-        (_, Kind::Imm(_)) => step::<CompareJump<O, T, Dst, Imm, C>>,
-        (_, Kind::Reg(..)) => step::<CompareJump<O, T, Dst, Src, C>>,
+    Some(with_condition!(code, C => with_width!(first.uop.bits, T => match by {
+        (Kind::Mem, Kind::Imm(_)) => leap::<CompareJump<O, T, Mem, Imm, C>>,
+        (Kind::Mem, _) => leap::<CompareJump<O, T, Mem, Src, C>>,
+        (_, Kind::Mem) => leap::<CompareJump<O, T, Dst, Mem, C>>,
+        (_, Kind::Imm(_)) => leap::<CompareJump<O, T, Dst, Imm, C>>,
+        (_, Kind::Reg(..)) => leap::<CompareJump<O, T, Dst, Src, C>>,
     })))
 }
 
-/// `last` and the conditional jump `i` behind it in one, if `last` compares.
+/// The same behind an operation on a whole register.
+fn change_jump<O: Binary>(code: u8, first: &Lowered) -> Option<Handler> {
+    let wide = first.uop.bits == 64;
+    match first.operands? {
+        (Kind::Reg(_, 32 | 64), Kind::Reg(..)) => Some(with_condition!(code, C => if wide {
+            leap::<ChangeJump<O, u64, Src, C>>
+        } else {
+            leap::<ChangeJump<O, u32, Src, C>>
+        })),
+        (Kind::Reg(_, 32 | 64), Kind::Imm(_)) => Some(with_condition!(code, C => if wide {
+            leap::<ChangeJump<O, u64, Imm, C>>
+        } else {
+            leap::<ChangeJump<O, u32, Imm, C>>
+        })),
+        (Kind::Reg(..) | Kind::Mem | Kind::Imm(_), _) => None,
+    }
+}
+
+/// The same behind `inc` or `dec`.
+fn step_jump<O: Unary>(code: u8, first: &Lowered) -> Option<Handler> {
+    match first.operands? {
+        (Kind::Reg(_, 64), _) => Some(with_condition!(code, C => leap::<StepJump<O, u64, C>>)),
+        (Kind::Reg(_, 32), _) => Some(with_condition!(code, C => leap::<StepJump<O, u32, C>>)),
+        (Kind::Reg(..) | Kind::Mem | Kind::Imm(_), _) => None,
+    }
+}
+
+/// `last` and the conditional jump `i` behind it in one, if `last` is what loops end with.
 pub(super) fn fuse(last: &Lowered, i: &Instruction, jump: &Uop) -> Option<Lowered> {
     if !i.is_jcc_short_or_near() {
         return None;
     }
-    let size = u32::from(last.uop.bits);
     let code = condition(i)?;
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only comparisons are fused")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only these are fused")]
     let run = match last.mnemonic {
-        Mnemonic::Cmp => compare_jump::<Cmp>(size, code, last)?,
-        Mnemonic::Test => compare_jump::<Test>(size, code, last)?,
+        Mnemonic::Cmp => compare_jump::<Cmp>(code, last)?,
+        Mnemonic::Test => compare_jump::<Test>(code, last)?,
+        Mnemonic::Add => change_jump::<Add>(code, last)?,
+        Mnemonic::Sub => change_jump::<Sub>(code, last)?,
+        Mnemonic::And => change_jump::<And>(code, last)?,
+        Mnemonic::Inc => step_jump::<Inc>(code, last)?,
+        Mnemonic::Dec => step_jump::<Dec>(code, last)?,
         _ => return None,
     };
-    // It writes the flags before it reads them: for the uops before, it is the comparison.
+    // For the uops before it reads what its first half does not write.
     let mut fused = Lowered::new(i, run).ends();
-    (fused.reads, fused.writes, fused.exits) = (last.reads, last.writes, last.exits);
+    fused.reads = last.reads | (fused.reads & !last.writes);
+    (fused.writes, fused.exits) = (last.writes, last.exits);
     fused.uop = Uop { run, imm: jump.imm, len: last.uop.len + jump.len, ..last.uop };
     fused.uop.notes |= note::FUSED;
     Some(fused)

@@ -5,9 +5,9 @@ use super::operand::{Kind, gpr, kind, segment, set_memory};
 use crate::exec::control::{
     ah_to_flags, complement_carry, flags_to_ah, flush_line, no_operation, set_carry, set_direction,
 };
-use crate::exec::string::{Cmps, Lods, Movs, Repeat, Scas, Stos, StringOp, single};
+use crate::exec::string::{Cmps, Lods, Movs, Scas, Stos, StringOp, repeat, single};
 use crate::exec::{cpuid, system};
-use crate::uop::{Meaning, note, nothing, step};
+use crate::uop::{Handler, Meaning, note, nothing};
 use crate::width::with_width;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
@@ -98,7 +98,7 @@ fn string<O: StringOp>(i: &Instruction) -> Option<Lowered> {
     let repeats = i.has_rep_prefix() || i.has_repne_prefix();
     let mut lowered = Lowered::plain(i, nothing);
     if repeats {
-        lowered.uop.run = with_width!(size, T => step::<Repeat<O, T>>);
+        lowered.uop.run = with_width!(size, T => repeat::<O, T> as Handler);
         lowered.ends = true;
     } else {
         lowered.uop.meaning = with_width!(size, T => single::<O, T> as Meaning);

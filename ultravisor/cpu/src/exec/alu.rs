@@ -38,7 +38,7 @@ fn logic<T: Width, const FLAGS: bool>(cpu: &mut Cpu, result: u64) -> u64 {
 fn subtract<T: Width, const FLAGS: bool>(cpu: &mut Cpu, a: u64, b: u64) -> u64 {
     let result = a.wrapping_sub(b) & T::MASK;
     if FLAGS {
-        cpu.flags = Flags::sub::<T>(a, b, result);
+        cpu.flags = Flags::sub::<T>(a, b);
     }
     result
 }
@@ -48,7 +48,7 @@ impl Binary for Add {
     fn apply<T: Width, const FLAGS: bool>(cpu: &mut Cpu, a: u64, b: u64) -> u64 {
         let result = a.wrapping_add(b) & T::MASK;
         if FLAGS {
-            cpu.flags = Flags::add::<T>(a, b, result);
+            cpu.flags = Flags::add::<T>(a, result);
         }
         result
     }

@@ -2,76 +2,98 @@
 
 use super::{Place, Source};
 use crate::bus::Bus;
-use crate::cpu::{Cpu, Edge, vector};
-use crate::exec::alu::Binary;
+use crate::cpu::{Cpu, vector};
+use crate::exec::alu::{Binary, Unary};
 use crate::paging::canonical;
 use crate::regs::Reg;
-use crate::uop::{Beyond, Left, Quick, Uop};
+use crate::uop::{Beyond, Flow, Leap, Left, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
 #[inline(always)]
-fn take(cpu: &mut Cpu, uop: &Uop) {
+fn take(cpu: &mut Cpu, uop: &Uop) -> Flow {
     cpu.regs.rip = uop.imm;
-    cpu.edge = Edge::Taken;
+    Flow::Taken
+}
+
+#[inline(always)]
+fn take_if(cpu: &mut Cpu, uop: &Uop, holds: bool) -> Flow {
+    if holds { take(cpu, uop) } else { Flow::Through }
 }
 
 /// A near jump faults itself if its target is not canonical (SDM volume 2, JMP and RET).
 #[inline(always)]
-fn go_to(cpu: &mut Cpu, target: u64) -> Result<(), Left> {
+fn go_to(cpu: &mut Cpu, target: u64) -> Result<Flow, Left> {
     if !canonical(target) {
         return Err(cpu.raise(vector::PROTECTION, Some(0)));
     }
     cpu.regs.rip = target;
-    cpu.edge = Edge::Indirect;
-    Ok(())
+    Ok(Flow::Indirect)
 }
 
 /// `jmp rel`.
 pub(crate) struct Jump;
 
-impl Quick for Jump {
-    const STORES: bool = false;
-
+impl Leap for Jump {
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
-        take(cpu, uop);
-        Ok(())
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        Ok(take(cpu, uop))
     }
 }
 
 /// `jcc rel`.
 pub(crate) struct JumpIf<const CONDITION: u8>;
 
-impl<const CONDITION: u8> Quick for JumpIf<CONDITION> {
-    const STORES: bool = false;
-
+impl<const CONDITION: u8> Leap for JumpIf<CONDITION> {
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
-        if cpu.flags.holds::<CONDITION>() {
-            take(cpu, uop);
-        }
-        Ok(())
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        let holds = cpu.flags.holds::<CONDITION>();
+        Ok(take_if(cpu, uop, holds))
     }
 }
 
 /// `cmp` or `test` with the `jcc rel` behind it.
 pub(crate) struct CompareJump<O, T, P, S, const CONDITION: u8>(PhantomData<(O, T, P, S)>);
 
-impl<O: Binary, T: Width, P: Place, S: Source, const CONDITION: u8> Quick
+impl<O: Binary, T: Width, P: Place, S: Source, const CONDITION: u8> Leap
     for CompareJump<O, T, P, S, CONDITION>
 {
-    const STORES: bool = false;
-
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
         let b = S::get::<T>(cpu, bus, uop)?;
         let a = P::read::<T>(cpu, bus, uop)?;
         O::apply::<T, true>(cpu, a, b);
-        if cpu.flags.holds::<CONDITION>() {
-            take(cpu, uop);
-        }
-        Ok(())
+        let holds = cpu.flags.holds::<CONDITION>();
+        Ok(take_if(cpu, uop, holds))
+    }
+}
+
+/// An operation on a register with the `jcc rel` behind it.
+pub(crate) struct ChangeJump<O, T, S, const CONDITION: u8>(PhantomData<(O, T, S)>);
+
+impl<O: Binary, T: Width, S: Source, const CONDITION: u8> Leap for ChangeJump<O, T, S, CONDITION> {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        let b = S::get::<T>(cpu, bus, uop)?;
+        let a = T::get(&cpu.regs.gpr, uop.dst);
+        let result = O::apply::<T, true>(cpu, a, b);
+        T::set(&mut cpu.regs.gpr, uop.dst, result);
+        let holds = cpu.flags.holds::<CONDITION>();
+        Ok(take_if(cpu, uop, holds))
+    }
+}
+
+/// The same for an operation without a source: `inc` and `dec`.
+pub(crate) struct StepJump<O, T, const CONDITION: u8>(PhantomData<(O, T)>);
+
+impl<O: Unary, T: Width, const CONDITION: u8> Leap for StepJump<O, T, CONDITION> {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        let a = T::get(&cpu.regs.gpr, uop.dst);
+        let result = O::apply::<T, true>(cpu, a);
+        T::set(&mut cpu.regs.gpr, uop.dst, result);
+        let holds = cpu.flags.holds::<CONDITION>();
+        Ok(take_if(cpu, uop, holds))
     }
 }
 
@@ -88,25 +110,20 @@ fn push_return(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized)) -> Result<(), Le
 /// `call rel`.
 pub(crate) struct Call;
 
-impl Quick for Call {
-    const STORES: bool = false;
-
+impl Leap for Call {
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
         push_return(cpu, bus)?;
-        take(cpu, uop);
-        Ok(())
+        Ok(take(cpu, uop))
     }
 }
 
 /// `call r/m64`.
 pub(crate) struct CallTo<S>(PhantomData<S>);
 
-impl<S: Source> Quick for CallTo<S> {
-    const STORES: bool = false;
-
+impl<S: Source> Leap for CallTo<S> {
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
         let target = S::get::<u64>(cpu, bus, uop)?;
         if !canonical(target) {
             return Err(cpu.raise(vector::PROTECTION, Some(0)));
@@ -119,11 +136,9 @@ impl<S: Source> Quick for CallTo<S> {
 /// `jmp r/m64`.
 pub(crate) struct JumpTo<S>(PhantomData<S>);
 
-impl<S: Source> Quick for JumpTo<S> {
-    const STORES: bool = false;
-
+impl<S: Source> Leap for JumpTo<S> {
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
         let target = S::get::<u64>(cpu, bus, uop)?;
         go_to(cpu, target)
     }
@@ -132,16 +147,14 @@ impl<S: Source> Quick for JumpTo<S> {
 /// `ret` and `ret imm16` (in `imm`).
 pub(crate) struct Return;
 
-impl Quick for Return {
-    const STORES: bool = false;
-
+impl Leap for Return {
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
         let rsp = cpu.regs.gpr[Reg::Rsp];
         let target = cpu.load::<u64>(bus, rsp)?;
-        go_to(cpu, target)?;
+        let flow = go_to(cpu, target)?;
         cpu.regs.gpr[Reg::Rsp] = rsp.wrapping_add(8).wrapping_add(uop.imm);
-        Ok(())
+        Ok(flow)
     }
 }
 
@@ -165,9 +178,7 @@ pub(crate) fn loop_back<T: Width, const UNTIL: u8>(
         until::NOT_EQUAL => !cpu.flags.zero(),
         _ => true,
     };
-    if again && count != 0 {
-        take(cpu, uop);
-    }
+    cpu.edge = take_if(cpu, uop, again && count != 0);
     Ok(())
 }
 
@@ -177,8 +188,7 @@ pub(crate) fn jump_if_no_count<T: Width>(
     _: &mut dyn Bus,
     uop: &Uop,
 ) -> Result<(), Left> {
-    if T::get(&cpu.regs.gpr, Reg::Rcx as u8) == 0 {
-        take(cpu, uop);
-    }
+    let none = T::get(&cpu.regs.gpr, Reg::Rcx as u8) == 0;
+    cpu.edge = take_if(cpu, uop, none);
     Ok(())
 }

@@ -51,6 +51,7 @@ pub(crate) mod x87_state;
 use crate::cpu::Cpu;
 use crate::uop::{Beyond, Left, Uop};
 use crate::width::Width;
+use core::marker::PhantomData;
 
 /// Where a source operand comes from.
 pub(crate) trait Source {
@@ -92,8 +93,12 @@ pub(crate) trait Place {
 pub(crate) struct Src;
 /// Register `dst`.
 pub(crate) struct Dst;
-/// The memory operand.
-pub(crate) struct Mem;
+/// The memory operand, at the address that `A` computes.
+pub(crate) struct At<A>(PhantomData<A>);
+/// The memory operand, wherever it is.
+pub(crate) type Mem = At<Sum>;
+/// The memory operand, if its address is a base and a displacement.
+pub(crate) type Near = At<Based>;
 /// The sign-extended small immediate.
 pub(crate) struct Imm;
 
@@ -115,14 +120,38 @@ impl Source for Imm {
     }
 }
 
-impl Source for Mem {
+/// How a memory operand's address is computed.
+pub(crate) trait Address {
+    fn of(cpu: &Cpu, uop: &Uop) -> u64;
+}
+
+/// From all its parts.
+pub(crate) struct Sum;
+/// From base and displacement: what most are, in less than half the instructions.
+pub(crate) struct Based;
+
+impl Address for Sum {
+    #[inline(always)]
+    fn of(cpu: &Cpu, uop: &Uop) -> u64 {
+        cpu.address(uop)
+    }
+}
+
+impl Address for Based {
+    #[inline(always)]
+    fn of(cpu: &Cpu, uop: &Uop) -> u64 {
+        uop.disp.wrapping_add(cpu.regs.gpr.slot(uop.base))
+    }
+}
+
+impl<A: Address> Source for At<A> {
     #[inline(always)]
     fn get<T: Width>(
         cpu: &mut Cpu,
         bus: &mut (impl Beyond + ?Sized),
         uop: &Uop,
     ) -> Result<u64, Left> {
-        let va = cpu.address(uop);
+        let va = A::of(cpu, uop);
         cpu.load::<T>(bus, va)
     }
 }
@@ -160,7 +189,7 @@ impl Place for Dst {
     }
 }
 
-impl Place for Mem {
+impl<A: Address> Place for At<A> {
     const MEMORY: bool = true;
 
     #[inline(always)]
@@ -169,7 +198,7 @@ impl Place for Mem {
         bus: &mut (impl Beyond + ?Sized),
         uop: &Uop,
     ) -> Result<u64, Left> {
-        let va = cpu.address(uop);
+        let va = A::of(cpu, uop);
         cpu.load::<T>(bus, va)
     }
 
@@ -179,7 +208,7 @@ impl Place for Mem {
         bus: &mut (impl Beyond + ?Sized),
         uop: &Uop,
     ) -> Result<u64, Left> {
-        let va = cpu.address(uop);
+        let va = A::of(cpu, uop);
         cpu.load_for_update::<T>(bus, va)
     }
 
@@ -190,7 +219,7 @@ impl Place for Mem {
         uop: &Uop,
         value: u64,
     ) -> Result<(), Left> {
-        let va = cpu.address(uop);
+        let va = A::of(cpu, uop);
         cpu.store::<T>(bus, va, value)
     }
 }

@@ -10,9 +10,8 @@ use crate::flags::bit;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::regs::Reg;
-use crate::uop::{Exec, Left, Uop, note};
+use crate::uop::{Cursor, Flow, Left, Uop, note};
 use crate::width::Width;
-use core::marker::PhantomData;
 
 /// A string instruction: what one iteration does, and whether flags can end a repetition.
 pub(crate) trait StringOp {
@@ -188,20 +187,13 @@ pub(crate) fn single<O: StringOp, T: Width>(
 }
 
 /// A string instruction with REP, REPE or REPNE. It ends its block; what is left of the budget
-/// bounds its iterations. It keeps `rip` and progress itself, so it never reports [`Left`].
-pub(crate) struct Repeat<O, T>(PhantomData<(O, T)>);
-
-impl<O: StringOp, T: Width> Exec for Repeat<O, T> {
-    const STORES: bool = false;
-
-    #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-        repeat::<O, T>(cpu, bus, uop);
-        Ok(())
-    }
-}
-
-fn repeat<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) {
+/// bounds its iterations. It keeps `rip` and progress itself.
+pub(crate) fn repeat<O: StringOp, T: Width>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+) -> Flow {
+    let uop = at.uop();
     let allowed = cpu.allowed.saturating_sub(u64::from(uop.before));
     let behind = cpu.regs.rip;
     let mut done = 0;
@@ -234,4 +226,5 @@ fn repeat<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) {
         cpu.pause_repeat(uop);
     }
     cpu.regs.rip = if ended { behind } else { cpu.block_va.wrapping_add(u64::from(uop.at)) };
+    if ended && cpu.done(Flow::Through) == Flow::Through { Flow::Counted } else { Flow::Left }
 }

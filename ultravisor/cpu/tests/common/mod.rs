@@ -2,6 +2,8 @@
 #![expect(unsafe_code, reason = "hands out pages of a mapping that it owns")]
 #![allow(dead_code, reason = "each test program uses some of this")]
 
+pub mod programs;
+
 use core::ptr::NonNull;
 use iced_x86::code_asm::CodeAssembler;
 use memmap2::MmapMut;

@@ -1,0 +1,138 @@
+//! The engine against QEMU's TCG and Bochs: the same guest image on each, in turn, by CPU time.
+//!
+//! `cargo bench -p ultravisor-cpu --bench peers` runs whatever of them is installed and prints
+//! the ratios. A run's time is that of the whole process less that of a run that does nothing.
+
+mod engine;
+mod image;
+mod peers;
+mod table;
+mod workloads;
+
+use clap::Parser;
+use peers::{Bench, Engine, Run};
+use std::path::PathBuf;
+use std::time::Duration;
+use table::Row;
+use workloads::{WORKLOADS, Workload};
+
+/// Why there is no table.
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs one guest image on this engine, on QEMU's TCG and on Bochs, and compares CPU times.
+#[derive(Parser)]
+struct Arguments {
+    /// Runs of each; medians are compared.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    runs: u32,
+    /// Only against this one: qemu or bochs.
+    #[arg(long, value_name = "NAME", value_parser = ["qemu", "bochs"])]
+    peer: Option<String>,
+    /// Only workloads whose name has this in it.
+    #[arg(long, value_name = "WORD", default_value = "")]
+    only: String,
+    /// Runs the image at PATH with this command line on this engine alone.
+    #[arg(long, num_args = 2, value_names = ["PATH", "COMMAND"])]
+    alone: Option<Vec<String>>,
+    /// What `cargo bench` says to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    if let Some([path, command]) = arguments.alone.as_deref() {
+        let outcome = engine::run(&std::fs::read(path)?, command);
+        return say(&format!("{} {}", outcome.checksum, outcome.instructions));
+    }
+    let bench = Bench::new(&PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers"))?;
+    say(&table::machine())?;
+    for peer in [Engine::Qemu, Engine::Bochs] {
+        let wanted = arguments.peer.as_ref();
+        if wanted.is_some_and(|name| !peer.name().to_lowercase().contains(name.as_str())) {
+            continue;
+        }
+        match peer.version() {
+            Some(version) => {
+                let rows = compare(&bench, peer, &arguments)?;
+                say(&table::table(peer, &version, arguments.runs, &rows))?;
+            }
+            None => say(&format!(
+                "\n{} is not installed: no comparison (apt-get install {})",
+                peer.name(),
+                peer.package()
+            ))?,
+        }
+    }
+    Ok(())
+}
+
+/// To stdout.
+fn say(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// Times of two engines, run by run.
+#[derive(Default)]
+struct Pair {
+    ours: Vec<Duration>,
+    theirs: Vec<Duration>,
+}
+
+impl Pair {
+    /// One more run of each. Their checksums must be the same: else they did not do the same.
+    fn run(&mut self, bench: &Bench, peer: Engine, what: (usize, u32)) -> Result<Run, Failure> {
+        let ours = bench.run(Engine::Uvsim, what.0, what.1)?;
+        let theirs = bench.run(peer, what.0, what.1)?;
+        if ours.checksum != theirs.checksum {
+            let (a, b) = (&ours.checksum, &theirs.checksum);
+            return Err(format!("{what:?}: uvsim says {a}, {} says {b}", peer.name()).into());
+        }
+        self.ours.push(ours.cpu_time);
+        self.theirs.push(theirs.cpu_time);
+        Ok(ours)
+    }
+
+    fn medians(mut self) -> (Duration, Duration) {
+        (median(&mut self.ours), median(&mut self.theirs))
+    }
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn compare(bench: &Bench, peer: Engine, arguments: &Arguments) -> Result<Vec<Row>, Failure> {
+    let chosen: Vec<(usize, &Workload)> = (1..)
+        .zip(&WORKLOADS)
+        .filter(|(_, workload)| workload.name.contains(&arguments.only))
+        .collect();
+    let mut idle = Pair::default();
+    let mut pairs: Vec<Pair> = chosen.iter().map(|_| Pair::default()).collect();
+    let mut instructions = vec![0; chosen.len()];
+    let mut at_start = 0;
+    for _ in 0..arguments.runs {
+        at_start = idle.run(bench, peer, (0, 0))?.instructions.unwrap_or_default();
+        for (at, &(number, workload)) in chosen.iter().enumerate() {
+            let rounds =
+                if peer == Engine::Bochs { workload.rounds_bochs } else { workload.rounds };
+            let run = pairs[at].run(bench, peer, (number, rounds))?;
+            instructions[at] = run.instructions.unwrap_or_default();
+        }
+    }
+    let (our_start, their_start) = idle.medians();
+    let rows = chosen.into_iter().zip(pairs).zip(instructions);
+    Ok(rows
+        .map(|(((_, workload), pair), instructions)| {
+            let (ours, theirs) = pair.medians();
+            Row {
+                workload,
+                ours: ours.saturating_sub(our_start),
+                theirs: theirs.saturating_sub(their_start),
+                instructions: instructions - at_start,
+            }
+        })
+        .collect())
+}
