@@ -293,9 +293,10 @@ pub(crate) fn plain(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
 }
 
 /// The handler of what ends its block and puts `rip` where it goes on: calls [`Uop::meaning`].
-pub(crate) fn transfer(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop, _: &[Uop]) {
-    if let Err(Left) = (uop.meaning)(cpu, bus, uop) {
-        cpu.leave_at(uop);
+pub(crate) fn transfer(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+    match (at.uop().meaning)(cpu, bus, at.uop()) {
+        Ok(()) => cpu.done(Flow::Indirect),
+        Err(Left) => cpu.leave_at(at.uop()),
     }
 }
 
