@@ -42,15 +42,17 @@ pub(crate) struct Block {
     /// For an instruction across a page boundary: the second guest-physical page. Such a block is
     /// looked up each time, because its second page may be mapped elsewhere meanwhile.
     pub second: Option<u64>,
+    /// Its number, once it is kept.
+    pub id: BlockId,
     frame: u64,
     links: [Link; 2],
 }
 
 impl Block {
     /// A block at `va` in guest-physical page `frame`.
-    pub fn new(va: u64, end: u64, frame: u64, uops: Vec<Uop>, count: u64) -> Self {
+    pub fn new(va: u64, end: u64, frame: u64, uops: impl Iterator<Item = Uop>, count: u64) -> Self {
         let links = [Link::default(); 2];
-        Self { va, end, code: Code::new(uops), count, second: None, frame, links }
+        Self { va, end, code: Code::new(uops), count, second: None, id: BlockId::MAX, frame, links }
     }
 }
 
@@ -112,6 +114,7 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
+    #[inline(always)]
     pub fn block(&self, id: BlockId) -> Option<&Block> {
         self.arena.get(id as usize)
     }
@@ -123,9 +126,10 @@ impl Blocks {
         (link.epoch == self.epoch).then_some(link.id)
     }
 
-    /// Remembers that `from` leads to `to` by `edge`.
+    /// Remembers that `from` leads to `to` by `edge`, if that is a way that always leads there.
     pub fn link(&mut self, from: BlockId, edge: Flow, to: BlockId) {
         let link = Link { epoch: self.epoch, id: to };
+        let edge = if edge == Flow::Counted { Flow::Through } else { edge };
         if let Some(block) = self.arena.get_mut(from as usize)
             && let Some(slot) = block.links.get_mut(edge as usize)
         {
@@ -166,7 +170,7 @@ impl Blocks {
     }
 
     /// Keeps a block. All earlier shortcuts stay valid.
-    pub fn insert(&mut self, block: Block, code: &mut CodeMap) -> BlockId {
+    pub fn insert(&mut self, mut block: Block, code: &mut CodeMap) -> BlockId {
         if self.uops + block.code.uops().len() > UOPS_KEPT_MAX {
             self.clear(code);
         }
@@ -182,10 +186,12 @@ impl Blocks {
         }
         let id = match self.free.pop() {
             Some(id) => {
+                block.id = id;
                 self.arena[id as usize] = block;
                 id
             }
             None => {
+                block.id = self.arena.len() as BlockId;
                 self.arena.push(block);
                 (self.arena.len() - 1) as BlockId
             }

@@ -118,8 +118,13 @@ pub struct Cpu {
     /// The guest has loaded a table of handlers.
     pub(crate) delivers: bool,
     pub(crate) progress: Progress,
-    /// Work units that may be used from the start of the running block on.
+    /// Work units that may be used from the start of the running block on, before the chain of
+    /// blocks is looked after.
     pub(crate) allowed: u64,
+    /// Work units that may be used beyond those.
+    pub(crate) reserve: u64,
+    /// What [`Cpu::allowed`] was when the chain began.
+    pub(crate) granted: u64,
     pub(crate) leave: bool,
     pub(crate) stop: Option<Stop>,
     /// An answer for the next instruction, kept until that retires.
@@ -168,6 +173,8 @@ impl Cpu {
             delivers: false,
             progress: Progress::default(),
             allowed: 0,
+            reserve: 0,
+            granted: 0,
             leave: false,
             stop: None,
             supplied: None,
@@ -247,6 +254,12 @@ impl Cpu {
     /// Instructions retired since creation; a REP prefixed one is one.
     pub fn instructions(&self) -> u64 {
         self.total.instructions
+    }
+
+    /// Instructions that had retired when the running block began: in a chain, each unit before
+    /// the running block was one.
+    pub(crate) fn retired_before_block(&self) -> u64 {
+        self.total.instructions + (self.granted - self.allowed)
     }
 
     /// The privilege level, 0 to 3.

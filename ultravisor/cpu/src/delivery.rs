@@ -65,7 +65,7 @@ impl Cpu {
 
     /// How many instructions will have retired when `uop` has.
     fn count_with(&self, uop: &Uop) -> u64 {
-        self.total.instructions + u64::from(uop.before) + u64::from(uop.count())
+        self.retired_before_block() + u64::from(uop.before) + u64::from(uop.count())
     }
 
     /// `uop` loads the stack segment.
@@ -80,7 +80,7 @@ impl Cpu {
 
     /// `uop` stops between two iterations.
     pub(crate) fn pause_repeat(&mut self, uop: &Uop) {
-        self.pending.inside_repeat = Some(self.total.instructions + u64::from(uop.before));
+        self.pending.inside_repeat = Some(self.retired_before_block() + u64::from(uop.before));
     }
 
     /// `uop` sets RF.

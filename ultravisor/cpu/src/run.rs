@@ -8,7 +8,11 @@ use crate::exit::Exit;
 use crate::flags::bit;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
-use crate::uop::{Code, Flow, Left, Uop, note};
+use crate::uop::{Flow, Left, Stopped, Uop, note};
+
+/// How many work units a chain of blocks has at most: where calls in tail position are calls, so
+/// many are nested.
+pub(crate) const CHAIN_UNITS: u64 = 1024;
 
 /// DR6: single step.
 const SINGLE_STEP: u64 = 1 << 14;
@@ -43,13 +47,12 @@ impl Cpu {
                 self.passing = Some(self.regs.rip);
                 return Exit::Breakpoint;
             } else if self.system_flags & bit::TF != 0 {
-                self.single_step(bus)
+                self.single_step(blocks, bus)
             } else if self.supplied.is_some() || self.is_waited_for() {
-                self.step_one(bus, remaining)
+                self.step_one(blocks, bus, remaining)
             } else {
                 self.run_chain(blocks, bus, remaining)
             };
-            self.total = self.total.plus(done);
             if done.instructions > 0 {
                 self.passing = None;
             }
@@ -75,9 +78,9 @@ impl Cpu {
     /// Executes one instruction, or one iteration, and has a debug exception follow it (TF; SDM
     /// volume 3, 17.3.1.4).
     #[cold]
-    fn single_step(&mut self, bus: &mut dyn Bus) -> Progress {
+    fn single_step(&mut self, blocks: &Blocks, bus: &mut dyn Bus) -> Progress {
         self.pending.steps = true;
-        let done = self.step_one(bus, 1);
+        let done = self.step_one(blocks, bus, 1);
         if done.units > 0 && self.pending.steps {
             self.pending.traps |= SINGLE_STEP;
         }
@@ -107,58 +110,55 @@ impl Cpu {
             let remaining = units - sum.units;
             if block.count > remaining {
                 if remaining > 0 {
-                    sum = sum.plus(self.run_part(block, bus, remaining));
+                    sum = sum.plus(self.run_part(blocks, block, bus, remaining));
                 }
                 break;
             }
-            self.block_va = block.va;
-            self.regs.rip = block.end;
-            self.allowed = remaining;
-            let flow = block.code.run(self, bus);
-            let whole = Progress { units: block.count, instructions: block.count };
-            let next = match flow {
-                Flow::Through | Flow::Taken => {
-                    sum = sum.plus(whole);
-                    blocks.linked(block, flow)
-                }
-                Flow::Indirect => {
-                    sum = sum.plus(whole);
-                    blocks.jump(self.regs.rip)
-                }
-                Flow::Counted => {
-                    sum = sum.plus(self.progress);
-                    blocks.linked(block, Flow::Through)
-                }
-                Flow::Done => {
-                    sum = sum.plus(whole);
-                    break;
-                }
-                Flow::Left => {
-                    sum = sum.plus(self.progress);
-                    break;
-                }
-            };
-            id = match next {
-                Some(next) => next,
-                None if sum.units >= units => break,
-                None => match self.follow(blocks, bus, id, flow) {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
+            let (stopped, done) =
+                self.execute(blocks, block, bus, remaining.min(CHAIN_UNITS), remaining);
+            sum = sum.plus(done);
+            if matches!(stopped.flow, Flow::Done | Flow::Left) || sum.units >= units {
+                break;
+            }
+            match self.follow(blocks, bus, stopped) {
+                Some(next) => id = next,
+                None => break,
+            }
         }
         sum
     }
 
-    /// The block at `rip`, coming from block `from` by `edge`; links them where that may be.
-    #[cold]
-    fn follow(
+    /// Executes `block` and those that it leads to, as far as `chain` of the `units` units go.
+    /// What was done: all blocks before the last one were done whole.
+    #[inline(always)]
+    fn execute(
         &mut self,
-        blocks: &mut Blocks,
+        blocks: &Blocks,
+        block: &Block,
         bus: &mut dyn Bus,
-        from: BlockId,
-        edge: Flow,
-    ) -> Option<BlockId> {
+        chain: u64,
+        units: u64,
+    ) -> (Stopped, Progress) {
+        (self.granted, self.allowed) = (chain, chain);
+        self.reserve = units - chain;
+        let stopped = block.start(self, bus, blocks);
+        let whole = chain - self.allowed;
+        let whole = Progress { units: whole, instructions: whole };
+        let last = match stopped.flow {
+            Flow::Through | Flow::Taken | Flow::Indirect | Flow::Done => {
+                let count = blocks.block(stopped.block).unwrap_or(block).count;
+                Progress { units: count, instructions: count }
+            }
+            Flow::Counted | Flow::Left => self.progress,
+        };
+        let done = whole.plus(last);
+        self.total = self.total.plus(done);
+        self.granted = self.allowed;
+        (stopped, done)
+    }
+
+    /// The block at `rip`, coming from where a chain stopped; links them where that may be.
+    fn follow(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus, from: Stopped) -> Option<BlockId> {
         let rip = self.regs.rip;
         if !self.breakpoints.is_empty() && self.breakpoints.contains(&rip) {
             return None;
@@ -170,7 +170,7 @@ impl Cpu {
         };
         let lasting = blocks.block(id).is_some_and(|block| block.second.is_none());
         if epoch == blocks.epoch() && lasting {
-            blocks.link(from, if edge == Flow::Counted { Flow::Through } else { edge }, id);
+            blocks.link(from.block, from.flow, id);
         }
         Some(id)
     }
@@ -202,8 +202,11 @@ impl Cpu {
         }
         let block = decode::block(self, bus, va)?;
         let second = block.second;
+        // A page that holds code has no entry on the write side.
+        if !self.code.holds(frame) {
+            self.tlb.forget_writes(frame);
+        }
         let id = blocks.insert(block, &mut self.code);
-        self.tlb.forget_writes(frame);
         match second {
             Some(second) => self.tlb.forget_writes(second),
             None => self.remember(blocks, va, id),
@@ -222,7 +225,13 @@ impl Cpu {
 
     /// Executes as much of `block` as `units` cover: a prefix that ends where the flags are
     /// precise, or else one instruction by itself.
-    fn run_part(&mut self, block: &Block, bus: &mut dyn Bus, units: u64) -> Progress {
+    fn run_part(
+        &mut self,
+        blocks: &Blocks,
+        block: &Block,
+        bus: &mut dyn Bus,
+        units: u64,
+    ) -> Progress {
         let covered = |uop: &Uop| u64::from(uop.before) + u64::from(uop.count()) <= units;
         let uops = block.code.uops();
         let fits = uops.partition_point(covered);
@@ -232,37 +241,24 @@ impl Cpu {
                 && !uops[end - 1].noted(note::PREPARES)
         });
         let Some((end, behind)) = end.and_then(|end| Some((end, uops.get(end)?))) else {
-            return self.step_one(bus, units);
+            return self.step_one(blocks, bus, units);
         };
         let count = u64::from(behind.before);
-        self.block_va = block.va;
-        self.regs.rip = block.va.wrapping_add(u64::from(behind.at));
-        self.execute(bus, &Code::new(uops[..end].to_vec()), count, units)
+        let end_va = block.va.wrapping_add(u64::from(behind.at));
+        let part = Block::new(block.va, end_va, 0, uops[..end].iter().copied(), count);
+        self.execute(blocks, &part, bus, count, units).1
     }
 
     /// Executes the instruction at `rip` alone, decoded for this once.
-    fn step_one(&mut self, bus: &mut dyn Bus, units: u64) -> Progress {
+    fn step_one(&mut self, blocks: &Blocks, bus: &mut dyn Bus, units: u64) -> Progress {
         let Ok(block) = decode::single(self, bus, self.regs.rip) else {
             return Progress::default();
         };
-        self.block_va = block.va;
-        self.regs.rip = block.end;
-        let progress = self.execute(bus, &block.code, 1, units);
+        let (_, progress) = self.execute(blocks, &block, bus, 1, units);
         if progress.instructions > 0 {
             self.supplied = None;
         }
         progress
-    }
-
-    /// Executes `code`, which has `count` instructions.
-    fn execute(&mut self, bus: &mut dyn Bus, code: &Code, count: u64, units: u64) -> Progress {
-        self.allowed = units;
-        match code.run(self, bus) {
-            Flow::Through | Flow::Taken | Flow::Indirect | Flow::Done => {
-                Progress { units: count, instructions: count }
-            }
-            Flow::Counted | Flow::Left => self.progress,
-        }
     }
 
     /// The bytes at `rip`, as far as they can be fetched without an effect on the run.

@@ -2,7 +2,7 @@
 //! of frames, the change of privilege level.
 
 use crate::bus::Bus;
-use crate::cpu::{Cpu, Edge, vector};
+use crate::cpu::{Cpu, vector};
 use crate::mem::View;
 use crate::paging::canonical;
 use crate::segment::{Attributes, Kind, Seg, Segment, selector};
@@ -40,7 +40,6 @@ impl Cpu {
         let level = selector::rpl(code.selector);
         self.regs.set_segment(Seg::Cs, code);
         self.regs.rip = rip;
-        self.edge = Edge::Indirect;
         if level != self.cpl {
             self.set_level(level);
         }

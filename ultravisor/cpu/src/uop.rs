@@ -1,18 +1,27 @@
 //! The compact form an instruction is executed from, and how handlers hand on to each other.
 #![expect(unsafe_code, reason = "a block is walked without asking for its end; each argued")]
 
+use crate::blocks::{Block, BlockId, Blocks};
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::regs::slot;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-/// Executes the uop at `at`, then hands on to the one behind it. The call in tail position is a
-/// jump when optimised; unoptimised the depth is that of a block, at most
-/// [`crate::blocks::UOPS_MAX`].
-pub(crate) type Handler = fn(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow;
+/// Executes the uop at `at` of `block`, then hands on to the one behind it, and from the last of a
+/// block to the first of the next one in `blocks`. The call in tail position is a jump when
+/// optimised; unoptimised the depth is bounded by [`crate::run::CHAIN_UNITS`].
+pub(crate) type Handler =
+    fn(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>, block: &Block, blocks: &Blocks) -> Stopped;
 
-/// How a run of uops was left.
+/// Where a chain of blocks stopped. [`Cpu::allowed`] is what was left when that block began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopped {
+    pub block: BlockId,
+    pub flow: Flow,
+}
+
+/// How a block was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Flow {
@@ -81,14 +90,13 @@ pub(crate) struct Code(Box<[Uop]>);
 
 impl Default for Code {
     fn default() -> Self {
-        Self::new(Vec::new())
+        Self::new(core::iter::empty())
     }
 }
 
 impl Code {
-    pub fn new(mut uops: Vec<Uop>) -> Self {
-        uops.push(Uop::new(end, nothing));
-        Self(uops.into())
+    pub fn new(uops: impl Iterator<Item = Uop>) -> Self {
+        Self(uops.chain(core::iter::once(Uop::new(end, nothing))).collect())
     }
 
     /// The uops, without the one that ends them.
@@ -96,11 +104,10 @@ impl Code {
         self.0.split_last().map_or(&[], |(_, uops)| uops)
     }
 
-    /// Executes them.
+    /// The first uop.
     #[inline(always)]
-    pub fn run(&self, cpu: &mut Cpu, bus: &mut dyn Bus) -> Flow {
-        let first = Cursor { at: NonNull::from(&*self.0).cast(), of: PhantomData };
-        (first.uop().run)(cpu, bus, first)
+    fn first(&self) -> Cursor<'_> {
+        Cursor { at: NonNull::from(&*self.0).cast(), of: PhantomData }
     }
 }
 
@@ -114,7 +121,7 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     #[inline(always)]
     pub fn uop(self) -> &'a Uop {
-        // SAFETY: made by `Code::run` at the first element of a slice that is never empty and is
+        // SAFETY: made by `Code::first` at the first element of a slice that is never empty and is
         // borrowed for `'a`, or by `next` at an element behind it.
         unsafe { self.at.as_ref() }
     }
@@ -249,54 +256,90 @@ pub(crate) trait Leap {
 /// The handler of `E`. The way that the TLB serves makes no call, so the compiler saves no
 /// registers for it; what needs more is done from the start by [`again`]. A store that the TLB
 /// serves hits no decoded code, so nobody asks then whether the block must be left.
-pub(crate) fn step<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+pub(crate) fn step<E: Exec>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+    block: &Block,
+    blocks: &Blocks,
+) -> Stopped {
     match E::quick(cpu, at.uop()) {
-        Ok(()) => next(cpu, bus, at),
-        Err(Left) => again::<E>(cpu, bus, at),
+        Ok(()) => next(cpu, bus, at, block, blocks),
+        Err(Left) => again::<E>(cpu, bus, at, block, blocks),
     }
 }
 
 /// [`step`] with all that an access may lead to.
 #[inline(never)]
-fn again<E: Exec>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+fn again<E: Exec>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+    block: &Block,
+    blocks: &Blocks,
+) -> Stopped {
     match E::exec(cpu, bus, at.uop()) {
-        Ok(()) if E::STORES && cpu.must_leave() => cpu.leave_after(at.uop()),
-        Ok(()) => next(cpu, bus, at),
-        Err(Left) => cpu.leave_at(at.uop()),
+        Ok(()) if E::STORES && cpu.must_leave() => block.left(cpu.leave_after(at.uop())),
+        Ok(()) => next(cpu, bus, at, block, blocks),
+        Err(Left) => block.left(cpu.leave_at(at.uop())),
     }
 }
 
 /// The handler of `L`, two ways as [`step`] has them.
-pub(crate) fn leap<L: Leap>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+pub(crate) fn leap<L: Leap>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+    block: &Block,
+    blocks: &Blocks,
+) -> Stopped {
     match L::exec(cpu, &mut TlbOnly, at.uop()) {
-        Ok(flow) => flow,
-        Err(Left) => leap_again::<L>(cpu, bus, at),
+        Ok(flow) => block.lead_on(cpu, bus, blocks, flow),
+        Err(Left) => leap_again::<L>(cpu, bus, at, block, blocks),
     }
 }
 
 #[inline(never)]
-fn leap_again<L: Leap>(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+fn leap_again<L: Leap>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+    block: &Block,
+    _: &Blocks,
+) -> Stopped {
     match L::exec(cpu, bus, at.uop()) {
-        Ok(flow) => cpu.done(flow),
-        Err(Left) => cpu.leave_at(at.uop()),
+        Ok(flow) => block.left(cpu.done(flow)),
+        Err(Left) => block.left(cpu.leave_at(at.uop())),
     }
 }
 
 /// The handler of everything that is not worth one of its own: calls [`Uop::meaning`].
-pub(crate) fn plain(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+pub(crate) fn plain(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+    block: &Block,
+    blocks: &Blocks,
+) -> Stopped {
     let uop = at.uop();
     match (uop.meaning)(cpu, bus, uop) {
-        Ok(()) if cpu.must_leave() && cpu.edge == Flow::Through => cpu.leave_after(uop),
-        Ok(()) => next(cpu, bus, at),
-        Err(Left) => cpu.leave_at(uop),
+        Ok(()) if cpu.must_leave() && cpu.edge == Flow::Through => block.left(cpu.leave_after(uop)),
+        Ok(()) => next(cpu, bus, at, block, blocks),
+        Err(Left) => block.left(cpu.leave_at(uop)),
     }
 }
 
 /// The handler of what ends its block and puts `rip` where it goes on: calls [`Uop::meaning`].
-pub(crate) fn transfer(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+pub(crate) fn transfer(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+    block: &Block,
+    _: &Blocks,
+) -> Stopped {
     match (at.uop().meaning)(cpu, bus, at.uop()) {
-        Ok(()) => cpu.done(Flow::Indirect),
-        Err(Left) => cpu.leave_at(at.uop()),
+        Ok(()) => block.left(cpu.done(Flow::Indirect)),
+        Err(Left) => block.left(cpu.leave_at(at.uop())),
     }
 }
 
@@ -307,16 +350,58 @@ pub(crate) fn nothing(_: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left>
 
 /// The handler of the uop that ends a [`Code`]: the only one that stands there, and it stands
 /// nowhere else.
-fn end(cpu: &mut Cpu, _: &mut dyn Bus, _: Cursor<'_>) -> Flow {
+fn end(cpu: &mut Cpu, bus: &mut dyn Bus, _: Cursor<'_>, block: &Block, blocks: &Blocks) -> Stopped {
     let edge = core::mem::replace(&mut cpu.edge, Flow::Through);
-    cpu.done(edge)
+    let flow = cpu.done(edge);
+    block.lead_on(cpu, bus, blocks, flow)
 }
 
 /// Goes on behind `at`.
 #[inline(always)]
-fn next(cpu: &mut Cpu, bus: &mut dyn Bus, at: Cursor<'_>) -> Flow {
+fn next(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    at: Cursor<'_>,
+    block: &Block,
+    blocks: &Blocks,
+) -> Stopped {
     // SAFETY: the last uop of a `Code` has the handler `end`, and a cursor at it is given to that
     // one only; `next` is called by the other handlers, so there is a uop behind theirs.
     let at = Cursor { at: unsafe { at.at.add(1) }, of: at.of };
-    (at.uop().run)(cpu, bus, at)
+    (at.uop().run)(cpu, bus, at, block, blocks)
+}
+
+impl Block {
+    /// Begins to execute the block; the budget covers it.
+    #[inline(always)]
+    pub fn start(&self, cpu: &mut Cpu, bus: &mut dyn Bus, blocks: &Blocks) -> Stopped {
+        cpu.block_va = self.va;
+        cpu.regs.rip = self.end;
+        let first = self.code.first();
+        (first.uop().run)(cpu, bus, first, self, blocks)
+    }
+
+    /// Goes on by `flow` if the next block is known and the budget covers it.
+    #[inline(always)]
+    fn lead_on(&self, cpu: &mut Cpu, bus: &mut dyn Bus, blocks: &Blocks, flow: Flow) -> Stopped {
+        let next = match flow {
+            Flow::Through | Flow::Taken => blocks.linked(self, flow),
+            Flow::Indirect => blocks.jump(cpu.regs.rip),
+            Flow::Done | Flow::Counted | Flow::Left => None,
+        };
+        if let Some(next) = next.and_then(|id| blocks.block(id)) {
+            let remaining = cpu.allowed - self.count;
+            if next.count <= remaining {
+                cpu.allowed = remaining;
+                return next.start(cpu, bus, blocks);
+            }
+        }
+        self.left(flow)
+    }
+
+    /// The chain ends here.
+    #[inline(always)]
+    pub fn left(&self, flow: Flow) -> Stopped {
+        Stopped { block: self.id, flow }
+    }
 }

@@ -110,10 +110,10 @@ fn state(cpu: &Cpu, ram: &common::Ram) -> (Vec<u64>, u64, u64, u64, Vec<u8>) {
 /// with all its flags, nothing fused, no block led to from another.
 #[test]
 fn the_fast_way_leaves_what_the_plain_one_does_wherever_it_stops() {
-    const UNITS: u64 = 2000;
+    const UNITS: u64 = 1500;
     let mut random = Random(7);
     let mut stops = 0;
-    for number in 0..120 {
+    for number in 0..60 {
         let code = common::assemble(|a| programs::write(a, &mut random));
         let (mut fast, mut fast_ram) = machine(&code);
         let (mut plain, mut plain_ram) = machine(&code);
@@ -129,5 +129,5 @@ fn the_fast_way_leaves_what_the_plain_one_does_wherever_it_stops() {
             stops += 1;
         }
     }
-    assert!(stops > 2000, "only {stops} stops");
+    assert!(stops > 500, "only {stops} stops");
 }

@@ -6,11 +6,12 @@
 //! end there.
 
 use super::{ALL_FLAGS, Lowered};
+use crate::blocks::UOPS_MAX;
 use crate::uop::note;
 
 pub(super) fn drop_dead_flags(block: &mut [Lowered]) {
     let mut live = ALL_FLAGS;
-    let mut quieted = vec![false; block.len()];
+    let mut quieted = [false; UOPS_MAX];
     for (lowered, quieted) in block.iter_mut().zip(&mut quieted).rev() {
         if let Some(quiet) = lowered.quiet
             && lowered.writes != 0

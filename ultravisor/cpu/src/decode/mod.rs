@@ -25,6 +25,8 @@ use operand::Kind;
 
 /// The longest instruction, in bytes.
 const LENGTH_MAX: usize = 15;
+/// More uops than most blocks have.
+const UOPS_USUAL: usize = 16;
 /// The most bytes that a block's instructions have.
 const BLOCK_BYTES_MAX: usize = UOPS_MAX * LENGTH_MAX;
 
@@ -195,7 +197,7 @@ struct Builder {
 
 impl Builder {
     fn new(va: u64) -> Self {
-        Self { va, lowered: Vec::new(), length: 0, count: 0 }
+        Self { va, lowered: Vec::with_capacity(UOPS_USUAL), length: 0, count: 0 }
     }
 
     /// Takes up to `most` instructions from `bytes`; none if the first is cut off.
@@ -251,7 +253,7 @@ impl Builder {
 
     fn finish(mut self, frame: u64) -> Block {
         liveness::drop_dead_flags(&mut self.lowered);
-        let uops = self.lowered.iter().map(|lowered| lowered.uop).collect();
+        let uops = self.lowered.iter().map(|lowered| lowered.uop);
         let end = self.va.wrapping_add(self.length as u64);
         Block::new(self.va, end, frame, uops, u64::from(self.count))
     }

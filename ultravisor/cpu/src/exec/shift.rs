@@ -8,7 +8,7 @@ use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::flags::{Flags, bit, pack, zero_sign_parity};
 use crate::regs::Reg;
-use crate::uop::{Exec, Left, Uop};
+use crate::uop::{Beyond, Left, Quick, Uop};
 use crate::width::Width;
 use core::marker::PhantomData;
 
@@ -140,13 +140,13 @@ const fn count_mask<T: Width>() -> u64 {
 /// `op place, count`, the count an immediate or cl.
 pub(crate) struct ShiftBy<O, T, P, C, const FLAGS: bool>(PhantomData<(O, T, P, C)>);
 
-impl<O: Shift, T: Width, P: Place, C: Source, const FLAGS: bool> Exec
+impl<O: Shift, T: Width, P: Place, C: Source, const FLAGS: bool> Quick
     for ShiftBy<O, T, P, C, FLAGS>
 {
     const STORES: bool = P::MEMORY;
 
     #[inline(always)]
-    fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let count = (C::get::<u8>(cpu, bus, uop)? & count_mask::<T>()) as u32;
         let a = P::read_for_update::<T>(cpu, bus, uop)?;
         // A 32-bit register is written even then: its upper half is cleared.

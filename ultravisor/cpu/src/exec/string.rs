@@ -3,6 +3,7 @@
 //!
 //! MOVS and STOS upwards are done in runs that stay inside a page; everything else one at a time.
 
+use crate::blocks::{Block, Blocks};
 use crate::bus::Bus;
 use crate::cpu::{Cpu, Progress};
 use crate::exec::alu::{Binary, Cmp};
@@ -10,7 +11,7 @@ use crate::flags::bit;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::regs::Reg;
-use crate::uop::{Cursor, Flow, Left, Uop, note};
+use crate::uop::{Cursor, Flow, Left, Stopped, Uop, note};
 use crate::width::Width;
 
 /// A string instruction: what one iteration does, and whether flags can end a repetition.
@@ -192,9 +193,14 @@ pub(crate) fn repeat<O: StringOp, T: Width>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
     at: Cursor<'_>,
-) -> Flow {
-    let uop = at.uop();
-    let allowed = cpu.allowed.saturating_sub(u64::from(uop.before));
+    block: &Block,
+    _: &Blocks,
+) -> Stopped {
+    block.left(repetitions::<O, T>(cpu, bus, at.uop()))
+}
+
+fn repetitions<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Flow {
+    let allowed = (cpu.allowed + cpu.reserve).saturating_sub(u64::from(uop.before));
     let behind = cpu.regs.rip;
     let mut done = 0;
     let mut ended = cut(uop, cpu.regs.gpr[Reg::Rcx]) == 0;
