@@ -1,4 +1,4 @@
-//! The software TLB and the raw loads and stores: the engine's only unsafe code.
+//! The software TLB, and the raw loads and stores through it.
 //!
 //! A TLB entry maps a guest-virtual page straight to host memory. Reads, writes and fetches have
 //! sides of their own: a copy between two places a multiple of the TLB's reach apart would
