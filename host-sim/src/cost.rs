@@ -201,7 +201,7 @@ impl CostTable {
 
     const fn exit_ps(&self, reason: ExitReason) -> u64 {
         match reason {
-            ExitReason::Mmio => self.exit.ps + self.user.ps,
+            ExitReason::Mmio | ExitReason::Port => self.exit.ps + self.user.ps,
             ExitReason::Notify | ExitReason::Hypercall | ExitReason::Idle => self.exit.ps,
             ExitReason::PageFault => 0, // part of the page-in
         }

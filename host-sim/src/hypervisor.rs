@@ -338,13 +338,18 @@ impl Hypervisor {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&low.to_le_bytes());
         bytes[8..].copy_from_slice(&high.to_le_bytes());
-        let kept = self.recorder.take_console(length as u64);
-        let bytes = &bytes[..kept as usize];
-        self.terminal.extend_from_slice(bytes);
-        if !bytes.is_empty() || length == 0 {
-            self.recorder.push(Event::Console { device: None, bytes: bytes.to_vec() });
-        }
+        self.print(&bytes[..length]);
         HStatus::Success
+    }
+
+    /// Text comes to the console: of H_PUT_TERM_CHAR, or of a PC's ports.
+    pub fn print(&mut self, bytes: &[u8]) {
+        let kept = self.recorder.take_console(bytes.len() as u64);
+        let told = &bytes[..usize::try_from(kept).unwrap_or(bytes.len())];
+        self.terminal.extend_from_slice(told);
+        if !told.is_empty() || bytes.is_empty() {
+            self.recorder.push(Event::Console { device: None, bytes: told.to_vec() });
+        }
     }
 
     /// A hypercall of a normal guest. H_SVM_* are not its to make.

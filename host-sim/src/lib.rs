@@ -27,6 +27,7 @@ pub mod qemu;
 pub mod guest_bus;
 pub mod call_chain;
 pub mod probe;
+pub mod pc;
 pub mod machine;
 pub mod judge;
 pub mod run;

@@ -9,6 +9,7 @@ mod devices;
 mod interleave;
 mod platform;
 mod polls;
+mod ports;
 mod stuck;
 
 use crate::call_chain::{self, Chains};
@@ -19,6 +20,7 @@ use crate::host::HostSide;
 use crate::image::Symbols;
 use crate::loader::Start;
 use crate::log::BY_TAMPERING;
+use crate::pc::Pc;
 use crate::probe::Probes;
 use crate::scenario::plan::{OnTamper, Plan};
 use interleave::Service;
@@ -65,6 +67,8 @@ pub struct Machine<'p> {
     polls: Polls,
     /// What devices behind bit 33 are limited to.
     limit: Option<RamRange>,
+    /// What answers at I/O ports.
+    pc: Pc,
     /// What RDRAND and RDSEED give: the same in each run with the same seed.
     random: blake3::OutputReader,
     /// How long the guest has waited with nothing due, in nanoseconds.
@@ -120,6 +124,7 @@ impl<'p> Machine<'p> {
             due: Vec::new(),
             polls: Polls::default(),
             limit: platform::limit(plan),
+            pc: Pc::default(),
             random: random(plan.seed),
             idle_ns: 0,
             told: (0, 0),
@@ -149,6 +154,7 @@ impl<'p> Machine<'p> {
 
     /// Takes the machine apart once it has ended.
     pub fn stop(mut self, ended: Ended) -> Stopped {
+        self.print_rest();
         self.host.hv.recorder.run_is_over();
         self.tell_stuck(&ended);
         self.break_off();
@@ -318,9 +324,11 @@ impl<'p> Machine<'p> {
                 Some(Ended::Fault { vector, rip: self.cpu.regs.rip, address })
             }
             Exit::Unsupported { bytes, length } => Some(self.unsupported(&bytes, length)),
-            Exit::PortRead { port, .. } | Exit::PortWrite { port, .. } => {
-                Some(self.not_implemented(format!("I/O port {port:#x}")))
+            Exit::PortRead { port, bytes } => {
+                self.port_read(port, bytes);
+                None
             }
+            Exit::PortWrite { port, bytes, value } => self.port_write(port, bytes, value),
             Exit::Random => {
                 let mut bytes = [0; 8];
                 self.random.fill(&mut bytes);
@@ -421,6 +429,8 @@ fn needs_the_host(exit: &Exit) -> bool {
         | Exit::MmioRead { .. }
         | Exit::MmioWrite { .. }
         | Exit::Memory { .. }
+        | Exit::PortRead { .. }
+        | Exit::PortWrite { .. }
         | Exit::Halt => true,
         Exit::Budget
         | Exit::Pause
@@ -430,8 +440,6 @@ fn needs_the_host(exit: &Exit) -> bool {
         | Exit::Exception { .. }
         | Exit::Shutdown { .. }
         | Exit::Unsupported { .. }
-        | Exit::PortRead { .. }
-        | Exit::PortWrite { .. }
         | Exit::Random => false,
     }
 }

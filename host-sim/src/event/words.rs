@@ -141,6 +141,8 @@ pub enum ExitReason {
     PageFault,
     /// HLT. (H_CEDE is a hypercall; PAUSE stays in the guest, the host only lets time pass.)
     Idle,
+    /// An I/O port, handled in QEMU.
+    Port,
 }
 
 /// What the guest waited by.

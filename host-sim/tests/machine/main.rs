@@ -9,6 +9,7 @@ mod iommu;
 mod limits;
 mod memory;
 mod platform;
+mod ports;
 mod probes;
 mod small;
 mod whole;

@@ -1,0 +1,323 @@
+//! The 8254 as far as it can be polled: three counters that run with virtual time.
+//!
+//! Source: Intel 8254 data sheet, "Programming" and "Mode definitions"; IBM PC/AT for port B.
+
+/// Input of the counters, in Hz: a twelfth of 14.31818 MHz.
+const HZ: u64 = 1_193_182;
+/// A period of the memory's refresh, which port B shows by turning a bit, in nanoseconds.
+const REFRESH_NS: u64 = 15_085;
+
+/// Which bytes of a counter are written and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bytes {
+    Low,
+    High,
+    LowThenHigh,
+}
+
+/// What a counter does at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Mode 0: its output is high from then on.
+    Once,
+    /// Mode 2: it begins anew.
+    Rate,
+    /// Mode 3: as mode 2, its output high for half of the time; it counts by two.
+    Square,
+}
+
+/// One counter.
+#[derive(Clone, Copy, Debug)]
+struct Counter {
+    mode: Mode,
+    bytes: Bytes,
+    /// From where it counts down, 1 to 65536; 0: it was not set yet.
+    start: u64,
+    /// Virtual time since which it counts, in nanoseconds.
+    since_ns: u64,
+    /// How long it has counted before that.
+    counted_ns: u64,
+    gate: bool,
+    /// The low byte that was written while the high one is due.
+    low: Option<u8>,
+    /// The high byte is read next.
+    high_next: bool,
+    latched: Option<u16>,
+    latched_status: Option<u8>,
+}
+
+impl Counter {
+    const fn new(gate: bool) -> Self {
+        Self {
+            mode: Mode::Rate,
+            bytes: Bytes::LowThenHigh,
+            start: 0,
+            since_ns: 0,
+            counted_ns: 0,
+            gate,
+            low: None,
+            high_next: false,
+            latched: None,
+            latched_status: None,
+        }
+    }
+
+    /// Periods of the input since it was set.
+    fn ticks(&self, now_ns: u64) -> u64 {
+        let running = if self.gate { now_ns.saturating_sub(self.since_ns) } else { 0 };
+        let ns = self.counted_ns.saturating_add(running);
+        u64::try_from(u128::from(ns) * u128::from(HZ) / 1_000_000_000).unwrap_or(u64::MAX)
+    }
+
+    fn value(&self, now_ns: u64) -> u16 {
+        let ticks = self.ticks(now_ns);
+        let start = self.start.max(1);
+        let value = match self.mode {
+            // It goes on through 0 as 16 bits do.
+            Mode::Once => start.wrapping_sub(ticks),
+            Mode::Rate => start - ticks % start,
+            Mode::Square => start - ticks.wrapping_mul(2) % start,
+        };
+        value as u16
+    }
+
+    fn output(&self, now_ns: u64) -> bool {
+        let (ticks, start) = (self.ticks(now_ns), self.start.max(1));
+        match self.mode {
+            Mode::Once => self.start != 0 && ticks >= start,
+            Mode::Rate => ticks % start != start - 1,
+            Mode::Square => ticks % start < start.div_ceil(2),
+        }
+    }
+
+    fn load(&mut self, start: u16, now_ns: u64) {
+        self.start = if start == 0 { 0x1_0000 } else { u64::from(start) };
+        (self.since_ns, self.counted_ns) = (now_ns, 0);
+    }
+
+    fn write(&mut self, value: u8, now_ns: u64) {
+        let high = u16::from(value) << 8;
+        match (self.bytes, self.low.take()) {
+            (Bytes::Low, _) => self.load(u16::from(value), now_ns),
+            (Bytes::High, _) => self.load(high, now_ns),
+            (Bytes::LowThenHigh, None) => self.low = Some(value),
+            (Bytes::LowThenHigh, Some(low)) => self.load(high | u16::from(low), now_ns),
+        }
+    }
+
+    fn read(&mut self, now_ns: u64) -> u8 {
+        if let Some(status) = self.latched_status.take() {
+            return status;
+        }
+        let value = self.latched.unwrap_or_else(|| self.value(now_ns));
+        let [low, high] = value.to_le_bytes();
+        let (byte, is_last) = match (self.bytes, self.high_next) {
+            (Bytes::Low, _) => (low, true),
+            (Bytes::High, _) => (high, true),
+            (Bytes::LowThenHigh, false) => (low, false),
+            (Bytes::LowThenHigh, true) => (high, true),
+        };
+        self.high_next = !is_last;
+        if is_last {
+            self.latched = None;
+        }
+        byte
+    }
+
+    fn status(&self, now_ns: u64) -> u8 {
+        let bytes = match self.bytes {
+            Bytes::Low => 1,
+            Bytes::High => 2,
+            Bytes::LowThenHigh => 3,
+        };
+        let mode = match self.mode {
+            Mode::Once => 0,
+            Mode::Rate => 2,
+            Mode::Square => 3,
+        };
+        u8::from(self.output(now_ns)) << 7 | u8::from(self.start == 0) << 6 | bytes << 4 | mode << 1
+    }
+
+    /// The gate opens or closes: a closed one stops the count, and one that opens begins the modes
+    /// that repeat anew.
+    fn set_gate(&mut self, open: bool, now_ns: u64) {
+        if self.gate && !open {
+            self.counted_ns += now_ns.saturating_sub(self.since_ns);
+        }
+        if open && !self.gate {
+            self.since_ns = now_ns;
+            if self.mode != Mode::Once {
+                self.counted_ns = 0;
+            }
+        }
+        self.gate = open;
+    }
+}
+
+/// All three, and port B.
+pub struct Counters {
+    counters: [Counter; 3],
+    /// What was written to port B: the gate of counter 2 and the speaker.
+    port_b: u8,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let counters = [Counter::new(true), Counter::new(true), Counter::new(false)];
+        Self { counters, port_b: 0 }
+    }
+}
+
+impl Counters {
+    /// Whether counter 0 was set: its output is interrupt 0.
+    pub fn ticks(&self) -> bool {
+        self.counters[0].start != 0
+    }
+
+    pub fn read(&mut self, register: u16, now_ns: u64) -> u8 {
+        // The control word cannot be read.
+        self.counters.get_mut(usize::from(register)).map_or(0xff, |counter| counter.read(now_ns))
+    }
+
+    /// *Errors*: a mode that is not built.
+    pub fn write(&mut self, register: u16, value: u8, now_ns: u64) -> Result<(), &'static str> {
+        match self.counters.get_mut(usize::from(register)) {
+            Some(counter) => {
+                counter.write(value, now_ns);
+                Ok(())
+            }
+            None => self.control(value, now_ns),
+        }
+    }
+
+    fn control(&mut self, value: u8, now_ns: u64) -> Result<(), &'static str> {
+        let Some(counter) = self.counters.get_mut(usize::from(value >> 6)) else {
+            self.read_back(value, now_ns);
+            return Ok(());
+        };
+        counter.bytes = match (value >> 4) & 3 {
+            0 => {
+                counter.latched.get_or_insert(counter.value(now_ns));
+                return Ok(());
+            }
+            1 => Bytes::Low,
+            2 => Bytes::High,
+            _ => Bytes::LowThenHigh,
+        };
+        if value & 1 != 0 {
+            return Err("the PIT's decimal counting");
+        }
+        counter.mode = match (value >> 1) & 7 {
+            0 => Mode::Once,
+            2 | 6 => Mode::Rate,
+            3 | 7 => Mode::Square,
+            _ => return Err("the PIT's modes 1, 4 and 5"),
+        };
+        *counter = Counter {
+            start: 0,
+            since_ns: now_ns,
+            counted_ns: 0,
+            low: None,
+            high_next: false,
+            latched: None,
+            latched_status: None,
+            ..*counter
+        };
+        Ok(())
+    }
+
+    /// Latches count and status of the counters that are named.
+    fn read_back(&mut self, value: u8, now_ns: u64) {
+        const NOT_COUNT: u8 = 1 << 5;
+        const NOT_STATUS: u8 = 1 << 4;
+        for (at, counter) in self.counters.iter_mut().enumerate() {
+            if value & (2 << at) == 0 {
+                continue;
+            }
+            if value & NOT_COUNT == 0 {
+                counter.latched.get_or_insert(counter.value(now_ns));
+            }
+            if value & NOT_STATUS == 0 {
+                counter.latched_status.get_or_insert(counter.status(now_ns));
+            }
+        }
+    }
+
+    /// Port B: what was written, the refresh, and counter 2's output.
+    pub fn read_gate(&self, now_ns: u64) -> u8 {
+        let refresh = (now_ns / REFRESH_NS) as u8 & 1;
+        self.port_b | refresh << 4 | u8::from(self.counters[2].output(now_ns)) << 5
+    }
+
+    /// Port B: the gate of counter 2, and the speaker, which nobody hears.
+    pub fn write_gate(&mut self, value: u8, now_ns: u64) {
+        self.port_b = value & 3;
+        self.counters[2].set_gate(value & 1 != 0, now_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(counters: &mut Counters, register: u16, now_ns: u64) -> u16 {
+        counters.write(3, (register as u8) << 6, now_ns).expect("a latch");
+        let low = counters.read(register, now_ns + 1_000_000);
+        u16::from_le_bytes([low, counters.read(register, now_ns + 2_000_000)])
+    }
+
+    fn set(counters: &mut Counters, control: u8, start: u16, now_ns: u64) {
+        counters.write(3, control, now_ns).expect("a mode that is built");
+        for byte in start.to_le_bytes() {
+            counters.write(u16::from(control >> 6), byte, now_ns).expect("a byte");
+        }
+    }
+
+    #[test]
+    fn a_latched_count_is_that_of_its_moment_and_goes_down_at_the_input_s_pace() {
+        let mut counters = Counters::default();
+        set(&mut counters, 0x34, 0, 0);
+        assert_eq!(count(&mut counters, 0, 0), 0, "65536 reads as 0");
+        // A second is 1193182 periods: 18 times 65536, and 13534 of the next.
+        assert_eq!(count(&mut counters, 0, 1_000_000_000), (65536_u32 - 13534) as u16);
+        set(&mut counters, 0x36, 1000, 0);
+        assert_eq!(count(&mut counters, 0, 100_000), 1000 - 238, "119 periods, by two");
+    }
+
+    #[test]
+    fn counter_2_is_timed_by_its_gate_and_polled_at_port_b() {
+        let mut counters = Counters::default();
+        set(&mut counters, 0xb0, 11932, 0);
+        assert_eq!(counters.read_gate(1_000_000_000) & 0x23, 0, "the gate is closed");
+        counters.write_gate(1, 1_000_000_000);
+        assert_eq!(counters.read_gate(1_009_990_000) & 0x21, 1);
+        // Closed for a while: that does not count.
+        counters.write_gate(0, 1_005_000_000);
+        counters.write_gate(1, 2_000_000_000);
+        assert_eq!(counters.read_gate(2_004_990_000) & 0x20, 0);
+        assert_eq!(counters.read_gate(2_005_010_000) & 0x20, 0x20, "10 ms in all");
+    }
+
+    #[test]
+    fn a_read_back_tells_the_status_first_and_then_the_count() {
+        let mut counters = Counters::default();
+        set(&mut counters, 0x34, 5000, 0);
+        counters.write(3, 0xc2, 0).expect("a read-back");
+        assert_eq!(counters.read(0, 0), 0xb4, "output high, counting, both bytes, mode 2");
+        assert_eq!(u16::from_le_bytes([counters.read(0, 9), counters.read(0, 9)]), 5000);
+        assert!(counters.write(3, 0x35, 0).is_err(), "decimal");
+        for control in [0x32, 0x38, 0x3a] {
+            assert!(counters.write(3, control, 0).is_err(), "{control:#x}");
+        }
+    }
+
+    #[test]
+    fn a_counter_of_one_byte_takes_and_gives_one() {
+        let mut counters = Counters::default();
+        counters.write(3, 0x54, 0).expect("counter 1, low byte, mode 2");
+        counters.write(1, 18, 0).expect("a byte");
+        assert_eq!((counters.read(1, 0), counters.read(1, 0)), (18, 18));
+        assert_eq!(counters.read(3, 0), 0xff);
+        assert!(!counters.ticks());
+    }
+}
