@@ -4,7 +4,7 @@ use crate::small::{DATA, RING, SECTOR, Write, disk, position, run, small};
 use host_sim::event::{Budget, Ended, Event, ExitReason, LeakPlace, Seen, WaitBy};
 use host_sim::log::{BY_TAMPERING, RunLog};
 use host_sim::scenario::plan::{OnTamper, Plan};
-use iced_x86::code_asm::{al, byte_ptr, dx, rax, rcx};
+use iced_x86::code_asm::{al, byte_ptr, rax, rcx};
 use ultravisor_abi::boot::IMAGES;
 use ultravisor_abi::{Hcall, Ucall};
 
