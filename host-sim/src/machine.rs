@@ -329,6 +329,9 @@ impl<'p> Machine<'p> {
                 None
             }
             Exit::PortWrite { port, bytes, value } => self.port_write(port, bytes, value),
+            Exit::MsrRead { number } | Exit::MsrWrite { number, .. } => {
+                Some(self.not_implemented(format!("model-specific register {number:#x}")))
+            }
             Exit::Random => {
                 let mut bytes = [0; 8];
                 self.random.fill(&mut bytes);
@@ -440,6 +443,8 @@ fn needs_the_host(exit: &Exit) -> bool {
         | Exit::Exception { .. }
         | Exit::Shutdown { .. }
         | Exit::Unsupported { .. }
+        | Exit::MsrRead { .. }
+        | Exit::MsrWrite { .. }
         | Exit::Random => false,
     }
 }

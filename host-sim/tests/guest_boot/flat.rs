@@ -157,6 +157,8 @@ impl Flat {
                 other @ (Exit::Budget
                 | Exit::PortRead { .. }
                 | Exit::PortWrite { .. }
+                | Exit::MsrRead { .. }
+                | Exit::MsrWrite { .. }
                 | Exit::Memory { .. }
                 | Exit::Halt
                 | Exit::Random

@@ -6,7 +6,7 @@
 use crate::bus::{Bus, HostPage};
 use crate::cpu::{Cpu, vector};
 use crate::exit::Exit;
-use crate::mem::{OFFSET, PAGE, Side};
+use crate::mem::{OFFSET, PAGE, Side, View};
 use crate::paging::Place;
 use crate::uop::{Beyond, Left};
 use crate::width::Width;
@@ -186,6 +186,9 @@ impl Cpu {
 
     /// Translates `bytes` bytes (1 to 4096) at `va`, all pages before any access.
     fn hit(&mut self, bus: &mut dyn Bus, va: u64, bytes: usize, side: Side) -> Result<Hit, Left> {
+        if self.tlb.view() == View::UserAligned {
+            self.check_alignment(va, bytes)?;
+        }
         let offset = va & OFFSET;
         let first = bytes.min((PAGE - offset) as usize);
         let place = self.translate(bus, va, side)?;
@@ -205,6 +208,18 @@ impl Cpu {
                 count: 2,
             })),
             (Place::Ram(..) | Place::Mmio(_), _) => Err(self.unsupported()),
+        }
+    }
+
+    /// #AC(0) unless an integer of `bytes` bytes is aligned at `va` (SDM volume 3, 6.15). Processors
+    /// differ in what they check of larger operands: our limit.
+    #[cold]
+    fn check_alignment(&mut self, va: u64, bytes: usize) -> Result<(), Left> {
+        match bytes {
+            1 | 2 | 4 | 8 if va.is_multiple_of(bytes as u64) => Ok(()),
+            1 | 2 | 4 | 8 => Err(self.raise(vector::ALIGNMENT, Some(0))),
+            _ if va.is_multiple_of(64) => Ok(()),
+            _ => Err(self.unsupported()),
         }
     }
 

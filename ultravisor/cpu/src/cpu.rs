@@ -28,18 +28,36 @@ pub mod control {
     pub const WP: u64 = 1 << 16;
     /// CR0: alignment mask.
     pub const AM: u64 = 1 << 18;
+    /// CR0: not write-through.
+    pub const NW: u64 = 1 << 29;
+    /// CR0: cache disable.
+    pub const CD: u64 = 1 << 30;
     /// CR0: paging.
     pub const PG: u64 = 1 << 31;
+    /// CR4: the clock is ring 0's alone.
+    pub const TSD: u64 = 1 << 2;
+    /// CR4: DR4 and DR5 are none; I/O breakpoints.
+    pub const DE: u64 = 1 << 3;
     /// CR4: 64-bit page-table entries.
     pub const PAE: u64 = 1 << 5;
     /// CR4: global pages.
     pub const PGE: u64 = 1 << 7;
+    /// CR4: counters are everybody's.
+    pub const PCE: u64 = 1 << 8;
     /// CR4: the system saves SSE state; SSE is #UD without it.
     pub const OSFXSR: u64 = 1 << 9;
     /// CR4: unmasked SSE exceptions are #XM.
     pub const OSXMMEXCPT: u64 = 1 << 10;
+    /// CR4: the bases of FS and GS are everybody's.
+    pub const FSGSBASE: u64 = 1 << 16;
+    /// CR4: translations of several contexts.
+    pub const PCIDE: u64 = 1 << 17;
     /// CR4: XSAVE and its kin; XCR0.
     pub const OSXSAVE: u64 = 1 << 18;
+    /// CR4: the supervisor executes no user pages.
+    pub const SMEP: u64 = 1 << 20;
+    /// CR4: the supervisor accesses no user pages while RFLAGS.AC is clear.
+    pub const SMAP: u64 = 1 << 21;
     /// EFER: SYSCALL.
     pub const SCE: u64 = 1;
     /// EFER: long mode wanted.
@@ -65,6 +83,7 @@ pub(crate) mod vector {
     pub const PROTECTION: u8 = 13;
     pub const PAGE_FAULT: u8 = 14;
     pub const FLOATING_POINT: u8 = 16;
+    pub const ALIGNMENT: u8 = 17;
 }
 
 /// Why a handler left its block.
@@ -198,7 +217,6 @@ impl Cpu {
         self.regs.gpr[Reg::Rsp] = rsp;
         self.regs.set_flat_segments();
         self.cpl = 0;
-        self.tlb.select(self.view());
         self.pending = Pending::default();
         self.nmi_blocked = false;
         self.delivers = false;
@@ -271,13 +289,26 @@ impl Cpu {
     /// block must end here.
     pub(crate) fn set_level(&mut self, level: u8) {
         self.cpl = level & 3;
-        self.tlb.select(self.view());
+        self.select_view();
         self.leave = true;
     }
 
     /// As whom memory is accessed.
     pub(crate) fn view(&self) -> View {
-        if self.cpl == 3 { View::User } else { View::Supervisor }
+        let flag = self.system_flags & bit::AC != 0;
+        let (user, supervisor) =
+            (self.regs.cr0 & control::AM != 0, self.regs.cr4 & control::SMAP != 0);
+        match self.cpl {
+            3 if flag && user => View::UserAligned,
+            3 => View::User,
+            _ if flag && supervisor => View::SupervisorAtUser,
+            _ => View::Supervisor,
+        }
+    }
+
+    /// What the view depends on may have changed.
+    pub(crate) fn select_view(&mut self) {
+        self.tlb.select(self.view());
     }
 
     /// What code is executed as, as far as the cache of blocks must know: their code may be the
@@ -301,6 +332,7 @@ impl Cpu {
         use bit::{AC, DF, ID, IF, IOPL, NT, TF};
         self.flags = Flags::known(value);
         self.system_flags = (value & (TF | IF | DF | IOPL | NT | AC | ID)) | bit::ALWAYS;
+        self.select_view();
     }
 
     /// Drops all translations (SDM volume 3, 4.10.4.1); decoded code stays, by physical page.

@@ -44,6 +44,19 @@ pub enum Exit {
         /// What, zero-extended.
         value: u32,
     },
+    /// `rdmsr` of a register of the local APIC's (IA32_APIC_BASE, IA32_TSC_DEADLINE, 0x800 to
+    /// 0x8ff); `rip` is at the instruction. Answer with [`crate::Cpu::supply`].
+    MsrRead {
+        /// Which.
+        number: u32,
+    },
+    /// `wrmsr` to one of them; `rip` is past it.
+    MsrWrite {
+        /// Which.
+        number: u32,
+        /// What.
+        value: u64,
+    },
     /// The bus said [`crate::Page::Away`]; `rip` is at the instruction, which is tried again.
     Memory {
         /// The byte touched.

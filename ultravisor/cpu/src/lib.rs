@@ -32,5 +32,5 @@ pub use cpu::{Cpu, control};
 pub use decode::supports;
 pub use exit::Exit;
 pub use flags::bit as flag;
-pub use regs::{Gprs, Reg, Regs};
+pub use regs::{Gprs, Msrs, Reg, Regs};
 pub use segment::{Attributes, Seg, Segment};

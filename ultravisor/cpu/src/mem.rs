@@ -150,9 +150,11 @@ pub(crate) enum View {
     SupervisorAtUser,
     /// Privilege level 3.
     User,
+    /// The same while accesses must be aligned: it has no entries for data, so that each is looked at.
+    UserAligned,
 }
 
-const VIEWS: [View; 3] = [View::Supervisor, View::SupervisorAtUser, View::User];
+const VIEWS: [View; 4] = [View::Supervisor, View::SupervisorAtUser, View::User, View::UserAligned];
 
 /// The entries of one view.
 struct Sides {
@@ -196,6 +198,8 @@ pub(crate) struct Tlb {
     view: View,
     /// The others, once they have been used.
     parked: [Option<Sides>; VIEWS.len()],
+    /// Some entry may be a piece of a larger page.
+    large: bool,
     /// Where a guest-physical page is mapped. Stale slots are harmless: they are checked.
     slots: BTreeMap<u64, Vec<Slot>>,
 }
@@ -206,6 +210,7 @@ impl Tlb {
             now: Sides::new(),
             view: View::Supervisor,
             parked: [const { None }; VIEWS.len()],
+            large: false,
             slots: BTreeMap::new(),
         }
     }
@@ -287,6 +292,9 @@ impl Tlb {
     /// A bus may back a page by something else once it is written (a zero page by a real one):
     /// what other entries say about the frame is dropped if it differs.
     pub fn fill(&mut self, side: Side, va: u64, frame: u64, page: HostPage) {
+        if self.view == View::UserAligned && side != Side::Fetch {
+            return;
+        }
         if self.slots.len() >= FRAMES_MAX {
             self.flush();
         }
@@ -363,8 +371,17 @@ impl Tlb {
         }
     }
 
-    /// Drops what is mapped at `va` (INVLPG), for all views.
+    /// What is mapped now is a piece of a page larger than one entry.
+    pub fn note_large(&mut self) {
+        self.large = true;
+    }
+
+    /// Drops what is mapped at `va` (INVLPG), for all views. A large page goes with all its
+    /// entries (SDM volume 3, 4.10.4.1); which those are nobody wrote down.
     pub fn flush_page(&mut self, va: u64) {
+        if self.large {
+            return self.flush();
+        }
         self.each_array(|array| {
             let entry = &mut array.entries[index(va)];
             if entry.tag == va & !OFFSET {
@@ -377,6 +394,7 @@ impl Tlb {
     pub fn flush(&mut self) {
         self.each_array(|array| array.entries.iter_mut().for_each(|entry| entry.tag = EMPTY));
         self.slots.clear();
+        self.large = false;
     }
 
     fn each_array(&mut self, mut change: impl FnMut(&mut Array)) {

@@ -125,6 +125,9 @@ impl Cpu {
                     return Err(self.page_fault(va, access, error::PRESENT));
                 }
                 self.mark(bus, &trail, access)?;
+                if level > 1 {
+                    self.tlb.note_large();
+                }
                 let inside = (1 << shift) - 1;
                 return Ok((found & entry::ADDRESS & !inside) | (va & inside));
             }
@@ -150,8 +153,17 @@ impl Cpu {
     }
 
     fn permitted(&self, rights: u64, no_execute: u64, access: Access) -> bool {
-        let user = self.tlb.view() == View::User;
-        if user && rights & entry::USER == 0 {
+        let (view, cr4) = (self.tlb.view(), self.regs.cr4);
+        let user = matches!(view, View::User | View::UserAligned);
+        let of_user = rights & entry::USER != 0;
+        // SDM volume 3, 4.6.1: SMEP is about fetches, SMAP about data.
+        let kept_from_user = match (view, access) {
+            (View::User | View::UserAligned, _) => false,
+            (View::Supervisor | View::SupervisorAtUser, Access::Fetch) => cr4 & control::SMEP != 0,
+            (View::Supervisor, Access::Read | Access::Write) => cr4 & control::SMAP != 0,
+            (View::SupervisorAtUser, Access::Read | Access::Write) => false,
+        };
+        if user && !of_user || kept_from_user && of_user {
             return false;
         }
         match access {
@@ -191,8 +203,10 @@ impl Cpu {
 
     fn page_fault(&mut self, va: u64, access: Access, cause: u32) -> Left {
         let write = if access == Access::Write { error::WRITE } else { 0 };
-        let user = if self.tlb.view() == View::User { error::USER } else { 0 };
-        let told = access == Access::Fetch && self.regs.efer & control::NXE != 0;
+        let of_user = matches!(self.tlb.view(), View::User | View::UserAligned);
+        let user = if of_user { error::USER } else { 0 };
+        let tells = self.regs.efer & control::NXE != 0 || self.regs.cr4 & control::SMEP != 0;
+        let told = access == Access::Fetch && tells;
         let fetch = if told { error::FETCH } else { 0 };
         self.regs.cr2 = va;
         self.leave(Exit::Exception {

@@ -137,6 +137,49 @@ impl IndexMut<Reg> for Gprs {
     }
 }
 
+/// Model-specific registers that are kept as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Msrs {
+    /// The selectors of SYSCALL (bits 32 to 47) and SYSRET (48 to 63).
+    pub star: u64,
+    /// Where SYSCALL goes.
+    pub lstar: u64,
+    /// Where it goes from compatibility mode.
+    pub cstar: u64,
+    /// The flags that it clears.
+    pub fmask: u64,
+    /// The code segment of SYSENTER.
+    pub sysenter_cs: u64,
+    /// Its stack.
+    pub sysenter_esp: u64,
+    /// Where it goes.
+    pub sysenter_eip: u64,
+    /// The page attribute table.
+    pub pat: u64,
+    /// The default memory type and whether ranges count.
+    pub mtrr_default: u64,
+    /// Memory types of ranges: eight variable (base, mask), then eleven fixed ones.
+    pub mtrr: [u64; 27],
+}
+
+impl Default for Msrs {
+    /// After reset (SDM volume 3, table 9-1 and 11.12.4).
+    fn default() -> Self {
+        Self {
+            star: 0,
+            lstar: 0,
+            cstar: 0,
+            fmask: 0,
+            sysenter_cs: 0,
+            sysenter_esp: 0,
+            sysenter_eip: 0,
+            pat: 0x0007_0406_0007_0406,
+            mtrr_default: 0,
+            mtrr: [0; 27],
+        }
+    }
+}
+
 /// Everything architectural but RFLAGS, which [`crate::Cpu::rflags`] computes when asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Regs {
@@ -168,6 +211,8 @@ pub struct Regs {
     pub efer: u64,
     /// The model-specific register behind SWAPGS.
     pub kernel_gs_base: u64,
+    /// The others.
+    pub msrs: Msrs,
     /// What RDTSCP and RDPID-like instructions give as the processor's number.
     pub tsc_aux: u32,
     /// The interrupt descriptor table: base and limit.
@@ -200,6 +245,7 @@ impl Default for Regs {
             dr6: 0xffff_0ff0,
             efer: 0,
             kernel_gs_base: 0,
+            msrs: Msrs::default(),
             tsc_aux: 0,
             idtr: (0, 0),
             gdtr: (0, 0),

@@ -58,8 +58,10 @@ fn outcome(code: &[u8], seed: u64, units: u64) -> (Option<Exit>, Vec<u64>, u64, 
             Exit::Budget => assert_eq!(cpu.units(), before + slice),
             Exit::Halt | Exit::Pause | Exit::Call => {}
             Exit::TimeStamp => cpu.supply(cpu.units()),
-            Exit::PortRead { .. } | Exit::MmioRead { .. } => cpu.supply(cpu.units() ^ 0x5a5a),
-            Exit::PortWrite { .. } | Exit::MmioWrite { .. } => {}
+            Exit::PortRead { .. } | Exit::MsrRead { .. } | Exit::MmioRead { .. } => {
+                cpu.supply(cpu.units() ^ 0x5a5a)
+            }
+            Exit::PortWrite { .. } | Exit::MsrWrite { .. } | Exit::MmioWrite { .. } => {}
             other @ (Exit::Memory { .. }
             | Exit::Random
             | Exit::Breakpoint

@@ -5,8 +5,9 @@ use super::operand::{Kind, gpr, kind, segment, set_memory};
 use crate::exec::control::{
     ah_to_flags, complement_carry, flags_to_ah, flush_line, no_operation, set_carry, set_direction,
 };
+use crate::exec::ports::{self, Ins, Outs};
 use crate::exec::string::{Cmps, Lods, Movs, Scas, Stos, StringOp, repeat, single};
-use crate::exec::{cpuid, system};
+use crate::exec::{control_registers, cpuid, fast_call, msr, system};
 use crate::uop::{Handler, Meaning, note, nothing};
 use crate::width::with_width;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -42,6 +43,8 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsq => string::<Cmps>(i),
         Mnemonic::Cmpsd if is_string(i) => string::<Cmps>(i),
         Mnemonic::Scasb | Mnemonic::Scasw | Mnemonic::Scasd | Mnemonic::Scasq => string::<Scas>(i),
+        Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd => string::<Ins>(i),
+        Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd => string::<Outs>(i),
         _ => system_lower(i),
     }
 }
@@ -52,16 +55,20 @@ fn system_lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Vmcall => system::call,
         Mnemonic::Hlt => system::halt,
         Mnemonic::Pause => system::pause,
-        Mnemonic::Ud2 => system::undefined,
+        Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 => system::undefined,
         Mnemonic::Rdtsc => system::time_stamp,
         Mnemonic::Rdtscp => system::time_stamp_and_cpu,
         Mnemonic::Cpuid => cpuid::identify,
         Mnemonic::Cli => system::set_interrupts::<false>,
         Mnemonic::Sti => system::set_interrupts::<true>,
-        Mnemonic::Wbinvd => system::write_back,
-        Mnemonic::Rdmsr => system::read_msr,
-        Mnemonic::Wrmsr => system::write_msr,
-        Mnemonic::Swapgs => system::swap_gs,
+        Mnemonic::Wbinvd | Mnemonic::Invd => system::write_back,
+        Mnemonic::Rdmsr => msr::read_msr,
+        Mnemonic::Wrmsr => msr::write_msr,
+        Mnemonic::Rdpmc => msr::read_counter,
+        Mnemonic::Swapgs => fast_call::swap_gs,
+        Mnemonic::Stac => fast_call::open_user_pages::<true>,
+        Mnemonic::Clac => fast_call::open_user_pages::<false>,
+        Mnemonic::Clts => control_registers::clear_task_switched,
         Mnemonic::Rdrand | Mnemonic::Rdseed => return random(i),
         Mnemonic::In | Mnemonic::Out => return port(i),
         Mnemonic::Mov => return control_register(i),
@@ -128,12 +135,12 @@ fn port(i: &Instruction) -> Option<Lowered> {
     let (data, port) = if input { (0, 1) } else { (1, 0) };
     let (_, size) = gpr(i.op_register(data))?;
     let meaning = match (input, size) {
-        (true, 8) => system::port_in::<u8> as Meaning,
-        (true, 16) => system::port_in::<u16>,
-        (true, _) => system::port_in::<u32>,
-        (false, 8) => system::port_out::<u8>,
-        (false, 16) => system::port_out::<u16>,
-        (false, _) => system::port_out::<u32>,
+        (true, 8) => ports::port_in::<u8> as Meaning,
+        (true, 16) => ports::port_in::<u16>,
+        (true, _) => ports::port_in::<u32>,
+        (false, 8) => ports::port_out::<u8>,
+        (false, 16) => ports::port_out::<u16>,
+        (false, _) => ports::port_out::<u32>,
     };
     let mut lowered = Lowered::plain(i, meaning);
     lowered.uop.small = match kind(i, port)? {
@@ -149,12 +156,12 @@ fn control_register(i: &Instruction) -> Option<Lowered> {
         register.is_cr().then_some(number as u8)
     };
     if let (Some(cr), Some((dst, 64))) = (number(i.op1_register()), gpr(i.op0_register())) {
-        let mut lowered = Lowered::plain(i, system::read_control);
+        let mut lowered = Lowered::plain(i, control_registers::read_control);
         (lowered.uop.dst, lowered.uop.src) = (dst, cr);
         return Some(lowered.ends());
     }
     let (cr, (src, _)) = (number(i.op0_register())?, gpr(i.op1_register())?);
-    let mut lowered = Lowered::plain(i, system::write_control);
+    let mut lowered = Lowered::plain(i, control_registers::write_control);
     (lowered.uop.dst, lowered.uop.src) = (cr, src);
     Some(lowered.ends())
 }

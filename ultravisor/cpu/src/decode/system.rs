@@ -1,9 +1,12 @@
-//! Which handlers segment instructions, far transfers and interrupts have.
+//! Which handlers segment instructions, far transfers, interrupts and system calls have.
 
 use super::Lowered;
 use super::operand::{Kind, bits, kind, set_memory};
 use crate::cpu::vector;
+use crate::exec::control_registers::{load_status, store_status};
+use crate::exec::fast_call::{self, read_base, write_base};
 use crate::exec::segments::{self, Question, Verr, Verw};
+use crate::exec::system::invalidate_contexts;
 use crate::exec::{Dst, Mem, Src, far, interrupt};
 use crate::uop::{Meaning, note, nothing, transfer};
 use crate::width::with_width;
@@ -38,6 +41,26 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Iret => leap(i, interrupt::interrupt_return::<u16>, 0),
         Mnemonic::Iretd => leap(i, interrupt::interrupt_return::<u32>, 0),
         Mnemonic::Iretq => leap(i, interrupt::interrupt_return::<u64>, 0),
+        Mnemonic::Syscall => leap(i, fast_call::call, 0),
+        Mnemonic::Sysret => leap(i, fast_call::call_return::<false>, 0),
+        Mnemonic::Sysretq => leap(i, fast_call::call_return::<true>, 0),
+        Mnemonic::Sysenter => leap(i, fast_call::enter, 0),
+        Mnemonic::Sysexit => leap(i, fast_call::exit::<false>, 0),
+        Mnemonic::Sysexitq => leap(i, fast_call::exit::<true>, 0),
+        Mnemonic::Rdfsbase => base(i, read_base::<true, u32>, read_base::<true, u64>),
+        Mnemonic::Rdgsbase => base(i, read_base::<false, u32>, read_base::<false, u64>),
+        Mnemonic::Wrfsbase => base(i, write_base::<true, u32>, write_base::<true, u64>),
+        Mnemonic::Wrgsbase => base(i, write_base::<false, u32>, write_base::<false, u64>),
+        Mnemonic::Invpcid => {
+            let mut lowered = Lowered::plain(i, invalidate_contexts);
+            lowered.uop.dst = register(i, 0)?;
+            set_memory(&mut lowered.uop, i)?;
+            Some(lowered.ends())
+        }
+        Mnemonic::Lmsw => from(i, 0, load_status::<Src>, load_status::<Mem>).map(Lowered::ends),
+        Mnemonic::Smsw => {
+            word(i, store_status::<u16, Mem>, |size| with_width!(size, T => store_status::<T, Dst>))
+        }
         Mnemonic::Jmp | Mnemonic::Call | Mnemonic::Retf => far_transfer(i),
         _ => None,
     }
@@ -140,6 +163,13 @@ fn question(i: &Instruction, reg: Meaning, mem: Meaning) -> Option<Lowered> {
 fn verify<Q: Question>(i: &Instruction) -> Option<Lowered> {
     let mut lowered = from(i, 0, segments::verify::<Q, Src>, segments::verify::<Q, Mem>)?;
     lowered.reads = super::ALL_FLAGS;
+    Some(lowered)
+}
+
+/// FSGSBASE: one register.
+fn base(i: &Instruction, narrow: Meaning, wide: Meaning) -> Option<Lowered> {
+    let mut lowered = Lowered::plain(i, if bits(i, 0)? == 32 { narrow } else { wide });
+    lowered.uop.dst = register(i, 0)?;
     Some(lowered)
 }
 

@@ -16,17 +16,17 @@ const fn bits<const N: usize>(numbers: [u32; N]) -> u32 {
     all
 }
 
-/// Leaf 1, edx: FPU, TSC, MSR, PAE, CX8, PGE, CMOV, CLFSH, MMX, FXSR, SSE, SSE2.
-const BASE_EDX: u32 = bits([0, 4, 5, 6, 8, 13, 15, 19, 23, 24, 25, 26]);
-/// Leaf 1, ecx: SSE3, PCLMULQDQ, SSSE3, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, RDRAND, and
-/// that a hypervisor is there.
-const BASE_ECX: u32 = bits([0, 1, 9, 13, 19, 20, 22, 23, 25, 26, 30, 31]);
+/// Leaf 1, edx: FPU, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
+const BASE_EDX: u32 = bits([0, 4, 5, 6, 8, 11, 12, 13, 15, 16, 19, 23, 24, 25, 26]);
+/// Leaf 1, ecx: SSE3, PCLMULQDQ, SSSE3, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, RDRAND,
+/// and that a hypervisor is there.
+const BASE_ECX: u32 = bits([0, 1, 9, 13, 17, 19, 20, 22, 23, 25, 26, 30, 31]);
 /// Leaf 1, ecx: CR4.OSXSAVE is set.
 const OSXSAVE: u32 = bits([27]);
-/// Leaf 7, ebx: BMI1, BMI2, RDSEED, ADX.
-const LATER_EBX: u32 = bits([3, 8, 18, 19]);
-/// Leaf 0x8000_0001, edx: NX, 1 GiB pages, RDTSCP, long mode.
-const EXTENDED_EDX: u32 = bits([20, 26, 27, 29]);
+/// Leaf 7, ebx: FSGSBASE, BMI1, SMEP, BMI2, INVPCID, RDSEED, ADX, SMAP.
+const LATER_EBX: u32 = bits([0, 3, 7, 8, 10, 18, 19, 20]);
+/// Leaf 0x8000_0001, edx: SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
+const EXTENDED_EDX: u32 = bits([11, 20, 26, 27, 29]);
 /// Leaf 0x8000_0001, ecx: LAHF and SAHF in 64-bit mode, LZCNT, PREFETCHW.
 const EXTENDED_ECX: u32 = bits([0, 5, 8]);
 /// CLFLUSH lines of 64 bytes, in units of 8.

@@ -19,6 +19,11 @@ pub(crate) trait StringOp {
     /// REPE and REPNE look at ZF.
     const COMPARES: bool = false;
 
+    /// Whether the guest may do it at all, be it not once.
+    fn may<T: Width>(_: &mut Cpu, _: &mut dyn Bus) -> Result<(), Left> {
+        Ok(())
+    }
+
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left>;
 
     /// Does several iterations at once, up to `most`; zero if it would rather not.
@@ -39,16 +44,16 @@ fn cut(uop: &Uop, value: u64) -> u64 {
 }
 
 /// Where the source is: rsi, with the segment that prefixes chose.
-fn source(cpu: &Cpu, uop: &Uop) -> u64 {
+pub(crate) fn source(cpu: &Cpu, uop: &Uop) -> u64 {
     cut(uop, cpu.regs.gpr[Reg::Rsi]).wrapping_add(cpu.regs.gpr.slot(uop.segment))
 }
 
-fn target(cpu: &Cpu, uop: &Uop) -> u64 {
+pub(crate) fn target(cpu: &Cpu, uop: &Uop) -> u64 {
     cut(uop, cpu.regs.gpr[Reg::Rdi])
 }
 
 /// Moves an address register on by `count` elements.
-fn advance<T: Width>(cpu: &mut Cpu, uop: &Uop, reg: Reg, count: u64) {
+pub(crate) fn advance<T: Width>(cpu: &mut Cpu, uop: &Uop, reg: Reg, count: u64) {
     // No iteration, no change: not even the cut to the address size.
     if count == 0 {
         return;
@@ -69,7 +74,7 @@ fn to_page_end<T: Width>(va: u64) -> u64 {
 }
 
 /// MMIO is not served by string instructions.
-fn ram_only(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64, side: Side) -> Result<(), Left> {
+pub(crate) fn ram_only(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64, side: Side) -> Result<(), Left> {
     match cpu.translate(bus, va, side)? {
         Place::Ram(..) => Ok(()),
         Place::Mmio(_) => Err(cpu.unsupported()),
@@ -184,6 +189,7 @@ pub(crate) fn single<O: StringOp, T: Width>(
     bus: &mut dyn Bus,
     uop: &Uop,
 ) -> Result<(), Left> {
+    O::may::<T>(cpu, bus)?;
     O::once::<T>(cpu, bus, uop)
 }
 
@@ -203,9 +209,9 @@ fn repetitions<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uo
     let allowed = (cpu.allowed + cpu.reserve).saturating_sub(u64::from(uop.before));
     let behind = cpu.regs.rip;
     let mut done = 0;
-    let mut ended = cut(uop, cpu.regs.gpr[Reg::Rcx]) == 0;
-    let mut outcome = Ok(());
-    while !ended && done < allowed && !cpu.must_leave() {
+    let mut outcome = O::may::<T>(cpu, bus);
+    let mut ended = outcome.is_ok() && cut(uop, cpu.regs.gpr[Reg::Rcx]) == 0;
+    while outcome.is_ok() && !ended && done < allowed && !cpu.must_leave() {
         let left = cut(uop, cpu.regs.gpr[Reg::Rcx]);
         let bulk =
             if down(cpu) { 0 } else { O::many::<T>(cpu, bus, uop, left.min(allowed - done)) };

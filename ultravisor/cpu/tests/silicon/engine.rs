@@ -61,6 +61,7 @@ impl Engine {
         let mut cpu = Cpu::new();
         cpu.enter_long_mode(TABLES, ENTRY, 0);
         cpu.regs.cr4 |= control::OSXSAVE;
+        cpu.regs.efer |= control::SCE;
         go_to_ring_3(&mut cpu, &mut ram);
         cpu.regs.set_gs_base(GS_BASE);
         Self { cpu, ram }

@@ -36,7 +36,7 @@ pub fn why_not(code: Code) -> Option<&'static str> {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     if starts(&["Rdtsc", "Cpuid", "Rdrand", "Rdseed"]) {
         Some("its answer is the machine's own")
-    } else if starts(&["Sgdt", "Sidt", "Sldt", "Str_", "Lar_", "Lsl_", "Verr", "Verw"])
+    } else if starts(&["Sgdt", "Sidt", "Sldt", "Str_", "Lar_", "Lsl_", "Verr", "Verw", "Smsw"])
         || ["Sreg", "Pushq_FS", "Pushq_GS", "Pushw_FS", "Pushw_GS"]
             .iter()
             .any(|part| name.contains(part))
@@ -46,8 +46,10 @@ pub fn why_not(code: Code) -> Option<&'static str> {
         || starts(&["Jmp_m16", "Call_m16", "Retf", "Iret"])
     {
         Some("it would load the host system's descriptors")
-    } else if starts(&["Int_", "Int1"]) {
+    } else if starts(&["Int_", "Int1", "Syscall", "Sysenter"]) {
         Some("it goes to the host system's handlers")
+    } else if starts(&["Rdfsbase", "Rdgsbase", "Wrfsbase", "Wrgsbase"]) {
+        Some("it would read or change the host system's bases")
     } else if starts(&[
         "Reservednop_rm16_r16_0F0D",
         "Reservednop_rm32_r32_0F0D",

@@ -64,20 +64,20 @@ const OFFERS: &[Offer] = &[
     offer(CpuidFeature::LZCNT, EXTENDED, Reg::Rcx, 5),
     Offer { but_for: RESERVED_PREFETCHES, ..offer(CpuidFeature::PREFETCHW, EXTENDED, Reg::Rcx, 8) },
     offer(CpuidFeature::RDTSCP, EXTENDED, Reg::Rdx, 27),
-    // Not offered.
-    offer(CpuidFeature::MONITOR, 1, Reg::Rcx, 3),
     offer(CpuidFeature::SEP, 1, Reg::Rdx, 11),
     offer(CpuidFeature::FSGSBASE, 7, Reg::Rbx, 0),
     offer(CpuidFeature::INVPCID, 7, Reg::Rbx, 10),
-    offer(CpuidFeature::RTM, 7, Reg::Rbx, 11),
     offer(CpuidFeature::SMAP, 7, Reg::Rbx, 20),
+    offer(CpuidFeature::SYSCALL, EXTENDED, Reg::Rdx, 11),
+    // Not offered.
+    offer(CpuidFeature::MONITOR, 1, Reg::Rcx, 3),
+    offer(CpuidFeature::RTM, 7, Reg::Rbx, 11),
     offer(CpuidFeature::CLFLUSHOPT, 7, Reg::Rbx, 23),
     offer(CpuidFeature::CLWB, 7, Reg::Rbx, 24),
     offer(CpuidFeature::SHA, 7, Reg::Rbx, 29),
     offer(CpuidFeature::GFNI, 7, Reg::Rcx, 8),
     offer(CpuidFeature::RDPID, 7, Reg::Rcx, 22),
     offer(CpuidFeature::MOVDIRI, 7, Reg::Rcx, 27),
-    offer(CpuidFeature::SYSCALL, EXTENDED, Reg::Rdx, 11),
     offer(CpuidFeature::SSE4A, EXTENDED, Reg::Rcx, 6),
 ];
 

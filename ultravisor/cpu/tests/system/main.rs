@@ -4,5 +4,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod delivery;
+mod rings;
 mod segments;
 mod world;
