@@ -190,6 +190,7 @@ impl CostTable {
             | Event::Flip { .. }
             | Event::Plugged { .. }
             | Event::Frame { .. }
+            | Event::Taken { .. }
             | Event::Leak { .. }
             | Event::Comparison { .. }
             | Event::Actor { .. }

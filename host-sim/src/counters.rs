@@ -375,6 +375,7 @@ impl Counters {
             | Event::Flip { .. }
             | Event::Plugged { .. }
             | Event::Frame { .. }
+            | Event::Taken { .. }
             | Event::Leak { .. }
             | Event::Actor { .. }
             | Event::Hot { .. }

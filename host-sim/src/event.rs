@@ -403,6 +403,12 @@ pub enum Event {
         #[serde(with = "names::hex")]
         head: Vec<u8>,
     },
+    /// The guest was interrupted: its handler is next.
+    #[serde(rename = "cpu.interrupt")]
+    Taken {
+        /// Which entry of its table of handlers.
+        vector: u8,
+    },
     /// A declared secret showed in plain.
     #[serde(rename = "leak")]
     Leak {

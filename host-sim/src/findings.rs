@@ -76,6 +76,7 @@ impl Facts {
             | Event::IotlbMiss { .. }
             | Event::IotlbHits { .. }
             | Event::Frame { .. }
+            | Event::Taken { .. }
             | Event::Actor { .. }
             | Event::Hot { .. }
             | Event::LeaksLeftOut { .. }

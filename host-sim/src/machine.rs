@@ -216,6 +216,7 @@ impl<'p> Machine<'p> {
             let step = self.host_step().or_else(|| self.call_back(device));
             return step.or_else(|| self.poll(device));
         }
+        self.ask_for_interrupt();
         let left = self.units_left();
         let next_ns = self.next_due_ns().into_iter().chain(self.polls.next_ns()).min();
         let units = match next_ns {
@@ -281,7 +282,7 @@ impl<'p> Machine<'p> {
     fn next_due_ns(&self) -> Option<u64> {
         // What is due for a device that is away waits for it.
         let dues = self.due.iter().filter(|due| !self.is_away(due.device)).map(|due| due.at_ns);
-        dues.chain(self.services.iter().map(Service::at_ns)).min()
+        dues.chain(self.services.iter().map(Service::at_ns)).chain(self.next_tick_ns()).min()
     }
 
     /// The first queue that is due now.
@@ -318,8 +319,10 @@ impl<'p> Machine<'p> {
                 self.probe();
                 None
             }
-            // Nothing here presents interrupts.
-            Exit::Interrupt { .. } => None,
+            Exit::Interrupt { vector } => {
+                self.take_interrupt(vector);
+                None
+            }
             Exit::Exception { vector, address, .. } | Exit::Shutdown { vector, address, .. } => {
                 Some(Ended::Fault { vector, rip: self.cpu.regs.rip, address })
             }
@@ -360,6 +363,9 @@ impl<'p> Machine<'p> {
     /// The guest waits: the clock jumps to whoever is due next. A poll is not somebody due: what
     /// is waited for polls alone counts as idle until one of them finds work.
     fn wait(&mut self, by: WaitBy) -> Option<Ended> {
+        if self.is_interrupted() {
+            return None;
+        }
         self.waited = Some((by, self.cpu.units()));
         let now = self.host.hv.recorder.now_ns();
         let poll_ns = self.polls.next_ns();

@@ -1,7 +1,7 @@
 //! What a bare-metal guest of a PC expects at its I/O ports, as thin devices.
 //!
-//! Nobody here raises an interrupt: a guest that polls sees what it would on a PC, and one that lets an
-//! interrupt through which would have come then ends as `unsupported`.
+//! Time is virtual time. The 8254's counter 0 and COM1 interrupt through the 8259As; nothing else here
+//! does.
 
 mod clock;
 mod counters;
@@ -51,6 +51,10 @@ const PORTS: [(RangeInclusive<u16>, Device); 9] = [
     (0x604..=0x605, Device::PowerManagement),
 ];
 
+/// The input of the first 8259A that the 8254's counter 0 is at.
+const TIMER: u8 = 0;
+/// That of COM1.
+const COM1: u8 = 4;
 /// Text that has no line feed yet is told when it is so long, in bytes.
 const LINE_BYTES_MAX: usize = 256;
 /// PM1a control: ACPI is on (ACPI 6.5, table 4.17).
@@ -155,23 +159,14 @@ impl Pc {
         let done = match device_at(port) {
             // One byte of the power register alone changes nothing: its users write both.
             None | Some((Device::DebugExit | Device::PowerManagement, _)) => Ok(()),
-            Some((Device::Pic, at)) => {
-                self.pics.first.write(at, value);
-                Ok(())
-            }
-            Some((Device::SecondPic, at)) => {
-                self.pics.second.write(at, value);
-                Ok(())
-            }
+            Some((Device::Pic, at)) => self.pics.first.write(at, value),
+            Some((Device::SecondPic, at)) => self.pics.second.write(at, value),
             Some((Device::Pit, at)) => self.counters.write(at, value, now_ns),
             Some((Device::Speaker, _)) => {
                 self.counters.write_gate(value, now_ns);
                 Ok(())
             }
-            Some((Device::Cmos, at)) => {
-                self.clock.write(at, value);
-                Ok(())
-            }
+            Some((Device::Cmos, at)) => self.clock.write(at, value),
             Some((Device::DebugConsole, _)) => {
                 self.print(1, &[value]);
                 Ok(())
@@ -182,21 +177,32 @@ impl Pc {
                 Ok(())
             }
         };
-        match done.and_then(|()| self.interrupt()) {
+        match done {
             Ok(()) => Effect::Nothing,
             Err(what) => Effect::Unsupported(what.to_owned()),
         }
     }
 
-    /// Whether an interrupt would come now that the guest lets through.
-    fn interrupt(&self) -> Result<(), &'static str> {
-        if self.counters.ticks() && self.pics.lets_through(0) {
-            return Err("interrupt 0 of the PIT (let through by the PIC)");
+    /// The vector that the interrupt controllers ask the CPU to take at virtual time `now_ns`.
+    pub fn vector(&mut self, now_ns: u64) -> Option<u8> {
+        if self.counters.has_ticked(now_ns) {
+            self.pics.request(TIMER);
         }
-        if self.com1.has_interrupted() && self.pics.lets_through(4) {
-            return Err("interrupt 4 of COM1 (let through by the PIC)");
+        if self.com1.has_interrupted() {
+            self.pics.request(COM1);
         }
-        Ok(())
+        self.pics.vector()
+    }
+
+    /// The CPU takes the interrupt that it was asked to take.
+    pub fn acknowledge(&mut self) {
+        self.pics.acknowledge();
+    }
+
+    /// When the next interrupt comes that is let through, in virtual nanoseconds; later than when
+    /// [`Pc::vector`] was asked last.
+    pub fn next_interrupt_ns(&self) -> Option<u64> {
+        self.counters.next_tick_ns().filter(|_| self.pics.lets_through(TIMER))
     }
 
     fn write_power(&mut self, value: u16) -> Effect {
@@ -283,19 +289,29 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_that_would_come_is_our_limit_and_a_masked_one_is_not() {
+    fn the_line_and_the_timer_interrupt_through_the_pic() {
         let mut pc = Pc::default();
-        // COM1 says that it could send more.
-        assert_eq!(pc.write(0x3f9, 1, 2, 0), Effect::Nothing);
-        assert_eq!(pc.write(0x3f8, 1, u32::from(b'a'), 0), Effect::Nothing);
-        let let_through = pc.write(0x21, 1, 0xef, 0);
-        assert!(matches!(let_through, Effect::Unsupported(what) if what.contains("COM1")));
-        // The PIT ticks.
-        let mut pc = Pc::default();
-        for (port, value) in [(0x43, 0x34), (0x40, 0), (0x40, 0x10), (0x21, 0xfd)] {
+        assert_eq!(pc.write(0x3f9, 1, 2, 0), Effect::Nothing, "COM1 is to say when it can send");
+        assert_eq!(pc.vector(0), None, "masked");
+        assert_eq!(pc.write(0x21, 1, 0xef, 0), Effect::Nothing);
+        assert_eq!(pc.vector(0), Some(12));
+        pc.acknowledge();
+        assert_eq!(pc.vector(0), None);
+        // A thousand ticks a second.
+        for (port, value) in [(0x43, 0x34), (0x40, 0xa9), (0x40, 0x04), (0x20, 0x20)] {
             assert_eq!(pc.write(port, 1, value, 0), Effect::Nothing);
         }
-        let let_through = pc.write(0x21, 1, 0xfe, 0);
-        assert!(matches!(let_through, Effect::Unsupported(what) if what.contains("PIT")));
+        assert_eq!(pc.next_interrupt_ns(), None, "masked");
+        pc.write(0x21, 1, 0xfe, 0);
+        let due = pc.next_interrupt_ns().expect("it ticks");
+        assert_eq!((pc.vector(due - 1), pc.vector(due)), (None, Some(8)));
+        assert!(pc.next_interrupt_ns().is_some_and(|next| next > due));
+        pc.acknowledge();
+        pc.write(0x20, 1, 0x20, due);
+        // Ticks that nobody took are one.
+        assert_eq!(pc.vector(20 * due), Some(8));
+        pc.acknowledge();
+        pc.write(0x20, 1, 0x20, due);
+        assert_eq!(pc.vector(20 * due), None);
     }
 }

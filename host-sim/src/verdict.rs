@@ -356,6 +356,7 @@ fn incident(event: &Event) -> Option<Incident> {
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
+        | Event::Taken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

@@ -120,6 +120,7 @@ pub fn is_told(event: &Event) -> bool {
         | Event::Foreign { .. }
         | Event::IotlbMiss { .. }
         | Event::Frame { .. }
+        | Event::Taken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

@@ -208,6 +208,7 @@ pub fn unit_of(event: &Event, unit_bytes: u64) -> Option<u64> {
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
+        | Event::Taken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

@@ -268,6 +268,7 @@ fn acting(event: &Event) -> Actor {
         | Event::Frame { .. }
         | Event::IotlbHits { .. } => Actor::Device,
         Event::Kick { .. }
+        | Event::Taken { .. }
         | Event::Wait { .. }
         | Event::Mark { .. }
         | Event::Retired { .. }

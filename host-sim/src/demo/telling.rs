@@ -197,6 +197,7 @@ pub const fn title(event: &Event) -> &'static str {
         | Event::Foreign { .. }
         | Event::IotlbMiss { .. }
         | Event::Frame { .. }
+        | Event::Taken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

@@ -169,6 +169,7 @@ impl Event {
             | Self::IotlbMiss { .. }
             | Self::IotlbHits { .. }
             | Self::Frame { .. }
+            | Self::Taken { .. }
             | Self::Actor { .. }
             | Self::Hot { .. }
             | Self::LeaksLeftOut { .. } => self.encode_qemu(out),
@@ -223,6 +224,7 @@ impl Event {
             | Self::IotlbMiss { .. }
             | Self::IotlbHits { .. }
             | Self::Frame { .. }
+            | Self::Taken { .. }
             | Self::Actor { .. }
             | Self::Hot { .. }
             | Self::LeaksLeftOut { .. } => {}
@@ -257,6 +259,9 @@ impl Event {
         }
         if let Self::LeaksLeftOut { count } = self {
             put!(out; 40u8, *count);
+        }
+        if let Self::Taken { vector } = self {
+            put!(out; 41u8, *vector);
         }
     }
 }

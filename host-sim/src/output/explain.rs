@@ -144,6 +144,7 @@ fn telling(event: &Event) -> Option<Telling> {
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
+        | Event::Taken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }
@@ -222,6 +223,7 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         | Event::IotlbMiss { .. }
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
+        | Event::Taken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

@@ -21,6 +21,8 @@ const C: usize = 0x0c;
 const D: usize = 0x0d;
 const CENTURY: usize = 0x32;
 
+/// B: it interrupts, periodically, at a time, after each second.
+const INTERRUPTS: u8 = 7 << 4;
 /// B: hours go to 24.
 const HOURS_24: u8 = 1 << 1;
 /// B: numbers are binary, not decimal digits.
@@ -44,13 +46,17 @@ impl Default for Clock {
 }
 
 impl Clock {
-    pub fn write(&mut self, register: u16, value: u8) {
+    /// *Errors*: what is not built.
+    pub fn write(&mut self, register: u16, value: u8) -> Result<(), &'static str> {
         if register == 0 {
             // The upper bit masks the NMI, which nobody raises.
             self.index = usize::from(value & 0x7f);
+        } else if self.index == B && value & INTERRUPTS != 0 {
+            return Err("interrupts of the clock");
         } else if !matches!(self.index, C | D) {
             self.memory[self.index] = value;
         }
+        Ok(())
     }
 
     pub fn read(&self, register: u16, now_ns: u64) -> u8 {
@@ -96,7 +102,7 @@ mod tests {
     const HOUR_NS: u64 = 3_600_000_000_000;
 
     fn at(clock: &mut Clock, index: usize, now_ns: u64) -> u8 {
-        clock.write(0, index as u8);
+        clock.write(0, index as u8).expect("it is built");
         clock.read(1, now_ns)
     }
 
@@ -116,8 +122,8 @@ mod tests {
     fn hours_and_digits_are_as_register_b_has_them() {
         let mut clock = Clock::default();
         let mut hour = |b: u8, hours: u64| {
-            clock.write(0, B as u8);
-            clock.write(1, b);
+            clock.write(0, B as u8).expect("it is built");
+            clock.write(1, b).expect("it is built");
             at(&mut clock, HOURS, hours * HOUR_NS)
         };
         assert_eq!([hour(HOURS_24, 13), hour(HOURS_24 | BINARY, 13)], [0x13, 13]);
@@ -128,9 +134,11 @@ mod tests {
     #[test]
     fn its_memory_keeps_bytes_and_the_far_future_is_the_end_of_time() {
         let mut clock = Clock::default();
-        clock.write(0, 0xc0);
-        clock.write(1, 0x55);
+        clock.write(0, 0xc0).expect("it is built");
+        clock.write(1, 0x55).expect("it is built");
         assert_eq!(at(&mut clock, 0x40, 0), 0x55);
         at(&mut clock, YEAR, u64::MAX);
+        clock.write(0, B as u8).expect("it is built");
+        assert!(clock.write(1, 0x42).is_err(), "a periodic interrupt");
     }
 }

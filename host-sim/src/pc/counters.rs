@@ -44,6 +44,8 @@ struct Counter {
     high_next: bool,
     latched: Option<u16>,
     latched_status: Option<u8>,
+    /// How often its output had risen when that was asked for last.
+    told: u64,
 }
 
 impl Counter {
@@ -59,6 +61,7 @@ impl Counter {
             high_next: false,
             latched: None,
             latched_status: None,
+            told: 0,
         }
     }
 
@@ -90,9 +93,28 @@ impl Counter {
         }
     }
 
+    /// How often its output has risen since it was set.
+    fn rises(&self, now_ns: u64) -> u64 {
+        match (self.start, self.mode) {
+            (0, _) => 0,
+            (start, Mode::Once) => u64::from(self.ticks(now_ns) >= start),
+            (start, Mode::Rate | Mode::Square) => self.ticks(now_ns) / start,
+        }
+    }
+
+    /// When its output rises for the `nth` time, if its gate stays open; `None`: never.
+    fn rise_ns(&self, nth: u64) -> Option<u64> {
+        if self.start == 0 || (self.mode == Mode::Once && nth > 1) {
+            return None;
+        }
+        let ticks = u128::from(self.start) * u128::from(nth);
+        let ns = (ticks * 1_000_000_000).div_ceil(u128::from(HZ));
+        u64::try_from(ns).ok()?.checked_sub(self.counted_ns)?.checked_add(self.since_ns)
+    }
+
     fn load(&mut self, start: u16, now_ns: u64) {
         self.start = if start == 0 { 0x1_0000 } else { u64::from(start) };
-        (self.since_ns, self.counted_ns) = (now_ns, 0);
+        (self.since_ns, self.counted_ns, self.told) = (now_ns, 0, 0);
     }
 
     fn write(&mut self, value: u8, now_ns: u64) {
@@ -169,9 +191,15 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Whether counter 0 was set: its output is interrupt 0.
-    pub fn ticks(&self) -> bool {
-        self.counters[0].start != 0
+    /// Whether counter 0's output, which is interrupt 0, has risen since this was asked.
+    pub fn has_ticked(&mut self, now_ns: u64) -> bool {
+        let ticks = self.counters[0].rises(now_ns);
+        std::mem::replace(&mut self.counters[0].told, ticks) < ticks
+    }
+
+    /// When it rises next after it was asked for last, in virtual nanoseconds.
+    pub fn next_tick_ns(&self) -> Option<u64> {
+        self.counters[0].rise_ns(self.counters[0].told.checked_add(1)?)
     }
 
     pub fn read(&mut self, register: u16, now_ns: u64) -> u8 {
@@ -221,6 +249,7 @@ impl Counters {
             high_next: false,
             latched: None,
             latched_status: None,
+            told: 0,
             ..*counter
         };
         Ok(())
@@ -318,6 +347,6 @@ mod tests {
         counters.write(1, 18, 0).expect("a byte");
         assert_eq!((counters.read(1, 0), counters.read(1, 0)), (18, 18));
         assert_eq!(counters.read(3, 0), 0xff);
-        assert!(!counters.ticks());
+        assert_eq!(counters.next_tick_ns(), None);
     }
 }

@@ -36,9 +36,9 @@ impl Serial {
         std::mem::take(self.0.writer_mut())
     }
 
-    /// Whether it has ever asked for an interrupt.
+    /// Whether it has asked for an interrupt since this was asked.
     pub fn has_interrupted(&self) -> bool {
-        self.0.interrupt_evt().0.get()
+        self.0.interrupt_evt().0.take()
     }
 }
 

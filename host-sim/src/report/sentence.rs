@@ -180,6 +180,7 @@ fn rare(facts: &Facts, event: &Event) -> String {
         Event::Plugged { device } => format!("QEMU plugs {}", name(device)),
         Event::IotlbMiss { device, dma, .. } => format!("{} asks for {dma:#x}", name(device)),
         Event::IotlbHits { device, hits, .. } => format!("{} knew {hits} addresses", name(device)),
+        Event::Taken { vector } => format!("interrupt {vector:#x} reaches the guest"),
         Event::Frame { device, queue, bytes, .. } => {
             let way = if queue.0 == 0 { "receives" } else { "sends" };
             format!("the guest {way} a frame of {bytes} bytes by {}", name(device))

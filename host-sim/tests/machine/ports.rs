@@ -3,7 +3,10 @@
 use super::small::{run, small};
 use host_sim::event::{Ended, Event, ExitReason};
 use host_sim::log::RunLog;
-use iced_x86::code_asm::{CodeAssembler, al, ax, byte_ptr, dx, eax, edx, rsi};
+use iced_x86::code_asm::{
+    CodeAssembler, CodeLabel, al, ax, byte_ptr, dword_ptr, dx, eax, ecx, edx, ptr, qword_ptr, rax,
+    rbx, rsi, word_ptr,
+};
 
 /// `out` of a byte to a port.
 fn out(a: &mut CodeAssembler, port: u32, value: u32) {
@@ -122,14 +125,111 @@ fn what_a_pc_without_that_device_would_do_happens_where_nobody_answers() {
     assert_eq!(log.ended, Ended::Exit(1), "the bus reads all ones");
 }
 
+/// Loads a table of handlers with one at `vector`, and a table of segments for it.
+fn handle(a: &mut CodeAssembler, vector: u64, handler: CodeLabel) {
+    let (table, segments) = (0x30_0000_u64, 0x30_2000_u64);
+    let mut store = |at: u64, value: u64| {
+        a.mov(rax, value).expect("a mov");
+        a.mov(rbx, at).expect("a mov");
+        a.mov(qword_ptr(rbx), rax).expect("a store");
+    };
+    store(segments + 8, 0x00af_9b00_0000_ffff);
+    store(segments + 16, 0x00cf_9300_0000_ffff);
+    store(segments + 0x100, (segments << 16) | 23);
+    store(segments + 0x108, segments >> 48);
+    store(segments + 0x110, (table << 16) | 0xfff);
+    store(segments + 0x118, table >> 48);
+    a.mov(rbx, segments + 0x100).expect("a mov");
+    a.lgdt(ptr(rbx)).expect("a lgdt");
+    a.lidt(ptr(rbx + 0x10)).expect("a lidt");
+    // Its address in pieces, selector 8, an interrupt gate.
+    a.lea(rax, byte_ptr(handler)).expect("a handler");
+    a.mov(rbx, table + 16 * vector).expect("a mov");
+    a.mov(word_ptr(rbx), ax).expect("a store");
+    a.mov(dword_ptr(rbx + 2), 0x8e00_0008_u32).expect("a store");
+    a.mov(word_ptr(rbx + 4), 0x8e00).expect("a store");
+    a.shr(rax, 16).expect("a shift");
+    a.mov(word_ptr(rbx + 6), ax).expect("a store");
+}
+
+/// A guest that halts until `ticks` ticks of a millisecond have come.
+fn ticking(ticks: u32) -> RunLog {
+    run(&small(|a| {
+        let (mut handler, mut wait) = (a.create_label(), a.create_label());
+        handle(a, 0x20, handler);
+        for (port, value) in [
+            (0x20, 0x11),
+            (0x21, 0x20),
+            (0x21, 4),
+            (0x21, 1),
+            (0x21, 0xfe),
+            (0x43, 0x34),
+            (0x40, 0xa9),
+            (0x40, 0x04),
+        ] {
+            out(a, port, value);
+        }
+        a.xor(ecx, ecx).expect("a xor");
+        a.sti().expect("a sti");
+        a.set_label(&mut wait).expect("a label");
+        a.hlt().expect("a hlt");
+        a.cmp(ecx, ticks).expect("a cmp");
+        a.jb(wait).expect("a jump");
+        out(a, 0xf4, 0);
+        a.set_label(&mut handler).expect("a label");
+        a.inc(ecx).expect("an inc");
+        out(a, 0x20, 0x20);
+        a.iretq().expect("an iret");
+    }))
+}
+
 #[test]
-fn a_timer_whose_interrupt_is_let_through_is_our_limit() {
+fn a_guest_that_halts_is_woken_by_each_tick_of_its_timer() {
+    let log = ticking(10);
+    assert_eq!(log.ended, Ended::Exit(1));
+    let taken: Vec<u64> = log
+        .records
+        .iter()
+        .filter(|record| record.event == Event::Taken { vector: 0x20 })
+        .map(|record| record.t_ns)
+        .collect();
+    assert_eq!(taken.len(), 10);
+    for pair in taken.windows(2) {
+        // 1193 periods of the 8254's input are 999.85 us.
+        assert!((999_000..1_001_000).contains(&(pair[1] - pair[0])), "{taken:?}");
+    }
+    assert_eq!(ticking(10).hash, log.hash);
+}
+
+#[test]
+fn a_guest_that_halts_with_interrupts_off_is_idle_though_its_timer_runs() {
     let log = run(&small(|a| {
         for (port, value) in [(0x43, 0x34), (0x40, 0), (0x40, 0x10), (0x21, 0xfe)] {
             out(a, port, value);
         }
+        a.hlt().expect("a hlt");
+    }));
+    assert_eq!(log.ended, Ended::Idle);
+}
+
+#[test]
+fn com1_says_by_an_interrupt_that_it_can_send() {
+    let log = run(&small(|a| {
+        let (mut handler, mut wait) = (a.create_label(), a.create_label());
+        handle(a, 0x24, handler);
+        for (port, value) in
+            [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 3), (0x21, 0xef), (0x3f9, 2)]
+        {
+            out(a, port, value);
+        }
+        a.sti().expect("a sti");
+        a.set_label(&mut wait).expect("a label");
+        a.hlt().expect("a hlt");
+        a.jmp(wait).expect("a jump");
+        a.set_label(&mut handler).expect("a label");
+        out(a, 0x3f9, 0);
+        out(a, 0x3f8, u32::from(b'k'));
         out(a, 0xf4, 0);
     }));
-    let Ended::Unsupported { what, .. } = &log.ended else { panic!("{:?}", log.ended) };
-    assert!(what.contains("interrupt 0 of the PIT"), "{what}");
+    assert_eq!((log.ended.clone(), text(&log)), (Ended::Exit(1), vec!["k".to_owned()]));
 }
