@@ -189,6 +189,7 @@ impl Cpu {
         if self.tlb.view() == View::UserAligned {
             self.check_alignment(va, bytes)?;
         }
+        self.note_access(va, bytes, side);
         let offset = va & OFFSET;
         let first = bytes.min((PAGE - offset) as usize);
         let place = self.translate(bus, va, side)?;

@@ -148,7 +148,12 @@ pub struct Cpu {
     pub(crate) stop: Option<Stop>,
     /// An answer for the next instruction, kept until that retires.
     pub(crate) supplied: Option<u64>,
+    /// Where blocks end: at the breakpoints of whoever runs the CPU and at the guest's own.
     pub(crate) breakpoints: BTreeSet<u64>,
+    /// The former alone.
+    pub(crate) asked: BTreeSet<u64>,
+    /// Where blocks end has changed.
+    pub(crate) recut: bool,
     /// The breakpoint reported last, whose instruction has not retired since.
     pub(crate) passing: Option<u64>,
     /// `None` while they run.
@@ -198,6 +203,8 @@ impl Cpu {
             stop: None,
             supplied: None,
             breakpoints: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            recut: false,
             passing: None,
             blocks: Some(Box::default()),
             total: Progress::default(),
@@ -256,6 +263,7 @@ impl Cpu {
 
     /// Stops with [`Exit::Breakpoint`] whenever the instruction at guest-virtual `va` is next.
     pub fn break_at(&mut self, va: u64) {
+        self.asked.insert(va);
         if self.breakpoints.insert(va)
             && let Some(blocks) = &mut self.blocks
         {
@@ -406,6 +414,7 @@ impl Cpu {
         self.regs.rip = self.block_va.wrapping_add(u64::from(uop.at));
         let before = u64::from(uop.before);
         self.progress = Progress { units: before, instructions: before };
+        self.pending.touched = 0;
         if let Some(Stop::NonCanonical) = self.stop {
             let vector = if uop.noted(note::STACK) { vector::STACK } else { vector::PROTECTION };
             self.stop = Some(Stop::Exit(Exit::Exception { vector, error: Some(0), address: None }));

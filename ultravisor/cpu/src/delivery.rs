@@ -93,6 +93,11 @@ impl Cpu {
         self.is_now(self.pending.inside_repeat)
     }
 
+    /// Whether the guest's breakpoints at the next instruction are passed.
+    pub(crate) fn passes_breakpoints(&self) -> bool {
+        self.resumes() || self.is_inside_repeat() || self.is_now(self.pending.stack_shadow)
+    }
+
     /// RF.
     pub(crate) fn resumes(&self) -> bool {
         self.is_now(self.pending.resumes)
@@ -105,6 +110,7 @@ impl Cpu {
         self.pending.inside_repeat = None;
         self.pending.resumes = None;
         self.pending.steps = false;
+        self.pending.touched = 0;
         self.supplied = None;
     }
 
@@ -280,6 +286,9 @@ impl Cpu {
         self.system_flags &= !cleared;
         self.go_far(code, gate.target);
         self.begin_handler();
+        if event.vector == vector::DEBUG {
+            self.allow_debugging();
+        }
         Ok(())
     }
 

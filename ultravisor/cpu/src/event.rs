@@ -113,6 +113,8 @@ pub(crate) struct Pending {
     pub inside_repeat: Option<u64>,
     /// RF is set.
     pub resumes: Option<u64>,
+    /// Data breakpoints that the instruction has hit, as DR6 has them.
+    pub touched: u64,
     /// The instruction that runs is to be followed by a debug exception.
     pub steps: bool,
 }

@@ -18,6 +18,7 @@ mod event;
 mod uop;
 mod blocks;
 mod cpu;
+mod debug;
 mod paging;
 mod access;
 mod table;

@@ -77,7 +77,7 @@ impl Cpu {
         if side == Side::Write
             && let Some((frame, page)) = self.tlb.page(Side::Guarded, va)
         {
-            if !self.code.holds(frame) {
+            if !self.code.holds(frame) && !self.watches_page(va) {
                 self.tlb.fill(side, va, frame, page);
             }
             return Ok(Place::Ram(frame, page));
@@ -94,7 +94,9 @@ impl Cpu {
             Page::Ram(page) => {
                 let guarded = side == Side::Write && self.code.holds(frame);
                 let side = if guarded { Side::Guarded } else { side };
-                self.tlb.fill(side, va, frame, page);
+                if side == Side::Fetch || !self.watches_page(va) {
+                    self.tlb.fill(side, va, frame, page);
+                }
                 Ok(Place::Ram(frame, page))
             }
         }

@@ -205,6 +205,10 @@ pub struct Regs {
     pub cr4: u64,
     /// The task priority: interrupts whose vector is below 16 times the next one wait.
     pub cr8: u64,
+    /// The addresses of the four debug breakpoints.
+    pub dr: [u64; 4],
+    /// What the breakpoints wait for (SDM volume 3, 17.2.4). Set from outside it has no effect.
+    pub dr7: u64,
     /// What debug exceptions were about (SDM volume 3, 17.2.3).
     pub dr6: u64,
     /// The extended-feature register: LME, LMA, NXE, SCE.
@@ -242,6 +246,8 @@ impl Default for Regs {
             cr3: 0,
             cr4: 0,
             cr8: 0,
+            dr: [0; 4],
+            dr7: 0x400,
             dr6: 0xffff_0ff0,
             efer: 0,
             kernel_gs_base: 0,

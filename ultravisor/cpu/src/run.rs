@@ -2,8 +2,10 @@
 
 use crate::blocks::{Block, BlockId, Blocks};
 use crate::bus::Bus;
-use crate::cpu::{Cpu, Progress, control};
+use crate::cpu::{Cpu, Progress, control, vector};
+use crate::debug::SINGLE_STEP;
 use crate::decode;
+use crate::event::{Cause, Event};
 use crate::exit::Exit;
 use crate::flags::bit;
 use crate::mem::{OFFSET, PAGE, Side};
@@ -13,9 +15,6 @@ use crate::uop::{Flow, Left, Stopped, Uop, note};
 /// How many work units a chain of blocks has at most: where calls in tail position are calls, so
 /// many are nested.
 pub(crate) const CHAIN_UNITS: u64 = 1024;
-
-/// DR6: single step.
-const SINGLE_STEP: u64 = 1 << 14;
 
 impl Cpu {
     /// Runs until something needs the machine, for at most `units` work units, and for exactly
@@ -42,10 +41,13 @@ impl Cpu {
                 self.take_event(bus, event)
             } else if self.supplied.is_none()
                 && self.passing != Some(self.regs.rip)
-                && self.breakpoints.contains(&self.regs.rip)
+                && self.asked.contains(&self.regs.rip)
             {
                 self.passing = Some(self.regs.rip);
                 return Exit::Breakpoint;
+            } else if self.supplied.is_none() && self.instruction_hits() != 0 {
+                self.pending.traps |= self.instruction_hits();
+                self.take_event(bus, Event::new(vector::DEBUG, Cause::Trap))
             } else if self.system_flags & bit::TF != 0 {
                 self.single_step(blocks, bus)
             } else if self.supplied.is_some() || self.is_waited_for() {
@@ -59,6 +61,10 @@ impl Cpu {
             remaining -= done.units.min(remaining);
             for (frame, _) in core::mem::take(&mut self.code_hit) {
                 blocks.forget(frame, frame, &mut self.code);
+            }
+            self.pending.traps |= core::mem::take(&mut self.pending.touched);
+            if core::mem::take(&mut self.recut) {
+                blocks.clear(&mut self.code);
             }
             if core::mem::take(&mut self.remapped) {
                 blocks.next_epoch();

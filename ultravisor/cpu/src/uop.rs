@@ -279,7 +279,9 @@ fn again<E: Exec>(
     blocks: &Blocks,
 ) -> Stopped {
     match E::exec(cpu, bus, at.uop()) {
-        Ok(()) if E::STORES && cpu.must_leave() => block.left(cpu.leave_after(at.uop())),
+        Ok(()) if (E::STORES || cpu.has_touched()) && cpu.must_leave() => {
+            block.left(cpu.leave_after(at.uop()))
+        }
         Ok(()) => next(cpu, bus, at, block, blocks),
         Err(Left) => block.left(cpu.leave_at(at.uop())),
     }

@@ -7,7 +7,7 @@ use crate::exec::control::{
 };
 use crate::exec::ports::{self, Ins, Outs};
 use crate::exec::string::{Cmps, Lods, Movs, Scas, Stos, StringOp, repeat, single};
-use crate::exec::{control_registers, cpuid, fast_call, msr, system};
+use crate::exec::{control_registers, cpuid, debug_registers, fast_call, msr, system};
 use crate::uop::{Handler, Meaning, note, nothing};
 use crate::width::with_width;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -150,18 +150,25 @@ fn port(i: &Instruction) -> Option<Lowered> {
     Some(lowered.ends())
 }
 
+/// `mov` with a control or a debug register.
 fn control_register(i: &Instruction) -> Option<Lowered> {
+    let (to, from) = (i.op0_register(), i.op1_register());
     let number = |register: Register| {
-        let number = (register as u32).wrapping_sub(Register::CR0 as u32);
-        register.is_cr().then_some(number as u8)
+        let first = if register.is_cr() { Register::CR0 } else { Register::DR0 };
+        (register as u32).wrapping_sub(first as u32) as u8
     };
-    if let (Some(cr), Some((dst, 64))) = (number(i.op1_register()), gpr(i.op0_register())) {
-        let mut lowered = Lowered::plain(i, control_registers::read_control);
-        (lowered.uop.dst, lowered.uop.src) = (dst, cr);
-        return Some(lowered.ends());
-    }
-    let (cr, (src, _)) = (number(i.op0_register())?, gpr(i.op1_register())?);
-    let mut lowered = Lowered::plain(i, control_registers::write_control);
-    (lowered.uop.dst, lowered.uop.src) = (cr, src);
+    let (meaning, dst, src): (Meaning, u8, u8) = match (gpr(to), gpr(from)) {
+        (Some((dst, 64)), None) if from.is_cr() => {
+            (control_registers::read_control, dst, number(from))
+        }
+        (None, Some((src, 64))) if to.is_cr() => {
+            (control_registers::write_control, number(to), src)
+        }
+        (Some((dst, 64)), None) if from.is_dr() => (debug_registers::read_debug, dst, number(from)),
+        (None, Some((src, 64))) if to.is_dr() => (debug_registers::write_debug, number(to), src),
+        _ => return None,
+    };
+    let mut lowered = Lowered::plain(i, meaning);
+    (lowered.uop.dst, lowered.uop.src) = (dst, src);
     Some(lowered.ends())
 }

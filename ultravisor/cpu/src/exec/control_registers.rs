@@ -13,7 +13,7 @@ use crate::width::Width;
 /// The bits of CR4 that may be set, as CPUID offers what they switch on.
 const CR4_OFFERED: u64 = {
     use control::*;
-    TSD | PAE | PGE | PCE | OSFXSR | OSXMMEXCPT | FSGSBASE | PCIDE | OSXSAVE | SMEP | SMAP
+    TSD | DE | PAE | PGE | PCE | OSFXSR | OSXMMEXCPT | FSGSBASE | PCIDE | OSXSAVE | SMEP | SMAP
 };
 
 /// MOV to CR3 with PCIDs: translations may be kept. Ours are not; that is always allowed (SDM

@@ -16,8 +16,8 @@ const fn bits<const N: usize>(numbers: [u32; N]) -> u32 {
     all
 }
 
-/// Leaf 1, edx: FPU, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
-const BASE_EDX: u32 = bits([0, 4, 5, 6, 8, 11, 12, 13, 15, 16, 19, 23, 24, 25, 26]);
+/// Leaf 1, edx: FPU, DE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
+const BASE_EDX: u32 = bits([0, 2, 4, 5, 6, 8, 11, 12, 13, 15, 16, 19, 23, 24, 25, 26]);
 /// Leaf 1, ecx: SSE3, PCLMULQDQ, SSSE3, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, RDRAND,
 /// and that a hypervisor is there.
 const BASE_ECX: u32 = bits([0, 1, 9, 13, 17, 19, 20, 22, 23, 25, 26, 30, 31]);

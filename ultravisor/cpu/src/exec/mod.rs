@@ -19,6 +19,7 @@ pub(crate) mod cipher;
 pub(crate) mod control;
 pub(crate) mod control_registers;
 pub(crate) mod cpuid;
+pub(crate) mod debug_registers;
 pub(crate) mod extension;
 pub(crate) mod far;
 pub(crate) mod fast_call;

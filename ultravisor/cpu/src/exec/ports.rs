@@ -19,6 +19,7 @@ fn port(cpu: &Cpu, uop: &Uop) -> u16 {
 /// volume 1, 18.5).
 fn may_use_port(cpu: &mut Cpu, bus: &mut dyn Bus, port: u16, bytes: u32) -> Result<(), Left> {
     if cpu.has_io_privilege() || cpu.port_is_open(bus, port, bytes as u8)? {
+        cpu.note_port(port, bytes);
         Ok(())
     } else {
         Err(cpu.raise(vector::PROTECTION, Some(0)))

@@ -17,11 +17,11 @@ const INTERRUPT: u64 = 0x8e;
 const TRAP: u64 = 0x8f;
 const USER_INTERRUPT: u64 = 0xee;
 
-fn handler(vector: u8) -> u64 {
+pub fn handler(vector: u8) -> u64 {
     HANDLERS + 4 * u64::from(vector)
 }
 
-fn set_gate(ram: &mut Ram, vector: u8, kind: u64, selector: u16, stack: u64) {
+pub fn set_gate(ram: &mut Ram, vector: u8, kind: u64, selector: u16, stack: u64) {
     let halves = gate(kind, selector, handler(vector), stack);
     for (at, half) in (IDT + 16 * u64::from(vector)..).step_by(8).zip(halves) {
         ram.write_u64(at, half);
@@ -47,12 +47,12 @@ fn with_handlers((mut cpu, mut ram): (Cpu, Ram)) -> (Cpu, Ram) {
 }
 
 /// Ring 0 runs `code`, with handlers.
-fn guest(code: &[u8]) -> (Cpu, Ram) {
+pub fn guest(code: &[u8]) -> (Cpu, Ram) {
     with_handlers(world(code))
 }
 
 /// Ring 3 runs `code`, with handlers.
-fn user(code: &[u8]) -> (Cpu, Ram) {
+pub fn user(code: &[u8]) -> (Cpu, Ram) {
     let (mut cpu, mut ram) = with_handlers(world(&[0x48, 0xcb]));
     ram.write(USER_CODE, code);
     let frame = [USER_CODE, sel::USER_CODE.into(), USER_STACK, sel::USER_DATA.into()];
@@ -65,13 +65,13 @@ fn user(code: &[u8]) -> (Cpu, Ram) {
 }
 
 /// The words at the stack pointer.
-fn frame<const N: usize>(cpu: &Cpu, ram: &Ram) -> [u64; N] {
+pub fn frame<const N: usize>(cpu: &Cpu, ram: &Ram) -> [u64; N] {
     let top = cpu.regs.get(Reg::Rsp);
     core::array::from_fn(|word| ram.read_u64(top + 8 * word as u64))
 }
 
 /// Runs to a HLT, which must be that of `vector`'s handler.
-fn handled(cpu: &mut Cpu, ram: &mut Ram, vector: u8) {
+pub fn handled(cpu: &mut Cpu, ram: &mut Ram, vector: u8) {
     assert_eq!(cpu.run(ram, 100), Exit::Halt);
     assert_eq!(cpu.regs.rip, handler(vector) + 1);
 }

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod debug;
 mod delivery;
 mod rings;
 mod segments;
