@@ -15,6 +15,9 @@ const PORT_2: u64 = 1 << 2 | 0b0110 << 20;
 /// DR6 as it is without a reason.
 const NOTHING: u64 = 0xffff_0ff0;
 
+/// Emits an instruction.
+type Emit = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+
 /// A guest that sets DR1 to `address` and DR7 to `enabled`, then runs what `write` emits.
 fn watching(
     address: u64,
@@ -102,7 +105,7 @@ fn a_write_is_told_behind_its_instruction_and_a_read_is_not() {
 
 #[test]
 fn an_access_is_told_whichever_way_it_is_made() {
-    let ways: [fn(&mut CodeAssembler) -> Result<(), IcedError>; 8] = [
+    let ways: [Emit; 8] = [
         |a| a.mov(eax, dword_ptr(rbx)),
         |a| a.mov(qword_ptr(rbx - 4), rax),
         |a| a.add(byte_ptr(rbx + 3), 1),
