@@ -123,6 +123,20 @@ impl HostSide {
         self.written.drain(..)
     }
 
+    /// Somebody on the host writes into normal memory, past page states and devices. *Returns*
+    /// whether it is guest RAM.
+    pub fn scribble(&mut self, gpa: Gpa, bytes: &[u8]) -> bool {
+        let length = bytes.len() as u64;
+        let written = self.uv.memory().is_ram(gpa, length) && self.normal.write(gpa, bytes);
+        if written && length > 0 {
+            let unit = self.uv.memory().unit();
+            let last = unit.gfn(Gpa(gpa.0 + length - 1)).0;
+            (unit.gfn(gpa).0..=last).for_each(|gfn| self.uv.memory_mut().note_write(Gfn(gfn)));
+            self.written.push(Written { gpa, bytes: length });
+        }
+        written
+    }
+
     /// Normal memory, as the judges look at it in the end.
     pub fn normal(&self) -> &NormalMemory {
         &self.normal

@@ -7,6 +7,7 @@
 mod calls;
 mod devices;
 mod interleave;
+mod meddle;
 mod platform;
 mod polls;
 mod ports;

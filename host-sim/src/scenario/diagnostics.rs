@@ -273,10 +273,17 @@ pub fn render(fault: &Fault, look: Look) -> String {
         Form::Json => json(fault),
         Form::Picture if longest <= LINE_MAX => {
             let shown = Shown::new(fault);
-            format!("{}\n", Rendered(&shown, look))
+            let picture = format!("{}\n", Rendered(&shown, look));
+            if look.unicode { picture } else { in_ascii(&picture) }
         }
         Form::Picture | Form::Narrated => narrated(fault),
     }
+}
+
+/// `picture` for a terminal that takes ASCII only: to one that reads its bytes in another way, the
+/// file's letters could be commands.
+fn in_ascii(picture: &str) -> String {
+    picture.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
 }
 
 /// Characters of a source line that are read out.

@@ -2,9 +2,12 @@
 
 mod corpus;
 mod exits;
+mod fuzzed;
 mod images;
 mod places;
 mod rig;
+#[path = "../../fuzz/src/targets/mod.rs"]
+mod targets;
 
 use host_sim::scenario::diagnostics::{Fault, Form, Look, render};
 use host_sim::scenario::select;

@@ -181,13 +181,17 @@ impl core::fmt::Debug for Cpu {
 impl Cpu {
     /// A CPU in no usable mode yet: see [`Cpu::enter_long_mode`].
     pub fn new() -> Self {
+        Self::around(Tlb::new(), Box::default(), CodeMap::default())
+    }
+
+    fn around(tlb: Tlb, blocks: Box<Blocks>, code: CodeMap) -> Self {
         Self {
             regs: Regs::default(),
             flags: Flags::known(0),
             system_flags: bit::ALWAYS,
             cpl: 0,
-            tlb: Tlb::new(),
-            code: CodeMap::default(),
+            tlb,
+            code,
             code_hit: Vec::new(),
             remapped: false,
             block_va: 0,
@@ -206,9 +210,19 @@ impl Cpu {
             asked: BTreeSet::new(),
             recut: false,
             passing: None,
-            blocks: Some(Box::default()),
+            blocks: Some(blocks),
             total: Progress::default(),
         }
+    }
+
+    /// A CPU as [`Cpu::new`] makes it, in the memory of this one: for running very many short
+    /// programs.
+    pub fn renewed(mut self) -> Self {
+        self.tlb.forget(0, u64::MAX);
+        self.tlb.select(View::Supervisor);
+        let mut blocks = self.blocks.take().unwrap_or_default();
+        blocks.clear(&mut self.code);
+        Self::around(self.tlb, blocks, self.code)
     }
 
     /// Flat long mode at `rip`: paging on with the tables at `cr3`, ring 0, interrupts off, SSE
@@ -235,6 +249,11 @@ impl Cpu {
     /// consumed when the instruction is executed again, which is the next thing that happens.
     pub fn supply(&mut self, value: u64) {
         self.supplied = Some(value);
+    }
+
+    /// Whether an answer waits for the next instruction.
+    pub fn is_supplied(&self) -> bool {
+        self.supplied.is_some()
     }
 
     /// The bytes from `start` on are backed by something else now: drops what the CPU remembers

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{CODE, DATA, Random, STACK, machine, programs};
+use common::{CODE, DATA, Ram, Random, STACK, TABLES, machine, programs};
 use ultravisor_cpu::{Cpu, Exit, Reg};
 
 const PROGRAMS: u64 = 500;
@@ -41,9 +41,16 @@ fn program(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// How a run ended, registers, flags, instructions, and memory.
+type Left = (Option<Exit>, Vec<u64>, u64, u64, Vec<u8>);
+
 /// What a run of `code` leaves, in slices of `units`.
-fn outcome(code: &[u8], seed: u64, units: u64) -> (Option<Exit>, Vec<u64>, u64, u64, Vec<u8>) {
+fn outcome(code: &[u8], seed: u64, units: u64) -> Left {
     let (mut cpu, mut ram) = machine(code);
+    outcome_on(&mut cpu, &mut ram, seed, units)
+}
+
+fn outcome_on(cpu: &mut Cpu, ram: &mut Ram, seed: u64, units: u64) -> Left {
     let mut random = Random(seed);
     for reg in Reg::ALL {
         cpu.regs.set(reg, DATA + random.below(0x1000));
@@ -54,7 +61,7 @@ fn outcome(code: &[u8], seed: u64, units: u64) -> (Option<Exit>, Vec<u64>, u64, 
     while cpu.units() < UNITS && end.is_none() {
         let before = cpu.units();
         let slice = units.min(UNITS - before);
-        match cpu.run(&mut ram, slice) {
+        match cpu.run(ram, slice) {
             Exit::Budget => assert_eq!(cpu.units(), before + slice),
             Exit::Halt | Exit::Pause | Exit::Call => {}
             Exit::TimeStamp => cpu.supply(cpu.units()),
@@ -102,7 +109,7 @@ fn random_code_ends_the_same_however_it_is_sliced() {
 }
 
 /// All that a program can have changed.
-fn state(cpu: &Cpu, ram: &common::Ram) -> (Vec<u64>, u64, u64, u64, Vec<u8>) {
+fn state(cpu: &Cpu, ram: &Ram) -> (Vec<u64>, u64, u64, u64, Vec<u8>) {
     let memory = [ram.read(DATA, programs::REACH as usize), ram.read(STACK - 0x400, 0x400)];
     let registers = cpu.regs.gpr.values().to_vec();
     (registers, cpu.regs.rip, cpu.rflags(), cpu.instructions(), memory.concat())
@@ -132,4 +139,24 @@ fn the_fast_way_leaves_what_the_plain_one_does_wherever_it_stops() {
         }
     }
     assert!(stops > 500, "only {stops} stops");
+}
+
+#[test]
+fn a_renewed_cpu_runs_as_a_new_one() {
+    let mut random = Random(7);
+    let (mut used, mut rams) = (Cpu::new(), Vec::new());
+    for number in 0..PROGRAMS / 5 {
+        let code = program(&mut random);
+        let seed = random.next();
+        let mut ram = Ram::identity();
+        ram.write(CODE, &code);
+        used = used.renewed();
+        used.enter_long_mode(TABLES, CODE, STACK);
+        let left = outcome_on(&mut used, &mut ram, seed, UNITS);
+        assert!(left == outcome(&code, seed, UNITS), "program {number}: {:x?}", left.1);
+        // An answer that nobody takes, a breakpoint, and memory that is not to be looked at again.
+        used.supply(number);
+        used.break_at(CODE + 3);
+        rams.push(ram);
+    }
 }

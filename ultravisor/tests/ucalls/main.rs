@@ -7,6 +7,7 @@ mod esm;
 mod fake;
 mod model;
 mod paging;
+mod pair;
 mod peeking;
 mod sequences;
 mod share;

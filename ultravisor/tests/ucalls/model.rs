@@ -2,7 +2,7 @@
 //! the tables under test. It knows no transit states (between two calls there are none), and of a
 //! unit's bytes only one word with which all of it is filled.
 
-use crate::fake::{HIGH, LOW};
+use super::fake::{HIGH, LOW};
 use std::collections::BTreeMap;
 use ultravisor::frames::NORMAL_BASE;
 use ultravisor::{Fault, LPID, Life};

@@ -12,6 +12,8 @@ use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Access, Bus, Cpu, HostPage, Page};
 
 pub const PAGE: u64 = 4096;
+/// Memory of [`Ram::identity`].
+pub const RAM_BYTES: u64 = 4 << 20;
 /// Where the root of the page tables is; further tables follow.
 pub const TABLES: u64 = 0x1000;
 /// Where test code goes.
@@ -45,8 +47,8 @@ impl Ram {
 
     /// 4 MiB, of which the first 4 MiB are mapped to themselves, 4 KiB pages, all rights.
     pub fn identity() -> Self {
-        let mut ram = Self::new(4 << 20);
-        for page in 0..1024 {
+        let mut ram = Self::new(RAM_BYTES);
+        for page in 0..RAM_BYTES / PAGE {
             ram.map(page * PAGE, page * PAGE, PRESENT | WRITABLE);
         }
         ram
