@@ -188,6 +188,7 @@ fn mov(i: &Instruction) -> Option<Lowered> {
         return Some(lowered.completes());
     }
     let (size, first, second) = two(&mut lowered, i)?;
+    lowered.operands = Some((first, second));
     let near = lowered.uop.based();
     lowered.uop.run = with_width!(size, T => match (first, second) {
         (Kind::Mem, Kind::Imm(_)) => step::<Mov<T, Mem, Imm>>,
@@ -243,6 +244,7 @@ fn shift<O: Shift>(i: &Instruction) -> Option<Lowered> {
     lowered.uop.run = pick(true);
     if count.is_some_and(|count| count != 0) {
         lowered = lowered.writes_flags(i).quiet(pick(false));
+        lowered.operands = Some((kind(i, 0)?, kind(i, 1)?));
     }
     Some(lowered)
 }

@@ -1,6 +1,7 @@
 //! From bytes to blocks: fetch, decode with iced-x86, lower to uops, drop dead flags.
 
 mod arith;
+mod copy;
 mod extension;
 mod flow;
 mod liveness;
@@ -242,8 +243,10 @@ impl Builder {
         self.length += length;
         self.count += 1;
         let ends = lowered.ends;
-        let fused =
-            self.lowered.last().and_then(|last| flow::fuse(last, instruction, &lowered.uop));
+        let fused = self.lowered.last().and_then(|last| {
+            flow::fuse(last, instruction, &lowered.uop)
+                .or_else(|| copy::fuse(last, instruction, &lowered))
+        });
         match (fused, self.lowered.last_mut()) {
             (Some(fused), Some(last)) => *last = fused,
             _ => self.lowered.push(lowered),

@@ -104,6 +104,8 @@ pub(crate) struct At<A>(PhantomData<A>);
 pub(crate) type Mem = At<Sum>;
 /// The memory operand, if its address is a base and a displacement.
 pub(crate) type Near = At<Based>;
+/// Register `dst`, after register `base` was copied to it.
+pub(crate) struct Copied;
 /// The sign-extended small immediate.
 pub(crate) struct Imm;
 
@@ -180,6 +182,39 @@ impl Place for Dst {
         uop: &Uop,
     ) -> Result<u64, Left> {
         Ok(T::get(&cpu.regs.gpr, uop.dst))
+    }
+
+    #[inline(always)]
+    fn write<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+        value: u64,
+    ) -> Result<(), Left> {
+        T::set(&mut cpu.regs.gpr, uop.dst, value);
+        Ok(())
+    }
+}
+
+impl Place for Copied {
+    const MEMORY: bool = false;
+
+    #[inline(always)]
+    fn read<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
+        Ok(T::get(&cpu.regs.gpr, uop.base))
+    }
+
+    #[inline(always)]
+    fn read_for_update<T: Width>(
+        cpu: &mut Cpu,
+        _: &mut (impl Beyond + ?Sized),
+        uop: &Uop,
+    ) -> Result<u64, Left> {
+        Ok(T::get(&cpu.regs.gpr, uop.base))
     }
 
     #[inline(always)]

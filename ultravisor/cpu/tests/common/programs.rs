@@ -80,7 +80,7 @@ fn instruction(a: &mut CodeAssembler, random: &mut Random) -> Result<(), IcedErr
     let value = random.value() as i32;
     let count = 1 + random.below(40) as u32;
     let somewhere = place(random);
-    match random.below(34) {
+    match random.below(38) {
         0 => a.add(WIDE[to], WIDE[from]),
         1 => a.sub(HALF[to], value),
         2 => a.xor(BYTE[to], BYTE[from % 2]),
@@ -121,7 +121,38 @@ fn instruction(a: &mut CodeAssembler, random: &mut Random) -> Result<(), IcedErr
             a.mov(qword_ptr(rbx + rcx * 8), WIDE[from])
         }
         32 => a.cmp(WIDE[to], WIDE[from]),
+        33..37 => {
+            let by = random.below(8) as usize;
+            if random.chance(2) {
+                a.mov(WIDE[to], WIDE[from])?;
+            } else {
+                a.mov(HALF[to], HALF[from])?;
+            }
+            change(a, random, to, by)
+        }
         _ => a.bt(WIDE[to], random.below(64) as u32),
+    }
+}
+
+/// What may be done to a register that was just copied.
+fn change(
+    a: &mut CodeAssembler,
+    random: &mut Random,
+    to: usize,
+    by: usize,
+) -> Result<(), IcedError> {
+    let count = 1 + random.below(31) as u32;
+    match random.below(10) {
+        0 => a.add(WIDE[to], WIDE[by]),
+        1 => a.sub(HALF[to], HALF[by]),
+        2 => a.and(WIDE[to], 0x7f7f),
+        3 => a.or(WIDE[to], WIDE[by]),
+        4 => a.xor(HALF[to], 0x55),
+        5 => a.shl(WIDE[to], count),
+        6 => a.shr(HALF[to], count),
+        7 => a.sar(WIDE[to], count),
+        8 => a.rol(HALF[to], count),
+        _ => a.ror(WIDE[to], count),
     }
 }
 
