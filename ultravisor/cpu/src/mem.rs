@@ -16,8 +16,11 @@ pub(crate) const PAGE: u64 = 4096;
 pub(crate) const OFFSET: u64 = PAGE - 1;
 
 const ENTRIES: usize = 4096;
-/// The tag of an empty entry: no page starts at an odd address.
-const EMPTY: u64 = 1;
+/// The tag of the entry at `at` while it is empty: a page that another entry is for, from which no
+/// address that is looked for at `at` is less than a page away.
+const fn empty(at: usize) -> u64 {
+    (at ^ 1) as u64 * PAGE
+}
 /// A page with more TLB entries than this is forgotten by a scan of the whole TLB.
 const SLOTS_MAX: usize = 12;
 /// With more pages than this in the reverse map the TLB starts afresh.
@@ -96,7 +99,7 @@ fn within(offset: u64, bytes: usize) -> (usize, usize) {
     (offset, bytes.min(PAGE as usize - offset))
 }
 
-/// One mapping. `page` is a host page's first byte unless `tag` is [`EMPTY`].
+/// One mapping. `page` is a host page's first byte unless `tag` is that of [`empty`].
 #[derive(Clone, Copy)]
 struct Entry {
     /// The guest-virtual page's address.
@@ -124,8 +127,14 @@ struct Array {
 
 impl Array {
     fn new() -> Self {
-        let empty = Entry { tag: EMPTY, page: ptr::null_mut() };
-        Self { entries: boxed(empty), frames: boxed(0) }
+        let entries = boxed(Entry { tag: 0, page: ptr::null_mut() });
+        let mut array = Self { entries, frames: boxed(0) };
+        array.clear();
+        array
+    }
+
+    fn clear(&mut self) {
+        self.entries.iter_mut().enumerate().for_each(|(at, entry)| entry.tag = empty(at));
     }
 }
 
@@ -239,20 +248,19 @@ impl Tlb {
         if view == self.view { Some(&mut self.now) } else { self.parked[view as usize].as_mut() }
     }
 
-    /// The host address of `T` at `va` if that entry maps all its bytes. A `T` that crosses into
-    /// the next page compares that page's address with an entry where it can never be.
+    /// The host address of `T` at `va` if an entry maps all its bytes.
     #[inline(always)]
     fn find<T>(array: &Array, va: u64) -> Option<*mut u8> {
         let entry = &array.entries[index(va)];
-        let last = va.wrapping_add(size_of::<T>() as u64 - 1);
-        (entry.tag == last & !OFFSET).then(|| entry.page.wrapping_add((va & OFFSET) as usize))
+        let offset = va.wrapping_sub(entry.tag);
+        (offset <= PAGE - size_of::<T>() as u64).then(|| entry.page.wrapping_add(offset as usize))
     }
 
     /// Loads from `va`, or `None` if the read side does not map it.
     #[inline(always)]
     pub fn load<T: Scalar>(&self, va: u64) -> Option<T> {
-        // SAFETY: an entry whose tag is a page's address holds a `HostPage`, valid for reads of
-        // 4096 bytes; `find` says that all of `T` is inside; any bits are a `T`.
+        // SAFETY: an entry whose tag is the page of the address looked for holds a `HostPage`, valid
+        // for reads of 4096 bytes; `find` says that all of `T` is inside; any bits are a `T`.
         Self::find::<T>(&self.now.read, va).map(|at| unsafe { at.cast::<T>().read_unaligned() })
     }
 
@@ -317,7 +325,7 @@ impl Tlb {
             self.sides(view).is_some_and(|sides| {
                 let array = sides.array(side);
                 let entry = array.entries[usize::from(at) % ENTRIES];
-                entry.tag != EMPTY
+                entry.tag != empty(usize::from(at) % ENTRIES)
                     && array.frames[usize::from(at) % ENTRIES] == frame
                     && entry.page != page.as_ptr()
             })
@@ -366,7 +374,7 @@ impl Tlb {
         if let Some(sides) = self.sides_mut(view) {
             let array = sides.array_mut(side);
             if array.frames[at] == frame {
-                array.entries[at].tag = EMPTY;
+                array.entries[at].tag = empty(at);
             }
         }
     }
@@ -385,14 +393,14 @@ impl Tlb {
         self.each_array(|array| {
             let entry = &mut array.entries[index(va)];
             if entry.tag == va & !OFFSET {
-                entry.tag = EMPTY;
+                entry.tag = empty(index(va));
             }
         });
     }
 
     /// Drops everything (a new CR3, new paging modes).
     pub fn flush(&mut self) {
-        self.each_array(|array| array.entries.iter_mut().for_each(|entry| entry.tag = EMPTY));
+        self.each_array(Array::clear);
         self.slots.clear();
         self.large = false;
     }
