@@ -16,6 +16,9 @@ use std::time::Duration;
 use table::Row;
 use workloads::{WORKLOADS, Workload};
 
+/// What takes less than this part of the start-up is lost in its noise.
+const NOISE: u32 = 10;
+
 /// Why there is no table.
 type Failure = Box<dyn std::error::Error>;
 
@@ -127,10 +130,13 @@ fn compare(bench: &Bench, peer: Engine, arguments: &Arguments) -> Result<Vec<Row
     Ok(rows
         .map(|(((_, workload), pair), instructions)| {
             let (ours, theirs) = pair.medians();
+            let (ours, theirs) =
+                (ours.saturating_sub(our_start), theirs.saturating_sub(their_start));
             Row {
                 workload,
-                ours: ours.saturating_sub(our_start),
-                theirs: theirs.saturating_sub(their_start),
+                ours,
+                theirs,
+                tells: ours > our_start / NOISE && theirs > their_start / NOISE,
                 instructions: instructions - at_start,
             }
         })

@@ -13,6 +13,8 @@ pub struct Row {
     pub workload: &'static Workload,
     pub ours: Duration,
     pub theirs: Duration,
+    /// Both are long enough to be told from the noise of starting.
+    pub tells: bool,
     /// Guest instructions, a whole REP being one.
     pub instructions: u64,
 }
@@ -75,9 +77,10 @@ fn cells(peer: Engine, row: &Row) -> [String; 10] {
     let speed = row.theirs.as_secs_f64() / row.ours.as_secs_f64();
     let rate = |time: Duration| {
         let rate = row.instructions as f64 / time.as_secs_f64() / 1e6;
-        if rate < 1.0 { "-".to_owned() } else { format!("{rate:.0}") }
+        if rate < 1.0 || !row.tells { "-".to_owned() } else { format!("{rate:.0}") }
     };
     let verdict = match (floor, aim) {
+        _ if !row.tells => "too short",
         (_, Some(aim)) if speed >= aim => "aim",
         (Some(floor), _) if speed >= floor => "floor",
         (Some(_), _) => "below",
@@ -91,7 +94,7 @@ fn cells(peer: Engine, row: &Row) -> [String; 10] {
         row.instructions.to_string(),
         rate(row.ours),
         rate(row.theirs),
-        format!("{speed:.2}"),
+        if row.tells { format!("{speed:.2}") } else { "?".to_owned() },
         bound(floor),
         bound(aim),
         verdict.to_owned(),
