@@ -7,11 +7,11 @@ use crate::counters::{Counter, Counters, Phase};
 use crate::outcome::Outcome;
 use crate::policy::Ruling;
 use crate::proof::{self, Acting};
+use crate::scenario::design::natural_order;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::{Level, Policy, Rule};
 use crate::verdict::{Judged, Verdict};
 use serde::Serialize;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// One run of the selection that came back.
@@ -298,33 +298,9 @@ fn is_same_result(one: &Judged, other: &Judged) -> bool {
         && one.counters.touches().eq(other.counters.touches())
 }
 
-/// `d2` before `d10`: digits count as numbers, everything else as text.
-pub fn natural_order(one: &str, other: &str) -> Ordering {
-    let parts = |text: &str| -> Vec<(String, u64)> {
-        let (mut parts, mut rest) = (Vec::new(), text);
-        while !rest.is_empty() {
-            let word = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-            let after = &rest[word..];
-            let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-            let number = after[..digits].parse().unwrap_or(u64::MAX);
-            parts.push((rest[..word].to_owned(), if digits == 0 { 0 } else { number }));
-            rest = &after[digits..];
-        }
-        parts
-    };
-    parts(one).cmp(&parts(other)).then_with(|| one.cmp(other))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn designs_are_in_the_order_of_their_numbers() {
-        let mut names = ["x-data", "d10-a", "d7b-x", "d2-b", "d7a-y", "d0-c"];
-        names.sort_by(|one, other| natural_order(one, other));
-        assert_eq!(names, ["d0-c", "d2-b", "d7a-y", "d7b-x", "d10-a", "x-data"]);
-    }
 
     #[test]
     fn shares_are_hundredths_rounded_down_and_nothing_of_nothing_is_none() {

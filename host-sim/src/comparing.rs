@@ -1,13 +1,13 @@
 //! `uvsim compare`: plans through the suite and the proofs into one table.
 
 use crate::arguments::{CompareArgs, TableFormat};
-use crate::compare::{Comparison, Sample, Terms, natural_order};
+use crate::compare::{Comparison, Sample, Terms};
 use crate::escape;
 use crate::output::compare_json::{Frame, Report};
 use crate::output::{compare_text, human, json, words};
 use crate::policy::{self, Court};
 use crate::proof::{self, Acting, Tried};
-use crate::scenario::design::Design;
+use crate::scenario::design::{Design, natural_order};
 use crate::scenario::diagnostics::nearest;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::Policy;

@@ -3,11 +3,13 @@
 
 use std::fmt::Write;
 
-/// Whether `c` could move a cursor, start a sequence, or turn the reading direction.
+/// Whether `c` could move a cursor, start a sequence, or turn the reading direction; or is none of
+/// Unicode's characters, which XML and HTML do not allow.
 pub fn is_active(c: char) -> bool {
     let bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let lines = matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
-    c.is_control() || bidi || lines
+    let none = matches!(c, '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}');
+    c.is_control() || bidi || lines || none
 }
 
 /// `text` for one line of a terminal or a log: control characters (C0, C1, DEL), bidirectional
@@ -105,8 +107,7 @@ pub fn console_line(console: &str, line: &[u8], chars_max: usize) -> String {
 /// `text` for XML 1.0, before its serializer turns `<`, `>`, `&` and quotes into entities: without
 /// the characters that XML does not allow or a terminal would obey; cut as [`terminal_cut`] does.
 pub fn xml(text: &str, chars_max: usize) -> String {
-    let allowed = |c: char| if matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c };
-    terminal_cut(text, chars_max).chars().map(allowed).collect()
+    terminal_cut(text, chars_max)
 }
 
 /// `text` between two tags of HTML, in no `<script>` and no `<style>`: no tag, no entity, and no

@@ -16,7 +16,7 @@ use crate::hypervisor::{Hypervisor, Tag};
 use crate::iommu::domains::{Refused, Request};
 use crate::iommu::iotlb::Iotlb;
 use crate::iommu::{AddressSpace, Dma, PAGE_BYTES, Run};
-use crate::secrets::{Secrets, WINDOW};
+use crate::secrets::{Secrets, Sweep, WINDOW};
 use crate::touch::{Host, Piece, Pieces, Touch, TouchFault};
 use std::collections::{BTreeMap, BTreeSet};
 use ultravisor::frames::NormalMemory;
@@ -62,8 +62,33 @@ pub struct HostSide {
 #[derive(Default)]
 struct Mapped {
     known: bool,
-    /// First address to bytes.
-    ranges: BTreeMap<u64, u64>,
+    /// First address to bytes, of each mapping.
+    mappings: BTreeMap<u64, u64>,
+    /// The same of coherent memory; a mapping may lie inside one.
+    allocations: BTreeMap<u64, u64>,
+}
+
+impl Mapped {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are not about addresses")]
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::DmaMap { dma, bytes, .. } => drop(self.mappings.insert(*dma, *bytes)),
+            Event::DmaUnmap { dma, .. } => drop(self.mappings.remove(dma)),
+            Event::DmaAlloc { dma, bytes } => drop(self.allocations.insert(*dma, *bytes)),
+            Event::DmaFree { dma, .. } => drop(self.allocations.remove(dma)),
+            _ => (),
+        }
+        self.known = true;
+    }
+
+    /// Whether the guest's DMA API gave `at` out; not known is as good as yes.
+    fn has(&self, at: u64) -> bool {
+        let holds = |ranges: &BTreeMap<u64, u64>| {
+            let range = ranges.range(..=at).next_back();
+            range.is_some_and(|(start, bytes)| at - start < (*bytes).max(1))
+        };
+        !self.known || holds(&self.mappings) || holds(&self.allocations)
+    }
 }
 
 impl HostSide {
@@ -109,13 +134,7 @@ impl HostSide {
     /// Follows the guest's DMA API: what `dma_map` and `dma_alloc` gave out may be given to a
     /// device.
     pub fn note_dma(&mut self, event: &Event) {
-        if let Event::DmaMap { dma, bytes, .. } | Event::DmaAlloc { dma, bytes } = event {
-            self.mapped.ranges.insert(*dma, *bytes);
-        }
-        if let Event::DmaUnmap { dma, .. } | Event::DmaFree { dma, .. } = event {
-            self.mapped.ranges.remove(dma);
-        }
-        self.mapped.known = true;
+        self.mapped.note(event);
     }
 
     /// What the host side wrote since this was asked last: the CPU must forget its code there.
@@ -224,12 +243,12 @@ impl HostSide {
         };
         let unit = self.uv.memory().unit();
         let mut bytes = vec![0; usize::try_from(unit.bytes()).unwrap_or(0)];
+        let mut sweep = Sweep::default();
         for gfn in shared {
             if self.normal.read(unit.start(gfn), &mut bytes)
-                && let Some(offset) = self.secrets.find(&bytes)
-                && self.leaks.insert(unit.start(gfn).0 + offset as u64)
+                && let Some(at) = sweep.find(&self.secrets, unit.start(gfn).0, &bytes)
+                && self.leaks.insert(at)
             {
-                let at = unit.start(gfn).0 + offset as u64;
                 self.hv.recorder.push(Event::Leak { place: LeakPlace::Memory, at });
             }
         }
@@ -419,9 +438,7 @@ unsafe impl Host for HostSide {
     }
 
     fn given(&mut self, device: DeviceIndex, queue: QueueIndex, at: DmaAddr) {
-        let range = self.mapped.ranges.range(..=at.0).next_back();
-        let known = range.is_some_and(|(start, bytes)| at.0 - start < (*bytes).max(1));
-        if self.mapped.known && !known {
+        if !self.mapped.has(at.0) {
             self.hv.recorder.push(Event::Foreign { device, queue, dma: at.0 });
         }
     }
@@ -457,5 +474,29 @@ unsafe impl Host for HostSide {
 
     fn epoch(&self) -> u64 {
         self.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_a_coherent_allocation_stays_known_with_a_mapping_inside_it() {
+        let (address, direction, instructions) = (0, 0, 0);
+        let map = |dma, bytes| Event::DmaMap { address, bytes, direction, dma, instructions };
+        let unmap = |dma, bytes| Event::DmaUnmap { dma, bytes, direction, instructions };
+        let mut mapped = Mapped::default();
+        assert!(mapped.has(0x5000), "nobody knows yet");
+        mapped.note(&Event::DmaAlloc { bytes: 0x1000, dma: 0x4000 });
+        for dma in [0x4000, 0x4200] {
+            mapped.note(&map(dma, 0x100));
+            assert!(mapped.has(0x4000) && mapped.has(dma) && mapped.has(0x4fff));
+            mapped.note(&unmap(dma, 0x100));
+            assert!(mapped.has(0x4000) && mapped.has(dma) && mapped.has(0x4fff));
+        }
+        assert!(!mapped.has(0x3fff) && !mapped.has(0x5000));
+        mapped.note(&Event::DmaFree { dma: 0x4000, bytes: 0x1000 });
+        assert!(!mapped.has(0x4000));
     }
 }

@@ -8,6 +8,7 @@ use crate::device::Device;
 use crate::event::{Compared, DeviceIndex, Ended, Event, LeakPlace};
 use crate::host::HostSide;
 use crate::scenario::plan::{Boot, DeviceKind, ImagePlan, Plan};
+use crate::secrets::Sweep;
 use firmware::pattern::{self, Pattern, SectorSource, Stream};
 use firmware::workload::{BlockOp, NetOp, SECTOR_BYTES, Work, block_regions};
 
@@ -162,11 +163,11 @@ fn leaks(devices: &[Device], host: &HostSide) -> Vec<Event> {
     let unit = memory.unit();
     let mut found = Vec::new();
     let mut bytes = vec![0; usize::try_from(unit.bytes()).unwrap_or(0)];
+    let mut sweep = Sweep::default();
     for (gfn, _) in memory.touched() {
         if host.normal().read(unit.start(gfn), &mut bytes)
-            && let Some(offset) = host.secrets.find(&bytes)
+            && let Some(at) = sweep.find(&host.secrets, unit.start(gfn).0, &bytes)
         {
-            let at = unit.start(gfn).0 + offset as u64;
             found.push(Event::Leak { place: LeakPlace::Memory, at });
         }
     }
@@ -175,9 +176,9 @@ fn leaks(devices: &[Device], host: &HostSide) -> Vec<Event> {
     }
     for device in devices {
         let blocks = device.disk().into_iter().flat_map(|disk| disk.written());
+        let mut sweep = Sweep::default();
         for (start, block) in blocks {
-            if let Some(offset) = host.secrets.find(block) {
-                let at = start + offset as u64;
+            if let Some(at) = sweep.find(&host.secrets, start, block) {
                 found.push(Event::Leak { place: LeakPlace::Disk, at });
             }
         }

@@ -115,6 +115,33 @@ impl Secrets {
     }
 }
 
+/// Pieces of one memory or disk, looked through in the order of their addresses: where one follows
+/// upon another, a secret that lies across both shows too.
+#[derive(Default)]
+pub struct Sweep {
+    /// The end of the pieces so far: too short to show a secret by itself.
+    seam: Vec<u8>,
+    /// The address behind it.
+    end: u64,
+}
+
+impl Sweep {
+    /// Where a secret shows first in `piece`, which begins at `start`, or across its beginning.
+    pub fn find(&mut self, secrets: &Secrets, start: u64, piece: &[u8]) -> Option<u64> {
+        if self.end != start {
+            self.seam.clear();
+        }
+        let before = self.seam.len();
+        self.seam.extend(&piece[..piece.len().min(WINDOW - 1)]);
+        let across = secrets.find(&self.seam).map(|at| start - before as u64 + at as u64);
+        let found = across.or_else(|| secrets.find(piece).map(|at| start + at as u64));
+        self.seam.clear();
+        self.seam.extend(&piece[piece.len().saturating_sub(WINDOW - 1)..]);
+        self.end = start + piece.len() as u64;
+        found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +175,26 @@ mod tests {
         }
         let shown: Vec<u8> = secret()[5..21].iter().map(|byte| byte ^ 77).collect();
         assert_eq!(secrets.find(&shown), Some(0));
+    }
+
+    #[test]
+    fn a_secret_across_two_pieces_shows_where_they_lie_one_behind_the_other() {
+        let secret = &secret()[..WINDOW];
+        let mut secrets = Secrets::default();
+        assert!(secrets.add(secret));
+        for before in 1..WINDOW {
+            let first = [&[0; 48][..], &secret[..before]].concat();
+            let second = [&secret[before..], &[0; 48][..]].concat();
+            let behind = 0x1000 + first.len() as u64;
+            for (start, found) in [(behind, Some(0x1030)), (behind + 1, None)] {
+                let mut sweep = Sweep::default();
+                assert_eq!(sweep.find(&secrets, 0x1000, &first), None);
+                assert_eq!(sweep.find(&secrets, start, &second), found, "{before}");
+            }
+        }
+        let mut sweep = Sweep::default();
+        assert_eq!(sweep.find(&secrets, 0, &[&[0; 30], secret].concat()), Some(30));
+        assert_eq!(sweep.find(&secrets, 46, &[0; 64]), None, "it is told once");
     }
 
     #[test]

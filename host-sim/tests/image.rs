@@ -150,10 +150,34 @@ fn a_file_may_be_as_large_as_the_limit_and_no_larger() {
 #[test]
 fn a_file_that_ends_inside_its_header_is_told_from_one_that_is_no_image() {
     let bytes = image_of(&[TEXT]);
-    assert_eq!(
-        (rules(&bytes[..63]), rules(&bytes[..3])),
-        (vec![Rule::HeaderCut], vec![Rule::NotElf])
-    );
+    let cut = |bytes_left: usize| rules(&bytes[..bytes_left]);
+    assert_eq!((cut(63), cut(3)), (vec![Rule::HeaderCut], vec![Rule::NotElf]));
+    assert_eq!((cut(64), cut(119)), ([Rule::ProgramHeadersOutside].into(), cut(64)));
+}
+
+#[test]
+fn an_image_may_have_as_many_program_headers_as_the_limit_and_no_more() {
+    let at = |index: u64| 0x10_0000 + index * 0x2000;
+    let loads: Vec<Load> = (0..65).map(|index| Load { at: at(index), ..TEXT }).collect();
+    assert_eq!(rules(&image_of(&loads[..64])), []);
+    assert_eq!(rules(&image_of(&loads)), [Rule::ProgramHeaderCount]);
+}
+
+#[test]
+fn a_segment_without_a_byte_is_passed_over_whatever_it_says_and_one_without_memory_is_not() {
+    let nothing = Load { flags: 7, offset: u64::MAX, at: 0x50, file: 0, mem: 0 };
+    let image = Image::parse(&image_of(&[TEXT, nothing]), &Limits::guest(MEMORY));
+    assert_eq!(image.expect("it is good").segments.len(), 1);
+    let in_the_file_alone = Load { mem: 0, at: 0x10_4000, ..TEXT };
+    assert_eq!(rules(&image_of(&[TEXT, in_the_file_alone])), [Rule::SegmentSize]);
+}
+
+#[test]
+fn an_interpreter_is_refused_with_its_place_in_the_file() {
+    let mut bytes = image_of(&[TEXT]);
+    put(&mut bytes, 64, &3_u32.to_le_bytes());
+    let found = errors(&bytes)[0].to_string();
+    assert!(found.contains("16 bytes at offset 0x1000 of the file"), "{found}");
 }
 
 #[test]
@@ -170,11 +194,107 @@ fn a_symbol_table_lies_in_the_file_and_has_at_most_100000_symbols() {
     assert_eq!(rules(&bytes), [Rule::TooManySymbols]);
 }
 
+/// The smallest good image with these symbols behind it, as (type, section, name), then their names,
+/// then the headers of `sections` sections: the first is none, the second and third are these.
+fn with_symbols(symbols: &[(u8, u16, &str)], sections: u16) -> Vec<u8> {
+    let mut bytes = image_of(&[TEXT]);
+    let (mut table, mut names) = (Vec::new(), vec![0]);
+    for (kind, section, name) in symbols {
+        table.extend((names.len() as u32).to_le_bytes());
+        table.extend([*kind, 0]);
+        table.extend(section.to_le_bytes());
+        table.extend([0x10_0000_u64.to_le_bytes(), 16_u64.to_le_bytes()].concat());
+        names.extend(name.bytes().chain([0]));
+    }
+    let at = bytes.len() as u64;
+    let headers = at + (table.len() + names.len()) as u64;
+    put(&mut bytes, 40, &headers.to_le_bytes());
+    put(&mut bytes, 58, &64_u16.to_le_bytes());
+    put(&mut bytes, 60, &sections.to_le_bytes());
+    bytes.extend([&table[..], &names].concat());
+    let kept = [
+        (0, 0, 0, 0, 0),
+        (2, at, table.len(), 2, 24),
+        (3, headers - names.len() as u64, names.len(), 0, 0),
+    ];
+    for (kind, at, size, link, entry) in kept {
+        let words = [kind << 32, 0, 0, at, size as u64, link, 1, entry];
+        bytes.extend(words.iter().flat_map(|word: &u64| word.to_le_bytes()));
+    }
+    bytes.resize(headers as usize + usize::from(sections) * 64, 0);
+    bytes
+}
+
+/// What is broken once a field of header 1, the symbols', or 2, the names', is `value`.
+fn with_section(header: usize, field: usize, value: u64) -> Vec<Rule> {
+    let mut bytes = with_symbols(&[(2, 1, "f")], 3);
+    let at = bytes.len() - (3 - header) * 64 + field;
+    put(&mut bytes, at, &value.to_le_bytes());
+    rules(&bytes)
+}
+
+#[test]
+fn symbols_are_the_defined_functions() {
+    let all = [(2, 1, "f"), (2, 0, "undefined"), (1, 1, "object"), (2, 1, ""), (2, 1, "g")];
+    let image = Image::parse(&with_symbols(&all, 3), &Limits::guest(MEMORY)).expect("it is good");
+    let names: Vec<_> = image.symbols.functions().iter().map(|f| image.symbols.name(f)).collect();
+    assert_eq!(names, ["f", "g"]);
+    assert!(!image.symbols.is_empty());
+    for (field, nothing) in [(40, &[0; 8][..]), (60, &[0; 2])] {
+        let mut bytes = with_symbols(&all, 3);
+        put(&mut bytes, field, nothing);
+        let image = Image::parse(&bytes, &Limits::guest(MEMORY)).expect("it is good");
+        assert!(image.symbols.is_empty(), "without section headers there are none");
+    }
+}
+
+#[test]
+fn a_section_of_symbols_is_checked_field_by_field() {
+    let [size, link, entry, offset, flags] = [32, 40, 56, 24, 8];
+    let whole = with_symbols(&[(2, 1, "f")], 3).len() as u64;
+    assert_eq!(with_section(1, size, 24), []);
+    for (header, field, value) in [
+        (1, flags, 0x800),
+        (1, size, 25),
+        (1, entry, 23),
+        (1, entry, 0),
+        (1, link, 1),
+        (1, link, 3),
+        (1, offset, whole - 23),
+        (2, flags, 0x800),
+        (2, size, whole),
+        (2, offset, whole),
+    ] {
+        assert_eq!(with_section(header, field, value), [Rule::SymbolTable], "{header} {field}");
+    }
+    assert_eq!(with_section(1, offset, whole - 24), []);
+    assert_eq!(with_section(1, flags, 0x7ff), []);
+}
+
+#[test]
+fn an_image_may_have_as_many_sections_and_symbols_as_the_limits_and_no_more() {
+    let (sections, symbols) = (4096, 100_000);
+    assert_eq!(rules(&with_symbols(&[(2, 1, "f")], sections)), []);
+    assert_eq!(rules(&with_symbols(&[(2, 1, "f")], sections + 1)), [Rule::TooManySections]);
+    let mut all = vec![(2, 1, "f"); symbols];
+    assert_eq!(rules(&with_symbols(&all, 3)), []);
+    all.push((2, 1, "g"));
+    assert_eq!(rules(&with_symbols(&all, 3)), [Rule::TooManySymbols]);
+    let mut cut = with_symbols(&[(2, 1, "f")], 3);
+    cut.pop();
+    assert_eq!(rules(&cut), [Rule::SectionHeaders]);
+}
+
 #[test]
 fn segments_may_touch_and_not_overlap() {
     let with_second_at =
         |at| image_of(&[TEXT, Load { flags: 6, offset: 0, at, file: 0, mem: 0x1000 }]);
     assert_eq!(rules(&with_second_at(0x10_2000)), []);
+    let below = Load { flags: 6, offset: 0, at: 0x10_0000, file: 0, mem: 0x1000 };
+    let (moved, entry) = (Load { at: 0x10_1000, ..TEXT }, 0x10_1000_u64.to_le_bytes());
+    let mut in_the_other_order = image_of(&[moved, below]);
+    put(&mut in_the_other_order, 24, &entry);
+    assert_eq!(rules(&in_the_other_order), []);
     let found = errors(&with_second_at(0x10_1000));
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].rule, found[0].header), (Rule::Overlap, Some(HeaderIndex::Program(1))));

@@ -94,8 +94,10 @@ struct Backed {
 
 impl Backed {
     fn new(config: &Config) -> Self {
+        // Where there is an ultravisor, a unit may lie in both memories.
+        let memories = if config.platform.has_ultravisor() { 2 } else { 1 };
         Self {
-            units_max: config.backed_bytes_max / config.unit.bytes(),
+            units_max: config.backed_bytes_max / (memories * config.unit.bytes()),
             blocks_max: config.backed_bytes_max / BACKED_BYTES_PER_READ_BLOCK,
             ..Self::default()
         }

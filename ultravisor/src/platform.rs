@@ -81,8 +81,9 @@ pub struct Config {
     pub on_tamper: OnTamper,
     /// How much secure memory there is, in bytes: registering slots beyond it is refused.
     pub secure_bytes: u64,
-    /// Most guest memory that may be backed by real memory, in bytes of units ever written or
-    /// converted. A partition may be as large as it likes; what it uses is bounded.
+    /// Most real memory that may back guest memory, in bytes of units ever written or converted;
+    /// where there is an ultravisor each counts twice, since it may lie in both memories. A
+    /// partition may be as large as it likes; what it uses is bounded.
     pub backed_bytes_max: u64,
 }
 

@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use crate::output::words;
 use crate::scenario::argument;
 use crate::scenario::codes::Code;
-use crate::scenario::design::{self, Design, Designs};
+use crate::scenario::design::{self, Design, Designs, natural_order};
 use crate::scenario::diagnostics::{SourceText, nearest};
 use crate::scenario::policy::Policy;
 use crate::shipped;
@@ -217,12 +217,7 @@ fn claims_and_rules() -> (Vec<String>, Vec<String>) {
 
 /// Names with numbers in them by number: d2 before d10.
 fn in_order(mut names: Vec<String>) -> Vec<String> {
-    names.sort_by_key(|name| {
-        let letters = name.chars().take_while(char::is_ascii_alphabetic).count();
-        let digits = name[letters..].chars().take_while(char::is_ascii_digit).count();
-        let number: u64 = name[letters..letters + digits].parse().unwrap_or(u64::MAX);
-        (name[..letters].to_owned(), number, name.clone())
-    });
+    names.sort_by(|one, other| natural_order(one, other));
     names
 }
 

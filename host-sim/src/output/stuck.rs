@@ -17,7 +17,7 @@ pub fn lines(plan: &Plan, log: &RunLog) -> Vec<String> {
     let Some(why) = why(plan, &log.ended) else { return Vec::new() };
     let told = log.records.iter().filter_map(|record| {
         if let Event::Actor { device, doing, queue, at_ns, chain } = &record.event {
-            return Some(actor(plan, *device, *doing, (*queue, *at_ns), chain.as_ref()));
+            return Some(actor_of(plan, *device, *doing, (*queue, *at_ns), chain.as_ref()));
         }
         let Event::Hot { frame, samples, of } = &record.event else { return None };
         Some(format!("hot: {} in {samples} of {of} looks", words::frame(frame)))
@@ -50,18 +50,29 @@ fn why(plan: &Plan, ended: &Ended) -> Option<String> {
     }
 }
 
-fn actor(
+fn actor_of(
     plan: &Plan,
     device: Option<DeviceIndex>,
     doing: Doing,
-    (queue, at_ns): (Option<QueueIndex>, Option<u64>),
+    when: (Option<QueueIndex>, Option<u64>),
     chain: Option<&Chain>,
 ) -> String {
     let who = device.map_or("the guest", |_| words::device(plan, device));
+    let place = chain.map_or_else(String::new, |chain| words::chain(chain, FRAMES_MAX));
+    actor(who, doing, when, &place)
+}
+
+/// What `who` was doing, with which queue, and when it was to act next; `place`: where the guest was,
+/// or empty.
+pub fn actor(
+    who: &str,
+    doing: Doing,
+    (queue, at_ns): (Option<QueueIndex>, Option<u64>),
+    place: &str,
+) -> String {
     let queue = queue.map_or_else(String::new, |queue| format!(" queue {}", queue.0));
     let at = at_ns.map_or_else(String::new, |ns| format!(" at t={}", words::time(ns)));
-    let place =
-        chain.map_or_else(String::new, |chain| format!(" in {}", words::chain(chain, FRAMES_MAX)));
+    let place = if place.is_empty() { String::new() } else { format!(" in {place}") };
     match doing {
         Doing::Running => format!("{who} runs{place}"),
         Doing::Waiting => format!("{who} waits{place}"),

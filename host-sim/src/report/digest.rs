@@ -8,7 +8,7 @@ use super::slots::Slots;
 use super::spent::Spent;
 use super::timeline::Timeline;
 use crate::counters::{Counter, Counters, Phase};
-use crate::event::Record;
+use crate::event::{Event, Record};
 use crate::outcome::Outcome;
 use crate::output::{events, json};
 use crate::saved::Head;
@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Characters of an event's line that are shown.
 const LINE_CHARS_MAX: usize = 600;
+
+/// Sentences that are shown of how a run got stuck.
+const STUCK_MAX: usize = 32;
 
 /// One event, ready to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct Summary {
     pub end_ns: u64,
     /// Where time went.
     pub spent: Spent,
+    /// If the run got stuck, what everybody was doing; and how many leaks its log leaves out.
+    pub stood: Vec<String>,
 }
 
 /// What the pictures of a run are drawn from.
@@ -82,7 +87,10 @@ impl Digest {
         let pages = Pages::of(&head, &timeline, records);
         let story = page.or(pages.hottest).map(|gfn| Life::of(facts, records, gfn).story());
         let slots = Slots::of(&timeline, records);
+        let stood: Vec<&Record> =
+            records.iter().filter(tells_how_it_stood).take(STUCK_MAX).collect();
         let mut wanted: BTreeSet<u64> = behind.seqs().collect();
+        wanted.extend(stood.iter().map(|record| record.seq));
         wanted.extend(story.iter().flat_map(Story::seqs));
         wanted.extend(pages.rows.iter().filter_map(|row| row.page.first_seq));
         wanted.extend((slots.high > 0).then_some(slots.high_seq));
@@ -97,6 +105,7 @@ impl Digest {
             events: records.len() as u64,
             end_ns: records.last().map_or(0, |record| record.t_ns),
             spent: Spent::of(facts, records),
+            stood: stood.iter().map(|record| sentence::of(facts, &record.event)).collect(),
             head,
         };
         Self { sum, pics: Some(Pictures { behind, timeline, pages, story, slots, shown }) }
@@ -148,6 +157,11 @@ impl Gathered {
             least.pics = None;
         }
     }
+}
+
+/// Whether an event tells how everybody stood at the end.
+fn tells_how_it_stood(record: &&Record) -> bool {
+    matches!(record.event, Event::Actor { .. } | Event::Hot { .. } | Event::LeaksLeftOut { .. })
 }
 
 fn shown(head: &Head, record: &Record) -> Shown {

@@ -1,6 +1,7 @@
 //! One plain sentence for each event, with the names that the plan gives to devices.
 
 use crate::event::{CallFrame, Cause, DeviceIndex, Event, Part, QueueIndex, Seen};
+use crate::output::stuck;
 use crate::saved::Facts;
 use ultravisor::{Effect, PageOp};
 
@@ -88,11 +89,63 @@ fn page(facts: &Facts, event: &Event) -> String {
 }
 
 /// The sentence of an event.
-#[expect(clippy::wildcard_enum_match_arm, reason = "`rare` has the others")]
 pub fn of(facts: &Facts, event: &Event) -> String {
-    let who = |by: &DeviceIndex, queue: &QueueIndex| toucher(facts, Some(*by), Some(*queue));
     match event {
         Event::Page { .. } => page(facts, event),
+        Event::Touch { .. }
+        | Event::Tampered { .. }
+        | Event::Measured { .. }
+        | Event::Sigbus { .. }
+        | Event::Secret { .. }
+        | Event::Leak { .. }
+        | Event::LeaksLeftOut { .. }
+        | Event::Comparison { .. } => memory(facts, event),
+        Event::Exit { .. }
+        | Event::UvCall { .. }
+        | Event::HvCall { .. }
+        | Event::Life { .. }
+        | Event::Wait { .. }
+        | Event::Taken { .. }
+        | Event::Mark { .. }
+        | Event::Retired { .. }
+        | Event::Report { .. }
+        | Event::Console { .. } => guest(event),
+        Event::Kick { .. }
+        | Event::Popped { .. }
+        | Event::Completed { .. }
+        | Event::Interrupt { .. }
+        | Event::Broken { .. }
+        | Event::Frame { .. }
+        | Event::IotlbMiss { .. }
+        | Event::IotlbHits { .. } => queue(facts, event),
+        Event::Register { .. }
+        | Event::Status { .. }
+        | Event::Balloon { .. }
+        | Event::Flip { .. }
+        | Event::Plugged { .. } => of_device(facts, event),
+        Event::Decision { .. }
+        | Event::DmaMap { .. }
+        | Event::DmaUnmap { .. }
+        | Event::DmaAlloc { .. }
+        | Event::DmaFree { .. }
+        | Event::Bounce { .. }
+        | Event::Foreign { .. } => dma(facts, event),
+        Event::Actor { device: by, doing, queue, at_ns, chain } => {
+            let who = by.map_or("the guest", |_| device(facts, *by));
+            let place = chain.as_deref().map_or_else(String::new, place);
+            stuck::actor(who, *doing, (*queue, *at_ns), &place)
+        }
+        Event::Hot { frame, samples, of } => {
+            let place = place(std::slice::from_ref(frame));
+            format!("the guest was in {place} in {samples} of {of} looks")
+        }
+    }
+}
+
+/// What happened to guest memory.
+#[expect(clippy::wildcard_enum_match_arm, reason = "`of` sends no others")]
+fn memory(facts: &Facts, event: &Event) -> String {
+    match event {
         Event::Touch { device, queue, part: what, direction, gpa, bytes, state, seen, .. } => {
             format!(
                 "{} is {} {bytes} bytes of {} at {gpa:#x} ({} unit) and {}",
@@ -110,6 +163,28 @@ pub fn of(facts: &Facts, event: &Event) -> String {
             );
             format!("unit {gfn:#x} fails verification{who}")
         }
+        Event::Measured { units, .. } => format!("UV_ESM measured {units} units"),
+        Event::Sigbus { gfn } => format!("QEMU gets SIGBUS: unit {gfn:#x} could not be paged out"),
+        Event::Secret { gpa, bytes } => {
+            format!("the guest declares {bytes} bytes at {gpa:#x} secret")
+        }
+        Event::Leak { place, at } => {
+            format!("a declared secret shows in plain: {place:?} at {at:#x}")
+        }
+        Event::LeaksLeftOut { count } => {
+            format!("a declared secret shows in plain in {count} more places")
+        }
+        Event::Comparison { device: by, bytes, wrong, .. } => {
+            format!("{}: {wrong} of {bytes} bytes are wrong", device(facts, Some(*by)))
+        }
+        _ => String::new(),
+    }
+}
+
+/// What the guest did.
+#[expect(clippy::wildcard_enum_match_arm, reason = "`of` sends no others")]
+fn guest(event: &Event) -> String {
+    match event {
         Event::Exit { reason } => format!("the guest exits to the hypervisor ({reason:?})"),
         Event::UvCall { call, status, caller, .. } => {
             format!("{} by the {}: {}", call.name(), caller.name(), status.name())
@@ -118,6 +193,23 @@ pub fn of(facts: &Facts, event: &Event) -> String {
             let how = if *by_ultravisor { ", through the ultravisor" } else { "" };
             format!("{}{how}: {}", call.name(), status.name())
         }
+        Event::Life { from, to } => format!("the VM goes from {} to {}", from.name(), to.name()),
+        Event::Wait { ns, .. } => format!("the guest waits {ns} ns"),
+        Event::Taken { vector } => format!("interrupt {vector:#x} reaches the guest"),
+        Event::Mark { mark } => format!("the guest marks {mark:?}"),
+        Event::Retired { instructions, .. } => format!("the guest ran {instructions} instructions"),
+        Event::Report { report, name } => format!("the guest reports {}: {name}", report.name()),
+        Event::Console { bytes, .. } => format!("{} bytes of console text", bytes.len()),
+        _ => String::new(),
+    }
+}
+
+/// What happened to a queue.
+#[expect(clippy::wildcard_enum_match_arm, reason = "`of` sends no others")]
+fn queue(facts: &Facts, event: &Event) -> String {
+    let name = |by: &DeviceIndex| device(facts, Some(*by));
+    let who = |by: &DeviceIndex, queue: &QueueIndex| toucher(facts, Some(*by), Some(*queue));
+    match event {
         Event::Kick { device, queue, chain } => {
             format!("the guest kicks {} in {}", who(device, queue), place(chain))
         }
@@ -132,35 +224,39 @@ pub fn of(facts: &Facts, event: &Event) -> String {
         Event::Broken { device, queue, reason, .. } => {
             format!("{} gives up its ring: {reason}", who(device, queue))
         }
-        Event::Bounce { slot, original, bytes, back } => {
-            let (from, to) = if *back { (slot, original) } else { (original, slot) };
-            format!("the guest bounces {bytes} bytes from {from:#x} to {to:#x}")
+        Event::Frame { device, queue, bytes, .. } => {
+            let way = if queue.0 == 0 { "receives" } else { "sends" };
+            format!("the guest {way} a frame of {bytes} bytes by {}", name(device))
         }
-        Event::Wait { ns, .. } => format!("the guest waits {ns} ns"),
-        _ => rare(facts, event),
+        Event::IotlbMiss { device, dma, .. } => format!("{} asks for {dma:#x}", name(device)),
+        Event::IotlbHits { device, hits, .. } => format!("{} knew {hits} addresses", name(device)),
+        _ => String::new(),
     }
 }
 
-/// The sentences of what happens seldom.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the other events have theirs in `of`")]
-fn rare(facts: &Facts, event: &Event) -> String {
+/// What happened to a device as a whole.
+#[expect(clippy::wildcard_enum_match_arm, reason = "`of` sends no others")]
+fn of_device(facts: &Facts, event: &Event) -> String {
     let name = |by: &DeviceIndex| device(facts, Some(*by));
     match event {
-        Event::Life { from, to } => format!("the VM goes from {} to {}", from.name(), to.name()),
-        Event::Measured { units, .. } => format!("UV_ESM measured {units} units"),
         Event::Register { device, offset, write, value, .. } => {
             let verb = if *write { "written" } else { "read" };
             format!("register {offset:#x} of {} is {verb}: {value:#x}", name(device))
         }
         Event::Status { device, status } => format!("{}'s status is {status:#x}", name(device)),
-        Event::Sigbus { gfn } => format!("QEMU gets SIGBUS: unit {gfn:#x} could not be paged out"),
-        Event::Mark { mark } => format!("the guest marks {mark:?}"),
-        Event::Retired { instructions, .. } => format!("the guest ran {instructions} instructions"),
-        Event::Secret { gpa, bytes } => {
-            format!("the guest declares {bytes} bytes at {gpa:#x} secret")
+        Event::Balloon { inflate, pages, .. } => {
+            format!("{pages} pages go {} the balloon", if *inflate { "into" } else { "out of" })
         }
-        Event::Report { report, name } => format!("the guest reports {}: {name}", report.name()),
-        Event::Console { bytes, .. } => format!("{} bytes of console text", bytes.len()),
+        Event::Flip { device } => format!("QEMU turns iommu_platform on for {}", name(device)),
+        Event::Plugged { device } => format!("QEMU plugs {}", name(device)),
+        _ => String::new(),
+    }
+}
+
+/// What the guest's DMA operations did.
+#[expect(clippy::wildcard_enum_match_arm, reason = "`of` sends no others")]
+fn dma(facts: &Facts, event: &Event) -> String {
+    match event {
         Event::Decision { path, instructions } => {
             format!("the guest decides on its DMA path: {path} ({instructions} instructions)")
         }
@@ -170,27 +266,14 @@ fn rare(facts: &Facts, event: &Event) -> String {
         Event::DmaUnmap { dma, bytes, .. } => format!("dma_unmap: {bytes} bytes at {dma:#x}"),
         Event::DmaAlloc { bytes, dma } => format!("dma_alloc: {bytes} bytes at {dma:#x}"),
         Event::DmaFree { dma, bytes } => format!("dma_free: {bytes} bytes at {dma:#x}"),
-        Event::Foreign { device, dma, .. } => {
-            format!("{} was given {dma:#x}, which the DMA API did not make", name(device))
+        Event::Bounce { slot, original, bytes, back } => {
+            let (from, to) = if *back { (slot, original) } else { (original, slot) };
+            format!("the guest bounces {bytes} bytes from {from:#x} to {to:#x}")
         }
-        Event::Balloon { inflate, pages, .. } => {
-            format!("{pages} pages go {} the balloon", if *inflate { "into" } else { "out of" })
+        Event::Foreign { device: by, dma, .. } => {
+            let who = device(facts, Some(*by));
+            format!("{who} was given {dma:#x}, which the DMA API did not make")
         }
-        Event::Flip { device } => format!("QEMU turns iommu_platform on for {}", name(device)),
-        Event::Plugged { device } => format!("QEMU plugs {}", name(device)),
-        Event::IotlbMiss { device, dma, .. } => format!("{} asks for {dma:#x}", name(device)),
-        Event::IotlbHits { device, hits, .. } => format!("{} knew {hits} addresses", name(device)),
-        Event::Taken { vector } => format!("interrupt {vector:#x} reaches the guest"),
-        Event::Frame { device, queue, bytes, .. } => {
-            let way = if queue.0 == 0 { "receives" } else { "sends" };
-            format!("the guest {way} a frame of {bytes} bytes by {}", name(device))
-        }
-        Event::Leak { place, at } => {
-            format!("a declared secret shows in plain: {place:?} at {at:#x}")
-        }
-        Event::Comparison { device, bytes, wrong, .. } => {
-            format!("{}: {wrong} of {bytes} bytes are wrong", name(device))
-        }
-        other => format!("{other:?}"),
+        _ => String::new(),
     }
 }

@@ -8,6 +8,7 @@ use super::reading::{self, At, Located, Reader};
 use super::words::{Bit33Word, OpsWord, VirtioWord};
 use firmware::kernel::Kernel;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -474,7 +475,7 @@ impl Lookup<'_> {
             let short = known().find(|known| Design::is_called(known, number));
             let near = short.or_else(|| nearest(name, known()));
             let mut names: Vec<&str> = known().collect();
-            names.sort_unstable();
+            names.sort_by(|one, other| natural_order(one, other));
             names.dedup();
             let message = format!(
                 "there is no design `{name}`; there are {}",
@@ -482,5 +483,34 @@ impl Lookup<'_> {
             );
             (message, near.map(|near| format!("did you mean `{near}`?")))
         })
+    }
+}
+
+/// `d2` before `d10`: digits count as numbers, everything else as text.
+pub fn natural_order(one: &str, other: &str) -> Ordering {
+    let parts = |text: &str| -> Vec<(String, u64)> {
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while !rest.is_empty() {
+            let word = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let after = &rest[word..];
+            let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+            let number = after[..digits].parse().unwrap_or(u64::MAX);
+            parts.push((rest[..word].to_owned(), if digits == 0 { 0 } else { number }));
+            rest = &after[digits..];
+        }
+        parts
+    };
+    parts(one).cmp(&parts(other)).then_with(|| one.cmp(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn designs_are_in_the_order_of_their_numbers() {
+        let mut names = ["x-data", "d10-a", "d7b-x", "d2-b", "d7a-y", "d0-c"];
+        names.sort_by(|one, other| natural_order(one, other));
+        assert_eq!(names, ["d0-c", "d2-b", "d7a-y", "d7b-x", "d10-a", "x-data"]);
     }
 }

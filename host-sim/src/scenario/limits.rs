@@ -21,8 +21,8 @@ pub struct Limits {
     pub console_bytes: u64,
     /// Events of the log. Default: 1 million, at most 4 million.
     pub log_events: u64,
-    /// Guest memory that is in use, in bytes of units ever written or converted; a unit may lie
-    /// in both memories, so up to twice as much is taken. Default: "256MiB", at most "1GiB".
+    /// Real memory of units ever written or converted, in bytes; where there is an ultravisor each
+    /// counts twice, since it may lie in both memories. Default: "256MiB", at most "1GiB".
     pub memory_bytes: u64,
     /// Leaks that are told one by one; further ones are counted. Default: 1000, at most 100
     /// thousand.

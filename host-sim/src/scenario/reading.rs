@@ -5,7 +5,7 @@ use super::codes::Code;
 use super::diagnostics::{Choice, Fault, SourceText, nearest, one_of};
 use super::mended::{Edit, Mended};
 use super::refusal::{self, DEPTH_MAX, Refused, Said};
-use super::scan::{unquoted, without_comments};
+use super::scan::{unquoted, without_comments, word_at};
 use ron::error::SpannedError;
 use ron::extensions::Extensions;
 use ron::value::RawValue;
@@ -20,7 +20,8 @@ const READINGS_MAX: usize = 24;
 /// A longer text is read once: it is no mistake of a beginner.
 const REREAD_BYTES_MAX: usize = 64 << 10;
 
-fn options() -> ron::Options {
+/// How texts are read.
+pub(super) fn options() -> ron::Options {
     ron::Options::default()
         .with_default_extension(Extensions::IMPLICIT_SOME)
         .with_recursion_limit(DEPTH_MAX)
@@ -250,7 +251,8 @@ impl<'a> Reader<'a> {
         let from = byte_offset(text, wrong.error.span.start);
         let to = byte_offset(text, wrong.error.span.end).max(from);
         let Wrong { error, bare, variants } = wrong;
-        let refused = Refused { error: error.code, span: from..to, bare, variants };
+        let head = word_at(without_comments(self.text), 0);
+        let refused = Refused { error: error.code, head, span: from..to, bare, variants };
         let said = refusal::say(&refused, text);
         let place =
             |span: Range<usize>| self.original(base + span.start)..self.original(base + span.end);

@@ -180,6 +180,15 @@ fn a_secret_shows_wherever_the_host_can_see_it_and_nowhere_else() {
         }),
         [LeakPlace::Memory]
     );
+    // Across two units.
+    assert_eq!(
+        with_secret(|a| {
+            a.request(Ucall::SharePage.number(), [(RING >> 16) + 1, 1, 0, 0, 0]);
+            a.store(RING + 0x1_0000 - 8, low);
+            a.store(RING + 0x1_0000, high);
+        }),
+        [LeakPlace::Memory]
+    );
     assert_eq!(
         with_secret(|a| {
             a.store(shared, low);

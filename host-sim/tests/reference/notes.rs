@@ -55,7 +55,7 @@ const NOTES: &[(&str, &str)] = &[
     ("LimitsFile.log", "Events of the log. Default: 1 million, at most 4 million."),
     (
         "LimitsFile.memory",
-        "Guest memory that is in use, however large the partition is. Default: \"256MiB\", at most \"1GiB\".",
+        "Memory in use, however large the partition is; where there is an ultravisor a unit counts twice, for it may lie in both memories. Default: \"256MiB\", at most \"1GiB\".",
     ),
     ("devices", "The devices, in the order of the device tree."),
     (

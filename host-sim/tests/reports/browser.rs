@@ -2,7 +2,9 @@
 //!
 //! Where there is no Chromium these tests say so and pass: CI installs it.
 
-use super::rows::HOSTILE;
+use super::pages;
+use super::sinks::injections;
+use host_sim::escape;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
@@ -277,17 +279,24 @@ fn a_page_is_drawn_in_light_in_dark_and_on_paper_and_says_it_all_without_scripts
 }
 
 #[test]
-fn a_hostile_name_stays_text() {
+fn a_hostile_name_stays_text_with_scripts_and_without() {
+    let saved = pages::ping_pong();
     let folder = TempDir::new().expect("a temporary folder");
-    let file = folder.path().join("hostile.html");
-    fs::write(&file, super::pages::hostile()).expect("it can be written");
     let Some(mut browser) = Browser::start() else { return };
-    browser.open(&file);
-    assert_eq!(browser.evaluate("document.scripts.length"), 1);
-    let foreign = "document.querySelectorAll('img, iframe, object, embed, link, base, form, b > a, [onload], [onerror], [style]').length";
-    assert_eq!(browser.evaluate(foreign), 0);
-    let text = browser.evaluate("document.body.textContent");
-    let text = text.as_str().expect("text");
-    assert!(text.contains(HOSTILE[1]), "it is shown as it is");
+    let elements = |browser: &mut Browser, text: &str, disabled: bool| {
+        let file = folder.path().join("hostile.html");
+        fs::write(&file, pages::saying(&saved, text)).expect("it can be written");
+        browser.call("Emulation.setScriptExecutionDisabled", json!({"value": disabled}));
+        browser.open(&file);
+        let about = browser.evaluate("document.querySelector('p.about').textContent");
+        assert_eq!(about, escape::terminal(text), "it is shown as it is");
+        browser.evaluate("Array.from(document.querySelectorAll('*'), e => e.localName).join()")
+    };
+    for disabled in [false, true] {
+        let tame = elements(&mut browser, "tame", disabled);
+        for texts in injections().chunks(60) {
+            assert_eq!(elements(&mut browser, &texts.join(" "), disabled), tame, "{texts:?}");
+        }
+    }
     assert_eq!(browser.complaints, Vec::<String>::new());
 }

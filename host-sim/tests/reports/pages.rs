@@ -33,17 +33,17 @@ pub fn recorded(scenario: &str) -> Saved {
         .unwrap_or_else(|fault| panic!("{}", fault.message))
 }
 
-fn render(digests: Vec<Digest>) -> String {
+fn render(digests: Vec<Digest>, said: &str) -> String {
     let run = |digest| Run { digest, judgement: Judgement::default() };
     let runs = digests.into_iter().map(run).collect();
-    let (command, data) = (HOSTILE.join(" "), HOSTILE.join(" "));
-    html::render(&Page { runs, command, conclusion: Some(HOSTILE.join(" ")), data })
+    let (command, data) = (said.to_owned(), said.to_owned());
+    html::render(&Page { runs, command, conclusion: Some(said.to_owned()), data })
 }
 
-/// A page on which every text that a file can hold is hostile.
-pub fn hostile() -> String {
-    let Saved { head, mut records } = recorded("basics/04-unsealed-legacy.ron");
-    let text = HOSTILE.join(" ");
+/// A page on which every text that a file can hold is `text`.
+pub fn saying(saved: &Saved, text: &str) -> String {
+    let Saved { head, mut records } = saved.clone();
+    let text = text.to_owned();
     for record in &mut records {
         let (Event::Touch { chain: Some(chain), .. } | Event::Kick { chain, .. }) =
             &mut record.event
@@ -61,9 +61,15 @@ pub fn hostile() -> String {
     let source = Some(Source { repeat: text.clone(), inputs, tool_version: text.clone() });
     let plan = serde_json::json!({ "about": text });
     let place = Place { gpa: 0, bytes: u64::MAX, holds: PlaceKind::Object, name: text.clone() };
-    let places = vec![place];
-    let head = Head { run: text.clone(), source, facts, places, plan, hash: text, ..head };
-    render(vec![Digest::of(head.clone(), &records, None), Digest::of(head, &records, None)])
+    let (places, hash) = (vec![place], text.clone());
+    let head = Head { run: text.clone(), source, facts, places, plan, hash, ..head };
+    let digests = vec![Digest::of(head.clone(), &records, None), Digest::of(head, &records, None)];
+    render(digests, &text)
+}
+
+/// The run of whose log [`saying`] makes pages.
+pub fn ping_pong() -> Saved {
+    recorded("basics/04-unsealed-legacy.ron")
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn a_page_is_called_after_what_the_image_has_there() {
 
 #[test]
 fn no_text_of_a_file_becomes_markup_or_moves_anything() {
-    let page = hostile();
+    let page = saying(&ping_pong(), &HOSTILE.join(" "));
     assert!(
         !page.chars().any(|c| escape::is_active(c) && c != '\n'),
         "an active character came through"
@@ -107,8 +113,8 @@ fn no_text_of_a_file_becomes_markup_or_moves_anything() {
 
 #[test]
 fn a_page_is_the_same_bytes_each_time() {
-    let Saved { head, records } = recorded("basics/04-unsealed-legacy.ron");
-    let page = || render(vec![Digest::of(head.clone(), &records, None)]);
+    let Saved { head, records } = ping_pong();
+    let page = || render(vec![Digest::of(head.clone(), &records, None)], "said");
     assert_eq!(page(), page());
 }
 
@@ -156,8 +162,8 @@ fn many(events: u64) -> Vec<Record> {
 
 #[test]
 fn a_run_of_many_events_folds_and_many_runs_stay_within_the_size() {
-    let head = recorded("basics/04-unsealed-legacy.ron").head;
-    let page = render(vec![Digest::of(head.clone(), &many(300_000), None)]);
+    let head = ping_pong().head;
+    let page = render(vec![Digest::of(head.clone(), &many(300_000), None)], "said");
     assert!(page.len() < BYTES_MAX / 2, "{}", page.len());
     let mut gathered = Gathered::default();
     for number in 0..120 {
@@ -165,7 +171,7 @@ fn a_run_of_many_events_folds_and_many_runs_stay_within_the_size() {
         gathered.push(Digest::of(head, &many(2_000 + number), None));
     }
     assert!(gathered.runs.iter().any(|run| run.pics.is_none()));
-    let page = render(gathered.runs);
+    let page = render(gathered.runs, "said");
     assert!(page.len() <= BYTES_MAX, "{}", page.len());
     assert!(page.contains("There was no room for the pictures of"));
     let rows = (0..120).filter(|number| page.contains(&format!(">run-{number}<"))).count();
@@ -205,7 +211,7 @@ fn a_log_of_the_largest_numbers_there_are_makes_a_page_a_trace_and_packets() {
     let head = recorded("basics/06-mixed-swiotlb.ron").head;
     let records = largest();
     let digest = |page| Digest::of(head.clone(), &records, page);
-    let page = render(vec![digest(None), digest(Some(u64::MAX))]);
+    let page = render(vec![digest(None), digest(Some(u64::MAX))], "said");
     assert!(page.contains("0xffffffffffffffff"));
     let mut out = Vec::new();
     Writer::default().run(&mut out, &head, &records).expect("a Vec");

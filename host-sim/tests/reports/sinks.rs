@@ -1,11 +1,13 @@
 //! One set of hostile strings, pushed through every sink: first through the function of each, then
 //! through whole runs, by whatever can carry them. In none of them may one come out raw.
 
+use super::pages;
 use host_sim::cli::{self, Terminal, World};
 use host_sim::escape;
 use host_sim::output::json;
 use host_sim::run;
 use host_sim::scenario::plan::Plan;
+use html5gum::{DefaultEmitter, Token};
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, r10, rax, rbx, rdi, rdx, rsi};
 use std::ffi::OsString;
 use std::fs;
@@ -107,7 +109,7 @@ const PAYLOADS: [&str; 84] = [
 
 /// At least two hundred strings: the payloads, and each character that somebody might obey, alone
 /// and between letters.
-fn injections() -> Vec<String> {
+pub fn injections() -> Vec<String> {
     let single =
         (0_u32..0x20).chain(0x7f..0xa0).chain([0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0xfeff]);
     let marks = single.chain(0x202a..0x202f).chain(0x2066..0x206a).filter_map(char::from_u32);
@@ -176,6 +178,67 @@ fn no_string_ends_a_text_or_an_attribute_of_html() {
             let undone = undone.replace("&#39;", "'").replace("&#96;", "`").replace("&amp;", "&");
             assert_eq!(undone, escape::terminal(&text));
         }
+    }
+}
+
+/// What a browser makes of a page: its elements with the names of their attributes, in order, and
+/// the texts in them.
+struct Markup {
+    elements: Vec<(String, Vec<String>)>,
+    text: String,
+    scripts: Vec<String>,
+}
+
+/// Reads a page as a browser does. No attribute of it may be code or lead out of the page.
+fn markup(page: &str) -> Markup {
+    let mut found = Markup { elements: Vec::new(), text: String::new(), scripts: Vec::new() };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut emitter = DefaultEmitter::default();
+    emitter.naively_switch_states(true);
+    let mut in_script = false;
+    for token in html5gum::Tokenizer::new_with_emitter(page, emitter) {
+        let Ok(token) = token;
+        match token {
+            Token::StartTag(tag) => {
+                for (name, value) in &tag.attributes {
+                    let (name, value) = (text(name), text(value));
+                    assert!(!name.starts_with("on") && name != "src" && name != "style", "{name}");
+                    assert!(name != "href" || value.starts_with('#'), "{value}");
+                }
+                in_script = **tag.name == *b"script";
+                if in_script {
+                    found.scripts.push(String::new());
+                }
+                let names = tag.attributes.keys().map(|name| text(name)).collect();
+                found.elements.push((text(&tag.name), names));
+            }
+            Token::String(string) => match found.scripts.last_mut() {
+                Some(script) if in_script => script.push_str(&text(&string)),
+                Some(_) | None => found.text.push_str(&text(&string)),
+            },
+            Token::EndTag(_) => in_script = false,
+            Token::Comment(text) => panic!("a comment in a page: {text:?}"),
+            Token::Error(why) => panic!("{why:?} in a page"),
+            Token::Doctype(_) => (),
+        }
+    }
+    found
+}
+
+#[test]
+fn no_string_becomes_markup_of_a_page_or_leaves_its_script() {
+    let saved = pages::ping_pong();
+    let tame = markup(&pages::saying(&saved, "tame"));
+    assert!(tame.elements.len() > 1000, "{}", tame.elements.len());
+    assert_eq!(tame.scripts.len(), 1);
+    for texts in injections().chunks(60) {
+        let text = texts.join(" ");
+        let page = pages::saying(&saved, &text);
+        assert_inert("html page", &text, &page.replace('\n', " "));
+        let found = markup(&page);
+        assert!(found.elements == tame.elements, "other elements with {text:?}");
+        assert_eq!(found.scripts, tame.scripts);
+        assert!(found.text.contains(&escape::terminal(&text)), "{text:?} is not shown");
     }
 }
 
@@ -371,7 +434,7 @@ fn no_string_comes_raw_out_of_a_whole_run_whoever_carries_it() {
              Reports(id: \"reports\", report: Failed, name: {said})])"
         );
         fs::write(&path, scenario).expect("a scenario");
-        let kinds = ["json", "events", "junit", "md", "csv"];
+        let kinds = ["json", "events", "junit", "md", "csv", "html"];
         let mut arguments =
             vec![OsString::from("run"), path.clone().into(), "--report".into(), "github".into()];
         for kind in kinds {
@@ -389,6 +452,9 @@ fn no_string_comes_raw_out_of_a_whole_run_whoever_carries_it() {
                 fs::read_to_string(folder.path().join(format!("out.{kind}"))).expect("a report");
             let sink: &dyn Fn(&str) -> bool = &|line| line.chars().any(escape::is_active);
             assert!(!text.lines().any(sink), "{kind}: {text:?}");
+            if kind == "html" {
+                assert_eq!(markup(&text).scripts.len(), 1);
+            }
             if kind != "json" && kind != "events" {
                 assert_tame(kind, &text, false);
             }

@@ -46,7 +46,7 @@ fn reads_outside_ram_cost_nothing() {
 #[test]
 fn units_are_backed_once_for_however_many_writes_and_bounded() {
     let unit = UnitSize::KIB_64;
-    let units = BACKED_BYTES_MAX / unit.bytes();
+    let units = BACKED_BYTES_MAX / (2 * unit.bytes());
     let mut uv = machine(BACKED_BYTES_MAX + unit.bytes());
     let memory = uv.memory_mut();
     let first = unit.gfn(START).0;
@@ -74,7 +74,7 @@ fn units_outside_ram_are_not_backed() {
 #[test]
 fn a_share_backs_its_units_and_is_refused_whole_past_the_bound() {
     let unit = UnitSize::KIB_64;
-    let units = BACKED_BYTES_MAX / unit.bytes();
+    let units = BACKED_BYTES_MAX / (2 * unit.bytes());
     let mut config = config(unit);
     let start = Gpa(1 << 33);
     config.ram.push(RamRange { start, bytes: BACKED_BYTES_MAX });

@@ -102,6 +102,10 @@ pub fn one(run: &Run) -> Markup {
             span.tile { (digest.events) " events" }
             @if head.facts.what_if { span.tile { "what if: pages are not sealed" } }
         }
+        @if !digest.stood.is_empty() {
+            p { "At the end:" }
+            ul.stood { @for line in &digest.stood { li { (inert(line)) } } }
+        }
         @if let Some(source) = &head.source {
             p { "This run again: " code { (inert(&source.repeat)) } }
         }
