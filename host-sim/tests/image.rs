@@ -243,9 +243,18 @@ fn symbols_are_the_defined_functions() {
     for (field, nothing) in [(40, &[0; 8][..]), (60, &[0; 2])] {
         let mut bytes = with_symbols(&all, 3);
         put(&mut bytes, field, nothing);
+        // Nor does their size matter then.
+        put(&mut bytes, 58, &[0; 2]);
         let image = Image::parse(&bytes, &Limits::guest(MEMORY)).expect("it is good");
         assert!(image.symbols.is_empty(), "without section headers there are none");
     }
+}
+
+#[test]
+fn a_name_that_is_printable_is_shown_as_it_is() {
+    let image = with_symbols(&[(2, 1, "it's \"a\" \\")], 3);
+    let image = Image::parse(&image, &Limits::guest(MEMORY)).expect("it is good");
+    assert_eq!(image.symbols.describe(0x10_0001).as_deref(), Some("it's \"a\" \\+0x1"));
 }
 
 #[test]

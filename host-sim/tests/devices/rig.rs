@@ -46,6 +46,8 @@ pub struct FakeHost {
     pub domains: Domains,
     /// Work units that no event tells of.
     pub worked: u64,
+    /// What the IOTLB found.
+    pub iotlb_hits: u64,
     /// Bytes of text that consoles may still keep.
     console_left: u64,
 }
@@ -55,7 +57,7 @@ impl FakeHost {
         let memory = vec![0; MEMORY_BYTES as usize / 8];
         let (seen, events) = (Vec::new(), Vec::new());
         let (given, piece_bytes) = (Vec::new(), u64::MAX);
-        let (domains, worked) = (Domains::new(4), 0);
+        let (domains, worked, iotlb_hits) = (Domains::new(4), 0, 0);
         let (poison, epoch) = (None, 1);
         let console_left = CONSOLE_BYTES;
         Self {
@@ -68,6 +70,7 @@ impl FakeHost {
             piece_bytes,
             domains,
             worked,
+            iotlb_hits,
             console_left,
         }
     }
@@ -133,7 +136,7 @@ unsafe impl Host for FakeHost {
     }
 
     fn take_iotlb_hits(&mut self, _: DeviceIndex) -> u64 {
-        0
+        std::mem::take(&mut self.iotlb_hits)
     }
 
     fn works(&mut self, units: u64) {

@@ -1,7 +1,7 @@
 //! The window: one touch for each access, faults remembered, no slice past its step.
 
-use crate::rig::{FakeHost, MEMORY_BYTES};
-use host_sim::event::{DeviceIndex, Direction, Part, QueueIndex};
+use crate::rig::{CONSOLE_BYTES, FakeHost, MEMORY_BYTES};
+use host_sim::event::{DeviceIndex, Direction, Event, Part, QueueIndex};
 use host_sim::iommu::domains::{Refused, Request};
 use host_sim::touch::TouchFault;
 use host_sim::window::{Fault, Window};
@@ -80,6 +80,29 @@ fn asking_for_a_range_touches_nothing() {
     assert_eq!(host.seen, []);
 }
 
+#[test]
+fn what_a_device_asks_and_tells_comes_to_the_host_and_its_answer_back() {
+    let mut host = FakeHost::new();
+    host.bytes()[0x1000..0x2000].fill(7);
+    host.iotlb_hits = 5;
+    let kept = {
+        let window = open(&mut host);
+        window.given(QUEUE, DmaAddr(0x1234));
+        window.works(9);
+        window.log(Event::Plugged { device: DeviceIndex(0) });
+        assert!(window.is_ram_page(Gpa(0x1000)) && !window.is_ram_page(Gpa(MEMORY_BYTES)));
+        assert_eq!(window.discard(Gpa(0x1000)), 4096);
+        assert_eq!((window.take_iotlb_hits(), window.take_iotlb_hits()), (5, 0));
+        let attach = |endpoint| window.iommu(Request::Attach { domain: 1, endpoint });
+        assert_eq!((attach(3), attach(4)), (Ok(()), Err(Refused::NoEntry)));
+        (window.take_console(CONSOLE_BYTES - 2), window.take_console(100))
+    };
+    assert_eq!(kept, (CONSOLE_BYTES - 2, 2));
+    assert_eq!((&host.given[..], host.worked), (&[0x1234][..], 9));
+    assert_eq!(host.events, [Event::Plugged { device: DeviceIndex(0) }]);
+    assert!(host.bytes()[0x1000..0x2000].iter().all(|byte| *byte == 0));
+}
+
 /// A host below which the guest runs in the middle of a step.
 struct Restless(FakeHost);
 
@@ -126,7 +149,7 @@ unsafe impl host_sim::touch::Host for Restless {
         self.0.given(device, queue, at);
     }
 
-    fn log(&mut self, event: host_sim::event::Event) {
+    fn log(&mut self, event: Event) {
         self.0.log(event);
     }
 

@@ -6,7 +6,7 @@ use host_sim::log::RunLog;
 use host_sim::output::stuck;
 use host_sim::run::{CannotRun, run_until};
 use host_sim::scenario::limits::Limit;
-use host_sim::scenario::plan::{DeviceKind, DevicePlan, Plan, Plugged, QemuOptions};
+use host_sim::scenario::plan::{DeviceKind, DevicePlan, Plan, Platform, Plugged, QemuOptions};
 use iced_x86::code_asm::{CodeAssembler, byte_ptr, rax, rbx, rcx, rdx};
 use std::sync::atomic::AtomicBool;
 use ultravisor_abi::{Hcall, OurCall};
@@ -139,9 +139,16 @@ fn writes_to(units: u64) -> Plan {
 
 #[test]
 fn a_guest_uses_as_much_memory_as_it_may_and_no_more() {
-    let unit = 64 << 10;
+    // Where there is an ultravisor, a unit may lie in both memories.
+    for (platform, memories) in [(Platform::Plain, 1), (Platform::Pef, 2)] {
+        uses_as_much_memory_as_it_may(platform, memories * (64 << 10));
+    }
+}
+
+fn uses_as_much_memory_as_it_may(platform: Platform, unit: u64) {
     let fits = |plan: &Plan, units: u64| {
         let mut plan = plan.clone();
+        plan.machine.platform = platform;
         plan.limits.memory_bytes = units * unit;
         match run(&plan).ended {
             Ended::Exit(0) => true,
