@@ -98,9 +98,9 @@ impl Bench {
     fn answer(&mut self, exit: Exit) -> Option<Exit> {
         match exit {
             Exit::Budget | Exit::Halt | Exit::Pause | Exit::Call => {}
-            Exit::PortWrite { .. } | Exit::MmioWrite { .. } => {}
+            Exit::PortWrite { .. } | Exit::MsrWrite { .. } | Exit::MmioWrite { .. } => {}
             Exit::TimeStamp | Exit::Random => self.cpu.supply(self.cpu.units()),
-            Exit::PortRead { .. } | Exit::MmioRead { .. } => {
+            Exit::PortRead { .. } | Exit::MsrRead { .. } | Exit::MmioRead { .. } => {
                 self.cpu.supply(self.cpu.units() ^ 0x5a5a);
             }
             Exit::Memory { gpa, .. } => {
