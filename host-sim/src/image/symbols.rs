@@ -188,9 +188,8 @@ pub(super) fn sections(bytes: &[u8], header: &Header) -> Result<Vec<SectionHeade
     if each != SECTION_HEADER_BYTES {
         return Err(broken());
     }
-    let size = u64::from(count) * u64::from(SECTION_HEADER_BYTES);
-    let range = within(bytes, offset, size).ok_or_else(broken)?;
-    SectionHeader::parse(bytes, range.start, usize::from(count), LAYOUT).map_err(|_| broken())
+    let start = usize::try_from(offset).map_err(|_| broken())?;
+    SectionHeader::parse(bytes, start, usize::from(count), LAYOUT).map_err(|_| broken())
 }
 
 /// The name that begins at `offset`, cut; empty if there is none.
