@@ -71,6 +71,7 @@ fn code_that_was_run_before_stops_at_a_breakpoint_set_later() {
         let (mut again, mut function) = (a.create_label(), a.create_label());
         a.set_label(&mut again)?;
         a.call(function)?;
+        a.nop()?;
         a.dec(ecx)?;
         a.jnz(again)?;
         a.mov(dr7, r15)?;
@@ -78,10 +79,11 @@ fn code_that_was_run_before_stops_at_a_breakpoint_set_later() {
         a.set_label(&mut function)?;
         a.ret()
     }));
-    cpu.regs.dr[1] = CODE + 5;
-    set(&mut cpu, [(Reg::Rcx, 20), (Reg::R15, 1 << 2)]);
+    // In the middle of what was decoded as one piece.
+    cpu.regs.dr[1] = CODE + 6;
+    set(&mut cpu, [(Reg::Rcx, 10), (Reg::R15, 1 << 2)]);
     handled(&mut cpu, &mut ram, 1);
-    assert_eq!(frame::<1>(&cpu, &ram), [CODE + 5]);
+    assert_eq!(frame::<1>(&cpu, &ram), [CODE + 6]);
     assert_eq!(cpu.regs.get(Reg::Rcx), 0);
 }
 
