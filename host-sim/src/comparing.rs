@@ -157,7 +157,7 @@ impl Comparing<'_> {
             samples.iter().filter(|one| one.judged.verdict == Verdict::Fail).collect();
         for sample in failed.iter().take(TOLD_MAX) {
             let id = &sample.plan.id;
-            let file = runs.iter().find(|run| run.plan.id == *id).map(|run| run.file.as_str());
+            let file = runs.iter().find(|run| run.plan.id == *id).map(|run| run.typed.as_str());
             let more = repeat(file.unwrap_or_default(), id, self.arguments.chosen.seed);
             let more = human::under(&more, self.policies);
             found.talk.push(format!(

@@ -77,7 +77,7 @@ impl Job<'_> {
             waiting: BTreeMap::new(),
             debate: Debate::default(),
             rows: BTreeMap::new(),
-            reports: Reports::open(self.arguments),
+            reports: Reports::open(self.arguments, self.selection),
             tally: Tally::default(),
             any_what_if: runs.iter().any(|run| run.plan.what_if()),
             last_scenario: String::new(),
@@ -180,7 +180,7 @@ impl Progress<'_, '_, '_, '_> {
     /// The last word about a run.
     fn settle(&mut self, number: usize, heard: Heard) {
         let Heard { mut judged, explanation, mut run } = heard;
-        let Planned { plan, file, .. } = &self.job.selection.runs[number];
+        let Planned { plan, typed, .. } = &self.job.selection.runs[number];
         let rulings = self.court.rulings(number);
         judged.verdict = policy::overall(&judged, &rulings);
         self.tally.count(judged.verdict, judged.unjudged);
@@ -191,7 +191,7 @@ impl Progress<'_, '_, '_, '_> {
         self.print(&human::run(plan, &judged, Paint(self.job.style.out_color)));
         self.print(&human::excused(&judged, &rulings));
         if judged.verdict == Verdict::Fail {
-            let more = repeat(file, &plan.id, self.job.arguments.chosen.seed);
+            let more = repeat(typed, &plan.id, self.job.arguments.chosen.seed);
             let more = human::under(&more, self.job.policies);
             let more = format!("{more} --report events=events.ndjson");
             let why = explanation.unwrap_or_default();
@@ -206,11 +206,11 @@ impl Progress<'_, '_, '_, '_> {
 
     /// Where a run comes from, for those who read its events later.
     fn source(&self, planned: &Planned) -> Source {
-        let Planned { plan, file, .. } = planned;
+        let Planned { plan, file, typed, .. } = planned;
         let hash = self.job.selection.inputs.get(file);
         Source {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            repeat: repeat(file, &plan.id, self.job.arguments.chosen.seed),
+            repeat: repeat(typed, &plan.id, self.job.arguments.chosen.seed),
             inputs: hash.map(|hash| (file.clone(), hash.clone())).into_iter().collect(),
         }
     }
@@ -227,7 +227,7 @@ impl Progress<'_, '_, '_, '_> {
             "bug in uvsim: {} (run {}, seed {seed})\n  repeat: {}\n",
             escape::terminal_cut(why, 400),
             escape::terminal(&planned.plan.id),
-            escape::terminal(&repeat(&planned.file, &planned.plan.id, seed)),
+            escape::terminal(&repeat(&planned.typed, &planned.plan.id, seed)),
         );
         self.say(&text);
     }
@@ -240,14 +240,17 @@ impl Progress<'_, '_, '_, '_> {
 
     /// Keeps a run for the reports.
     fn keep(&mut self, number: usize, end: End) {
-        let Planned { plan, file, places, .. } = &self.job.selection.runs[number];
+        let Planned { plan, file, typed, places, .. } = &self.job.selection.runs[number];
         let row = Row {
             id: plan.id.clone(),
             file: file.clone(),
             scenario: plan.scenario.clone(),
             design: plan.design.clone(),
             axes: plan.axes.clone(),
-            repeat: repeat(file, &plan.id, self.job.arguments.chosen.seed),
+            repeat: human::under(
+                &repeat(typed, &plan.id, self.job.arguments.chosen.seed),
+                self.job.policies,
+            ),
             places: places.clone(),
             end,
         };

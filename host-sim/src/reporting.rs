@@ -4,7 +4,7 @@ use crate::arguments::{Picture, ReportArgs};
 use crate::escape;
 use crate::event::Record;
 use crate::output::human::shell_word;
-use crate::output::target::Target;
+use crate::output::target::{Taken, Target};
 use crate::output::words;
 use crate::report::digest::{Digest, Gathered};
 use crate::report::html::{self, Judgement, Page};
@@ -54,7 +54,9 @@ pub fn report(arguments: &ReportArgs, style: Style, talk: &mut Talk<'_>) -> u8 {
 
 /// Makes the report; returns how many runs it has.
 fn made(arguments: &ReportArgs, style: Style) -> Result<usize, Stopped> {
-    let mut target = Target::open(&arguments.output).map_err(Stopped::Output)?;
+    let output = &arguments.output;
+    let opened = Taken::by(arguments.events.iter().cloned()).take(output);
+    let mut target = opened.and_then(|()| Target::open(output)).map_err(Stopped::Output)?;
     let mut runs = 0;
     match arguments.kind {
         Picture::Html => {
@@ -130,8 +132,7 @@ fn each(
 }
 
 fn open(path: &Path) -> Result<(File, String), Fault> {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let shown = if path.is_relative() { path.to_string_lossy() } else { name }.into_owned();
+    let shown = source::shown(path);
     let refuse = |why: &str| Fault::bare(Code::BAD_ARGUMENT, format!("`{shown}` {why}"));
     // Asked before opening: opening a FIFO would wait for a writer.
     let meta = fs::metadata(path)

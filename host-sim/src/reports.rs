@@ -4,7 +4,7 @@ use crate::arguments::{ReportArg, ReportKind, RunArgs};
 use crate::log::RunLog;
 use crate::output::human::shell_word;
 use crate::output::rows::{Results, Row};
-use crate::output::target::{self, Target};
+use crate::output::target::{self, Taken, Target};
 use crate::output::{csv, events, github, json, junit, markdown, plan_json};
 use crate::policy::Ruling;
 use crate::report::digest::{Digest, Gathered};
@@ -13,12 +13,14 @@ use crate::report::{packets, trace};
 use crate::saved::{Facts, Head, Source};
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::plan::Plan;
+use crate::scenario::select::Selection;
 use crate::streams::Out;
 use crate::verdict::Check;
 use serde::Deserialize;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The step's summary, opened.
@@ -44,8 +46,13 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Opens all that were asked for, so that what cannot be written is known early.
-    pub fn open(arguments: &RunArgs) -> Self {
+    /// Opens all that were asked for, so that what cannot be written is known early; what was
+    /// read stays as it is.
+    pub fn open(arguments: &RunArgs, selection: &Selection) -> Self {
+        let policies = arguments.judging.policies.iter().cloned();
+        let read = selection.read.iter().cloned().chain(policies);
+        let inputs = selection.inputs.keys().map(PathBuf::from);
+        let mut taken = Taken::by(read.chain(inputs));
         let mut reports = Self {
             events: Vec::new(),
             traces: Vec::new(),
@@ -59,17 +66,17 @@ impl Reports {
             faults: Vec::new(),
         };
         for report in &arguments.reports {
-            reports.open_one(report, arguments.github_step_summary.as_deref());
+            reports.open_one(report, arguments.github_step_summary.as_deref(), &mut taken);
         }
         reports
     }
 
-    fn open_one(&mut self, report: &ReportArg, summary: Option<&OsStr>) {
+    fn open_one(&mut self, report: &ReportArg, summary: Option<&OsStr>, taken: &mut Taken) {
         if report.kind == ReportKind::Github {
             self.annotate = true;
         }
-        let Some(path) = &report.path else { return self.open_summary(summary) };
-        match (Target::open(path), report.kind) {
+        let Some(path) = &report.path else { return self.open_summary(summary, taken) };
+        match (taken.take(path).and_then(|()| Target::open(path)), report.kind) {
             (Ok(target), ReportKind::Events) => self.events.push(target),
             (
                 Ok(target),
@@ -92,10 +99,16 @@ impl Reports {
     }
 
     /// The summary is the runner's file: it is appended to, as other steps' tools do.
-    fn open_summary(&mut self, summary: Option<&OsStr>) {
+    fn open_summary(&mut self, summary: Option<&OsStr>, taken: &mut Taken) {
         let Some(path) = summary.filter(|path| !path.is_empty()) else { return };
         let path = PathBuf::from(path);
-        match OpenOptions::new().append(true).create(true).open(&path) {
+        if let Err(fault) = taken.take(&path) {
+            return self.faults.push(fault);
+        }
+        // A pipe that nobody reads is refused instead of waited for.
+        let at_once = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let mut options = OpenOptions::new();
+        match options.append(true).create(true).custom_flags(at_once).open(&path) {
             Ok(file) => self.summary = Some(Summary { path, file }),
             Err(error) => self.faults.push(target::fault(&path, &error)),
         }

@@ -35,6 +35,14 @@ const RUN_BYTES_MAX: u64 = 4 << 30;
 /// Most places that a run names: sections and variables of two images.
 const PLACES: usize = 4 * PLACES_MAX;
 
+/// What ties a run's first line to its last: BLAKE3 over both, in hex, without the seal itself and
+/// without line ends.
+pub fn seal(first: &[u8], last: &[u8]) -> String {
+    let mut hash = blake3::Hasher::new();
+    hash.update(first.trim_ascii_end()).update(b"\n").update(last.trim_ascii_end());
+    hash.finalize().to_hex().to_string()
+}
+
 /// Where a run comes from, beside its plan: what a reader needs to repeat it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +117,22 @@ impl<R: BufRead> Reader<R> {
         Fault::bare(Code::EVENTS, format!("`{}`, line {at}: {why}", self.shown))
     }
 
+    /// Refuses a run whose first or last line is not as it was written.
+    fn check_seal(&self, run: &str, first: &[u8], sealed: &str) -> Result<(), Fault> {
+        let mark = format!(",\"seal\":\"{sealed}\"}}");
+        let Some(last) = self.line.trim_ascii_end().strip_suffix(mark.as_bytes()) else {
+            return Err(self.refused("the seal is not what the last line ends with"));
+        };
+        let right = seal(first, &[last, b"}"].concat());
+        if right == sealed {
+            return Ok(());
+        }
+        Err(self.refused(format!(
+            "the seal over the first and last line of `{run}` is {right}, and the file says {sealed}: \
+             its plan, its end or its checks were changed"
+        )))
+    }
+
     /// The next line without its line feed; `false` at the end.
     fn next_line(&mut self) -> Result<bool, Fault> {
         self.line.clear();
@@ -140,7 +164,8 @@ impl<R: BufRead> Reader<R> {
                 Ok(None)
             };
         }
-        let first: First = match serde_json::from_slice(&self.line) {
+        let first_line = self.line.clone();
+        let first: First = match serde_json::from_slice(&first_line) {
             Ok(first) => first,
             Err(error) => return Err(self.refused(self.no_first(&error))),
         };
@@ -165,6 +190,7 @@ impl<R: BufRead> Reader<R> {
         }
         let ended = Ended::parse(&end)
             .ok_or_else(|| self.refused(format!("`{end}` is no way for a run to end")))?;
+        self.check_seal(&first.run, &first_line, &last.seal)?;
         let First { run, source, plan, places, .. } = first;
         let checks = last.checks;
         let head = Head { run, source, plan, facts, places, ended, hash, checks };

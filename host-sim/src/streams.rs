@@ -201,7 +201,8 @@ pub fn nothing_selected(chosen: &Chosen, selection: &Selection, talk: &mut Talk<
         (Some(_), true) => {
             format!("`--design` and `--id` leave none of {}", words::count(*all, "run"))
         }
-        (None, false) => "the scenarios have no runs".to_owned(),
+        (None, false) if *all == 0 => "the scenarios have no runs".to_owned(),
+        (None, false) => format!("none of {} can be used here", words::count(*all, "run")),
     };
     let text = format!("exit 4: no run was selected: {why}");
     talk.say(&words::wrapped("", &escape::terminal(&text)));

@@ -80,7 +80,8 @@ fn plan(expect: Option<Vec<Expectation>>) -> Plan {
     let lookup = design::Lookup { places: [&none, &none, &none] };
     let mut inputs = BTreeMap::new();
     let folder = &Folder::new(Path::new("."), "");
-    let mut around = Surroundings { folder, inputs: &mut inputs };
+    let (inputs, read) = (&mut inputs, &mut std::collections::BTreeSet::new());
+    let mut around = Surroundings { folder, inputs, read };
     let plans = resolve::plans(&source, lookup, &mut around, 1).expect("the scenario is right");
     Plan { expect, ..plans.into_iter().next().expect("one run").plan }
 }

@@ -5,7 +5,7 @@ use super::screen::Look;
 use super::story::Story;
 use super::{cast, plain, source, terminal};
 use crate::arguments::{Chosen, DemoArgs};
-use crate::output::target::Target;
+use crate::output::target::{Taken, Target};
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::select::{self, Filter, Selection};
 use crate::streams::{Out, Style, Talk, exit, nothing_selected};
@@ -41,8 +41,8 @@ impl From<Vec<Fault>> for Nothing {
 impl Demo<'_> {
     /// Records the story and shows it; says what to exit with.
     pub fn run(&self, runner: Runner<'_>, out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
-        let story = match self.story(runner) {
-            Ok(story) => story,
+        let (story, read) = match self.story(runner) {
+            Ok(made) => made,
             Err(Nothing::Selected(selection)) => {
                 return nothing_selected(&self.chosen(), &selection, talk);
             }
@@ -53,7 +53,7 @@ impl Demo<'_> {
             }
         };
         if let Some(file) = &self.arguments.record {
-            return self.record(&story, file, talk);
+            return self.record(&story, file, Taken::by(read), talk);
         }
         if self.is_interactive {
             let look = Look { color: self.style.out_color, unicode: self.style.faults.unicode };
@@ -67,15 +67,16 @@ impl Demo<'_> {
         exit::OK
     }
 
-    fn story(&self, runner: Runner<'_>) -> Result<Story, Nothing> {
+    /// The story, and the files of the user's that it is made from.
+    fn story(&self, runner: Runner<'_>) -> Result<(Story, Vec<PathBuf>), Nothing> {
         let DemoArgs { what, seed, .. } = self.arguments;
         if source::CHAPTERS.iter().any(|(word, _)| *word == what) && !Path::new(what).exists() {
             let chapter = source::chapter(what)?;
-            return Ok(source::story_of(&chapter, None, *seed, runner)?);
+            return Ok((source::story_of(&chapter, None, *seed, runner)?, Vec::new()));
         }
         let file = PathBuf::from(what);
         if let Some(chapter) = source::chapter_in(&file)? {
-            return Ok(source::story_of(&chapter, file.parent(), *seed, runner)?);
+            return Ok((source::story_of(&chapter, file.parent(), *seed, runner)?, vec![file]));
         }
         let chosen = self.chosen();
         let read = select::select(&chosen.paths, *seed);
@@ -85,7 +86,8 @@ impl Demo<'_> {
         if selection.runs.is_empty() {
             return Err(Nothing::Selected(Box::new(selection)));
         }
-        Ok(source::story_of_runs(&selection.runs)?)
+        let read = selection.read.iter().cloned().collect();
+        Ok((source::story_of_runs(&selection.runs)?, read))
     }
 
     /// The runs that are meant if scenario files are.
@@ -124,8 +126,9 @@ impl Demo<'_> {
         out.print(&plain::end(story));
     }
 
-    fn record(&self, story: &Story, file: &Path, talk: &mut Talk<'_>) -> u8 {
-        let written = Target::open(file).and_then(|mut target| {
+    fn record(&self, story: &Story, file: &Path, mut taken: Taken, talk: &mut Talk<'_>) -> u8 {
+        let opened = taken.take(file).and_then(|()| Target::open(file));
+        let written = opened.and_then(|mut target| {
             let mut bytes = Vec::new();
             let each = self.arguments.auto.map(|pace| pace.0);
             cast::write(&mut bytes, story, each)

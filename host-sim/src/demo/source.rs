@@ -18,7 +18,7 @@ use crate::scenario::select::{self, Planned};
 use crate::scenario::source::{self, Folder};
 use crate::shipped;
 use crate::suite::{self, Pace, Runner, Trouble};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +34,8 @@ pub const CHAPTERS: [(&str, &str); 5] = [
 
 /// Most runs that are browsed at once.
 const RUNS_MAX: usize = 26;
+/// Most events of several runs together: each is kept with where the guest was.
+const EVENTS_MAX: usize = 1_000_000;
 
 /// Reads the shipped chapter of that word.
 ///
@@ -119,9 +121,19 @@ fn label_of(plan: &Plan) -> String {
 }
 
 fn recordings(planned: &[Planned]) -> Result<Vec<Recording>, Vec<Fault>> {
-    let all: Result<Vec<Recording>, _> =
-        planned.iter().map(|run| Recording::of(&run.plan)).collect();
-    all.map_err(|why| vec![Fault::bare(Code::IMAGE, format!("it could not be run: {why}"))])
+    let (mut all, mut events) = (Vec::new(), 0);
+    for run in planned {
+        let recording = Recording::of(&run.plan)
+            .map_err(|why| vec![Fault::bare(Code::IMAGE, format!("it could not be run: {why}"))])?;
+        events += recording.log.records.len();
+        if events > EVENTS_MAX && planned.len() > 1 {
+            let message = format!("the runs have more than {EVENTS_MAX} events together");
+            let fault = Fault::bare(Code::COUNT_LIMIT, message);
+            return Err(vec![fault.help("choose fewer of them by `--id`")]);
+        }
+        all.push(recording);
+    }
+    Ok(all)
 }
 
 fn record(
@@ -240,12 +252,14 @@ fn shipped_runs(name: &str, seed: u64) -> Result<Option<Vec<Planned>>, Vec<Fault
     let lookup = design::Lookup { places: [&none, &none, &designs] };
     let mut inputs = BTreeMap::new();
     let folder = Folder::new(Path::new(""), "");
-    let mut around = Surroundings { folder: &folder, inputs: &mut inputs };
+    let (inputs, read) = (&mut inputs, &mut BTreeSet::new());
+    let mut around = Surroundings { folder: &folder, inputs, read };
     let made = resolve::plans(&source, lookup, &mut around, seed)?;
     let (file, places) = (source.path.clone(), Arc::new(Places::default()));
     let planned = made.into_iter().map(|made| Planned {
         plan: made.plan,
         file: file.clone(),
+        typed: file.clone(),
         places: places.clone(),
         origin: made.origin,
     });

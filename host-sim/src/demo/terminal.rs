@@ -10,15 +10,22 @@ use std::time::Duration;
 /// Without `--auto` the terminal is asked for keys this often; nothing depends on it.
 const ASKED_EVERY: Duration = Duration::from_secs(3600);
 
+/// No screen has more cells.
+const CELLS_MAX: usize = 1 << 22;
+
 /// Lets a reader browse `story` until he has had enough; `each`: steps go on by themselves.
 ///
 /// # Errors
 /// The terminal cannot be set up, or is gone. It is put back in any case.
 pub fn browse(story: &Story, look: Look, each: Option<Duration>) -> io::Result<()> {
+    demand_drawable()?;
     let mut terminal = ratatui::try_init()?;
     let mut browser = Browser::new(story);
     let result = loop {
-        if let Err(error) = terminal.draw(|frame| screen::draw(frame, &browser, look)) {
+        let drawable = demand_drawable();
+        if let Err(error) = drawable
+            .and_then(|()| terminal.draw(|frame| screen::draw(frame, &browser, look)).map(drop))
+        {
             break Err(error);
         }
         let wait = each.filter(|_| !browser.is_paused() && !browser.is_at_end());
@@ -34,6 +41,18 @@ pub fn browse(story: &Story, look: Look, each: Option<Duration>) -> io::Result<(
     };
     ratatui::restore();
     result
+}
+
+/// A terminal may say of itself what it likes, and each of its cells is kept in memory.
+///
+/// # Errors
+/// It says that it is larger than any screen, or does not say how large it is.
+fn demand_drawable() -> io::Result<()> {
+    let (columns, rows) = ratatui::crossterm::terminal::size()?;
+    if usize::from(columns) * usize::from(rows) > CELLS_MAX {
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
+    }
+    Ok(())
 }
 
 enum Heard {

@@ -198,6 +198,44 @@ pub const WORDS: &[(&str, &str, &str)] = &[
         "host-sim/src/scenario/plan.rs",
     ),
     (
+        "ok",
+        "The verdict of a run of which all holds that is expected of it. In its place a `?` says that \
+         nothing was expected, or that it could not be judged, and a `-` that `expect: []` asks for \
+         nothing.",
+        "host-sim/src/verdict.rs",
+    ),
+    (
+        "fail",
+        "The verdict FAIL of a run that is not as expected: an expectation does not hold, a known \
+         failure passed, or a rule of a policy denies it. The run's outcome is another thing.",
+        "host-sim/src/verdict.rs",
+    ),
+    (
+        "xfail",
+        "The verdict of a run that fails as it is expected to: its `known_failures`, or a waiver of a \
+         policy, say that it does and why.",
+        "host-sim/src/verdict.rs",
+    ),
+    (
+        "known failure",
+        "A check that a scenario lists as failing, with the reason: its run is xfail. Strict: if the \
+         check passes the run is FAIL, and the entry must go.",
+        "host-sim/src/scenario/known.rs",
+    ),
+    (
+        "waiver",
+        "What a policy excuses: a rule, runs, a reason, an owner and the last day on which it holds. \
+         After that day the rule denies again; one that excuses nothing is told.",
+        "host-sim/src/policy/waivers.rs",
+    ),
+    (
+        "ended",
+        "What stopped a run: exit(CODE) that the guest asked for, fault(VECTOR, ADDRESS) of a guest \
+         without a handler, unsupported(ADDRESS, BYTES), budget(LIMIT), idle or refault(ADDRESS) if \
+         nobody could go on, or the end of the VM or of QEMU.",
+        "host-sim/src/event/ended.rs",
+    ),
+    (
         "bit 33",
         "VIRTIO_F_ACCESS_PLATFORM, formerly VIRTIO_F_IOMMU_PLATFORM: the device accesses memory as the \
          platform lets it, not by raw guest addresses. QEMU's option is iommu_platform.",

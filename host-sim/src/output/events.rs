@@ -5,7 +5,7 @@ use super::{json, plan_json};
 use crate::event::{Event, Record};
 use crate::image::Place;
 use crate::log::RunLog;
-use crate::saved::{SCHEMA, Source};
+use crate::saved::{self, SCHEMA, Source};
 use crate::scenario::plan::Plan;
 use crate::verdict::Check;
 use serde::Serialize;
@@ -43,6 +43,9 @@ struct Last<'a> {
     end: String,
     event_log_hash: String,
     checks: &'a [Check],
+    /// Over the first line and this one so far; the reader takes it off the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seal: Option<String>,
 }
 
 /// Writes one run: where it comes from, what it was asked to do, what happened, and what its
@@ -58,10 +61,16 @@ pub fn write_run(
 ) -> io::Result<()> {
     let run = plan.id.as_str();
     let (places, plan) = (log.places.as_slice(), plan_json::plan(plan));
-    json::write_line(out, &First { schema: SCHEMA, run, source, places, plan })?;
+    let mut first = Vec::new();
+    json::write_line(&mut first, &First { schema: SCHEMA, run, source, places, plan })?;
+    out.write_all(&first)?;
     for record in &log.records {
         json::write_line(out, &Line::of(run, record))?;
     }
     let (end, event_log_hash) = (log.ended.to_string(), log.hash_hex());
-    json::write_line(out, &Last { run, end, event_log_hash, checks })
+    let mut last = Last { run, end, event_log_hash, checks, seal: None };
+    let mut unsealed = Vec::new();
+    json::write_line(&mut unsealed, &last)?;
+    last.seal = Some(saved::seal(&first, &unsealed));
+    json::write_line(out, &last)
 }

@@ -36,7 +36,12 @@ fn why(plan: &Plan, ended: &Ended) -> Option<String> {
             let counts = limit.counts;
             let setting = limit.setting("..");
             let most = limit.range.1;
-            Some(format!("{code}: more than {max} {counts}; `{setting}` allows up to {most}"))
+            let allows = if max == most {
+                format!("the most that `{setting}` allows")
+            } else {
+                format!("`{setting}` allows up to {}", limit.amount(most))
+            };
+            Some(format!("{code}: more than {} {counts}; {allows}", limit.amount(max)))
         }
         Ended::Idle => Some(format!("{code}: the guest waits, and nobody has anything left to do")),
         Ended::Refault(gpa) => {

@@ -2,7 +2,8 @@
 
 use crate::scenario::codes::Code;
 use crate::scenario::diagnostics::Fault;
-use crate::scenario::source::reason;
+use crate::scenario::source::{reason, shown};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -17,13 +18,61 @@ pub struct Target {
 }
 
 fn refused(path: &Path, why: &str) -> Fault {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    Fault::bare(Code::OUTPUT, format!("the report `{name}` could not be written: {why}"))
+    Fault::bare(Code::OUTPUT, format!("`{}` could not be written: {why}", shown(path)))
 }
 
 /// What to say after writing to `path` failed.
 pub fn fault(path: &Path, error: &io::Error) -> Fault {
-    refused(path, &reason(error))
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent {
+        Some(parent) if error.kind() == io::ErrorKind::NotFound && !parent.exists() => {
+            refused(path, &format!("there is no folder `{}`", shown(parent)))
+        }
+        Some(_) | None => refused(path, &reason(error)),
+    }
+}
+
+/// What a command reads and where it writes: no report takes the place of a file that was read, or
+/// of another report.
+#[derive(Debug, Default)]
+pub struct Taken {
+    read: BTreeSet<PathBuf>,
+    written: BTreeSet<PathBuf>,
+}
+
+impl Taken {
+    /// For a command that reads these files.
+    pub fn by(read: impl IntoIterator<Item = PathBuf>) -> Self {
+        let read = read.into_iter().filter_map(|path| fs::canonicalize(path).ok());
+        Self { read: read.collect(), written: BTreeSet::new() }
+    }
+
+    /// Takes the place `path` for a report.
+    ///
+    /// # Errors
+    /// Something else of the command is there.
+    pub fn take(&mut self, path: &Path) -> Result<(), Fault> {
+        // A folder that is not there is told when the report is opened.
+        let Some(place) = place(path) else { return Ok(()) };
+        let what = if self.read.contains(&place) {
+            "this command reads it"
+        } else if !self.written.insert(place) {
+            "another report of this command is to be written there"
+        } else {
+            return Ok(());
+        };
+        Err(refused(path, what).help("take another name"))
+    }
+}
+
+/// Where `path` lies, however it is spelt: that file, or where in its folder it would be.
+fn place(path: &Path) -> Option<PathBuf> {
+    if let Ok(there) = fs::canonicalize(path) {
+        return Some(there);
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()?;
+    Some(folder.join(path.file_name()?))
 }
 
 impl Target {
@@ -94,6 +143,21 @@ impl Drop for Target {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn no_report_takes_the_place_of_what_was_read_or_of_another_one_however_it_is_spelt() {
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("m.ron"), "Scenario(").expect("a file");
+        std::os::unix::fs::symlink(at("m.ron"), at("link")).expect("a link");
+        let mut taken = Taken::by([at("./m.ron"), at("gone")]);
+        let mut told = |name: &str| taken.take(&at(name)).err().map(|fault| fault.message);
+        assert!(told("m.ron").expect("refused").contains("reads it"));
+        assert!(told("link").expect("refused").contains("reads it"));
+        assert_eq!(told("r.json"), None);
+        assert!(told("./r.json").expect("refused").contains("another report"));
+        assert_eq!(told("none/r.json"), None, "told when it is opened");
+    }
 
     #[test]
     fn a_report_is_there_whole_or_not_at_all() {

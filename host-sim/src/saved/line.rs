@@ -29,6 +29,7 @@ pub struct Last {
     pub event_log_hash: String,
     #[serde(default)]
     pub checks: Option<Vec<Check>>,
+    pub seal: String,
 }
 
 /// A line inside a run.

@@ -131,8 +131,16 @@ pub enum Entry {
     Folder,
     /// A regular file.
     File,
-    /// A link, a pipe, a device.
+    /// A link whose other end is a folder.
+    LinkToFolder,
+    /// A link to something else, a pipe, a device.
     Other,
+}
+
+/// Whether the link `name` in `folder` leads to a folder: asked, not gone to.
+fn leads_to_folder(folder: &OwnedFd, name: &OsStr) -> bool {
+    let stat = statat(folder, name, AtFlags::empty());
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// What lies in `folder` and `is_wanted` by its name and kind, by name.
@@ -152,11 +160,15 @@ pub fn entries(
         }
         let told = entry.file_type();
         let file_type = if told == FileType::Unknown { kind(folder, name)? } else { told };
-        let is = |wanted| demand(file_type, wanted).is_ok();
-        let entry = match (is(FileType::Directory), is(FileType::RegularFile)) {
-            (true, _) => Entry::Folder,
-            (false, true) => Entry::File,
-            (false, false) => Entry::Other,
+        let is = |wanted| file_type == wanted;
+        let entry = if is(FileType::Directory) {
+            Entry::Folder
+        } else if is(FileType::RegularFile) {
+            Entry::File
+        } else if is(FileType::Symlink) && leads_to_folder(folder, name) {
+            Entry::LinkToFolder
+        } else {
+            Entry::Other
         };
         if is_wanted(name, entry) {
             found.push((name.to_owned(), entry));

@@ -253,21 +253,23 @@ impl Chapter {
             let name = head::name(reader, file.name);
             let about = head::about(reader, file.about);
             let runs = read_runs(reader, file.runs);
-            let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
-            let steps = read_steps(reader, file.steps, &keys);
+            let keys: Option<Vec<&str>> =
+                runs.as_ref().map(|runs| runs.iter().map(|run| run.key.as_str()).collect());
+            let steps = read_steps(reader, file.steps, keys.as_deref());
             let ends = text(reader, file.ends, "ends", TEXT_MAX);
             let (name, source) = (name?.value, source.clone());
-            Some(Self { name, about: about?, runs, steps, ends: ends?, source })
+            Some(Self { name, about: about?, runs: runs?, steps, ends: ends?, source })
         })
     }
 }
 
+/// The runs; `None` if something is wrong with one, so that no step is told that it has no run.
 fn read_runs<'a>(
     reader: &mut Reader<'a>,
     file: Located<'a, Vec<Located<'a, RunFile<'a>>>>,
-) -> Vec<ShownRun> {
-    let Some(list) = bounded(reader, file, "runs", RUNS_MAX) else { return Vec::new() };
-    let mut runs: Vec<ShownRun> = Vec::new();
+) -> Option<Vec<ShownRun>> {
+    let list = bounded(reader, file, "runs", RUNS_MAX)?;
+    let (mut runs, entries): (Vec<ShownRun>, usize) = (Vec::new(), list.len());
     for item in list {
         let Some(At { value, .. }) = reader.take(item) else { continue };
         let key = claims::plain_id(reader, value.key);
@@ -276,6 +278,7 @@ fn read_runs<'a>(
         {
             let message = format!("the run `{key}` is there twice");
             reader.fault(Code::DUPLICATE, span, message, None);
+            continue;
         }
         let scenario = reader.take(value.scenario);
         let id = reader.take_if(value.id).map(|at| at.value);
@@ -284,13 +287,13 @@ fn read_runs<'a>(
             runs.push(ShownRun { key: key.value, scenario, id, label });
         }
     }
-    runs
+    (runs.len() == entries).then_some(runs)
 }
 
 fn read_steps<'a>(
     reader: &mut Reader<'a>,
     file: Located<'a, Vec<Located<'a, StepFile<'a>>>>,
-    keys: &[&str],
+    keys: Option<&[&str]>,
 ) -> Vec<ChapterStep> {
     let list = bounded(reader, file, "steps", STEPS_MAX).unwrap_or_default();
     let mut steps = Vec::new();
@@ -301,7 +304,7 @@ fn read_steps<'a>(
         let views = reader.take(value.views).map_or_else(Vec::new, |list| list.value);
         let views: Vec<SeenFrom> =
             views.into_iter().filter_map(|item| read_view(reader, item, keys)).collect();
-        for (run, key) in keys.iter().enumerate() {
+        for (run, key) in keys.unwrap_or_default().iter().enumerate() {
             let times = views.iter().flat_map(|view| &view.of).filter(|of| **of == run).count();
             if times > 1 {
                 let message =
@@ -319,10 +322,17 @@ fn read_steps<'a>(
 fn read_view<'a>(
     reader: &mut Reader<'a>,
     item: Located<'a, ViewFile<'a>>,
-    keys: &[&str],
+    keys: Option<&[&str]>,
 ) -> Option<SeenFrom> {
     let At { value, span } = reader.take(item)?;
-    let of = reader.take(value.of).map_or_else(Vec::new, |list| list.value);
+    let of = reader.take(value.of).map_or_else(Vec::new, |list| {
+        if list.value.is_empty() {
+            let message = "this view is of no run: nobody would ever see it".to_owned();
+            let help = Some("name the runs that it is about: `of: [\"KEY\"]`".to_owned());
+            reader.fault(Code::COUNT_LIMIT, &list.span, message, help);
+        }
+        list.value
+    });
     let of = of.into_iter().filter_map(|key| run_called(reader, key, keys)).collect();
     let at = reader.take(value.at);
     let nth = reader.take_if(value.nth);
@@ -357,9 +367,10 @@ fn checked_words(reader: &mut Reader<'_>, words: At<String>) -> Option<String> {
 fn run_called<'a>(
     reader: &mut Reader<'a>,
     key: Located<'a, String>,
-    keys: &[&str],
+    keys: Option<&[&str]>,
 ) -> Option<usize> {
     let At { value, span } = reader.take(key)?;
+    let keys = keys?;
     let found = keys.iter().position(|key| *key == value);
     if found.is_none() {
         let message =

@@ -8,6 +8,7 @@ use super::head;
 use super::matrix::{self, Axis, AxisFile, Value};
 use super::plan::Boot;
 use super::reading::{At, Located, Reader};
+use super::sense;
 use crate::counters::Counter;
 use crate::event::{DeviceIndex, QueueIndex};
 
@@ -67,8 +68,12 @@ fn one<'a>(
 ) -> Option<(At<String>, Conditional)> {
     let ((id, when), check) = file.split();
     let asked = if let CheckFile::SameView { onlooker, until, like } = check {
+        let is_said = !like.is_empty();
         let like = twin(reader, like, axes);
         let claim = Claim::SameView { onlooker, until, like, twin: 0 };
+        if !is_said {
+            sense::check(reader, &claim, &span);
+        }
         Some(Asked::Claim { claim, device: None })
     } else {
         asked(reader, At { value: check, span })
@@ -136,6 +141,7 @@ pub fn asked<'a>(reader: &mut Reader<'a>, file: At<CheckFile<'a>>) -> Option<Ask
         }
         CheckFile::Rate { counter, per, phase: span, must } => {
             let (counter, per) = (counter_called(reader, counter), counter_called(reader, per));
+            sense::check_bound(reader, must, &file.span);
             return Some(Asked::Rate { counter: counter?, per: per?, span, must });
         }
         CheckFile::NoMoreThan { base, counter, plus, per, phase: span } => {
@@ -150,6 +156,7 @@ pub fn asked<'a>(reader: &mut Reader<'a>, file: At<CheckFile<'a>>) -> Option<Ask
             return Some(Asked::WhoMustAct { only: layers.map(|at| at.value).collect() });
         }
     };
+    sense::check(reader, &claim, &file.span);
     Some(Asked::Claim { claim, device })
 }
 
@@ -217,7 +224,9 @@ pub fn of_run(
             let Conditional { id, claim, device, .. } = conditional.clone();
             let claim = match (claim, device) {
                 (Claim::Touches { filter, span, must }, Some(device)) => {
-                    let device = Some(device_called(reader, &device, draft)?);
+                    let index = device_called(reader, &device, draft)?;
+                    check_queue(reader, (&device, index), filter.queue, draft);
+                    let device = Some(index);
                     Claim::Touches { filter: TouchFilter { device, ..filter }, span, must }
                 }
                 (claim, _) => claim,
@@ -225,6 +234,24 @@ pub fn of_run(
             Some(Expectation { id, claim })
         })
         .collect()
+}
+
+/// Refuses a queue that the device does not have: nothing would ever touch it.
+fn check_queue(
+    reader: &mut Reader<'_>,
+    (named, index): (&At<String>, DeviceIndex),
+    queue: Option<QueueIndex>,
+    draft: &Draft,
+) {
+    let before = usize::from(draft.boot.value == Boot::Slof);
+    let device = usize::from(index.0).checked_sub(before).and_then(|at| draft.devices.get(at));
+    // Boot firmware's own disk is none of the list's.
+    let queues = device.map_or(1, |device| sense::queues(&device.value.kind));
+    if let Some(queue) = queue.filter(|queue| queue.0 >= queues) {
+        let message =
+            format!("`{}` has no queue {}: its last is {}", named.value, queue.0, queues - 1);
+        reader.fault(Code::OUT_OF_RANGE, &named.span, message, None);
+    }
 }
 
 fn device_called(

@@ -18,8 +18,9 @@ use super::words::{
     Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
 };
 use firmware::workload::Work;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A scenario has at most this many devices, slof's boot disk not counted.
@@ -90,11 +91,14 @@ pub struct Surroundings<'a> {
     pub folder: &'a Folder,
     /// Each file that was read, as shown, with its BLAKE3: results record them.
     pub inputs: &'a mut BTreeMap<String, String>,
+    /// Where each of them is.
+    pub read: &'a mut BTreeSet<PathBuf>,
 }
 
 impl Surroundings<'_> {
     fn read(&mut self, path: &str, bytes_max: u64) -> Result<Arc<[u8]>, (Code, String)> {
         let bytes = self.folder.read(path, bytes_max)?;
+        self.read.insert(self.folder.path(path));
         self.inputs.insert(self.folder.shown(path), blake3::hash(&bytes).to_hex().to_string());
         Ok(bytes.into())
     }

@@ -3,6 +3,7 @@
 use super::codes::Code;
 use super::diagnostics::{Choice, Fault, SourceText, nearest};
 use super::reading::{At, Located, Reader};
+use super::scan;
 use std::sync::Arc;
 
 /// The format number that this version reads.
@@ -32,7 +33,11 @@ pub enum Head {
 /// It is none that this version reads.
 pub fn kind(source: &Arc<SourceText>) -> Result<Head, Fault> {
     let text = &source.text;
-    let start = skip_preamble(text);
+    let start = skip_preamble(text).map_err(|open| {
+        let message = "this comment is never closed".to_owned();
+        let fault = Fault::at(source, open..open + 2, Code::SYNTAX, message);
+        fault.help("end it with `*/`")
+    })?;
     let rest = &text[start..];
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
     let word = &rest[..end];
@@ -75,18 +80,22 @@ pub fn kind(source: &Arc<SourceText>) -> Result<Head, Fault> {
 const KINDS: &str = "`Scenario(`, `Design(`, `Policy(` or `Chapter(`";
 
 /// Past blanks, comments and `#![...]` attributes.
-fn skip_preamble(text: &str) -> usize {
+///
+/// # Errors
+/// Where a comment begins that has no end.
+fn skip_preamble(text: &str) -> Result<usize, usize> {
     let mut rest = text.trim_start_matches('\u{feff}');
     loop {
         rest = rest.trim_start();
         let skipped = if rest.starts_with("//") {
             rest.find('\n')
         } else if rest.starts_with("/*") {
-            rest.find("*/").map(|at| at + 2)
+            let open = text.len() - rest.len();
+            Some(scan::block_comment(rest).ok_or(open)?)
         } else if rest.starts_with("#![") {
             rest.find(']').map(|at| at + 1)
         } else {
-            return text.len() - rest.len();
+            return Ok(text.len() - rest.len());
         };
         rest = skipped.map_or("", |at| &rest[at..]);
     }
@@ -118,7 +127,9 @@ pub fn name<'a>(reader: &mut Reader<'a>, name: Located<'a, String>) -> Option<At
     if is_name(&at.value) {
         return Some(at);
     }
-    let message = format!("a name is made of a-z, 0-9, `-` and `/`, at most {NAME_MAX} characters");
+    let message = format!(
+        "a name is made of a-z, 0-9 and `-`, with `/` between its parts, at most {NAME_MAX} characters"
+    );
     let lower = at.value.to_lowercase().replace([' ', '_'], "-");
     let help = is_name(&lower).then(|| format!("did you mean `\"{lower}\"`?"));
     reader.fault(Code::BAD_NAME, &at.span, message, help);

@@ -6,6 +6,7 @@ use super::matrix::{self, Axis, AxisFile, Value};
 use super::plan::KnownFailure;
 use super::reading::{At, Located, Reader};
 use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// One of `known_failures: [...]` as the file says it.
@@ -87,6 +88,24 @@ pub fn check(
             let check = &entry.failure.check;
             let message = format!("there is no run in which `{check}` is both checked and known");
             reader.fault(Code::CONTRADICTION, &entry.span, message, None);
+        }
+    }
+}
+
+/// Refuses a second entry about a check in a run that another is about: nobody would read it.
+pub fn check_twice(reader: &mut Reader<'_>, entries: &[Entry], axes: &[Axis], runs: usize) {
+    let mut told = BTreeSet::new();
+    for number in 0..runs {
+        let cell = matrix::combination(axes, number);
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let here = entries.iter().enumerate();
+        for (at, entry) in here.filter(|(_, entry)| claims::is_met(&entry.when, &cell)) {
+            let check = entry.failure.check.as_str();
+            if seen.insert(check, at).is_some() && told.insert(at) {
+                let message = format!("`{check}` is known to fail already in one of these runs");
+                let help = Some("keep one of the two, or narrow its `when:`".to_owned());
+                reader.fault(Code::DUPLICATE, &entry.span, message, help);
+            }
         }
     }
 }

@@ -66,9 +66,9 @@ pub const WORK_UNITS: Limit =
 const HOST_STEPS: Limit =
     limit("host_steps", 1_000_000, (1, 100_000_000), Code::HOST_STEPS, "host steps");
 const CALLS: Limit = limit("calls", 100_000, (1, 10_000_000), Code::CALLS, "calls");
-const CONSOLE: Limit = limit("console", 1 << 20, (0, 16 << 20), Code::CONSOLE, "bytes of text");
+const CONSOLE: Limit = limit("console", 1 << 20, (0, 16 << 20), Code::CONSOLE, "of text");
 const LOG: Limit = limit("log", 1_000_000, (1, 4_000_000), Code::LOG, "events");
-const MEMORY: Limit = limit("memory", 256 << 20, (1 << 20, 1 << 30), Code::MEMORY, "bytes");
+const MEMORY: Limit = limit("memory", 256 << 20, (1 << 20, 1 << 30), Code::MEMORY, "of memory");
 /// Leaks that are told one by one.
 pub const FINDINGS: Limit = limit("findings", 1000, (1, 100_000), Code::FINDINGS, "leaks");
 
@@ -83,6 +83,12 @@ impl Limit {
             Budget::Log => LOG,
             Budget::Memory => MEMORY,
         }
+    }
+
+    /// So much of what it counts, as people say it.
+    pub fn amount(&self, value: u64) -> String {
+        let is_size = self.counts.starts_with("of ");
+        if is_size { Size(value).to_string() } else { value.to_string() }
     }
 
     /// How a scenario sets it.
@@ -145,7 +151,9 @@ fn set<'a, T>(
         *field = value;
     } else {
         let what = limit.counts;
-        let message = format!("{value} {what} is not from {} to {}", range.start(), range.end());
+        let [value, least, most] =
+            [value, *range.start(), *range.end()].map(|value| limit.amount(value));
+        let message = format!("{value} {what} is not from {least} to {most}");
         reader.fault(Code::OUT_OF_RANGE, &span, message, None);
     }
 }

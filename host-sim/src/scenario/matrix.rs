@@ -148,8 +148,14 @@ fn check_axis(reader: &mut Reader<'_>, before: &[Axis], axis: &Axis) {
     }
     // More are told as too many; looking for pairs among them would take for ever.
     for (at, value) in axis.values.iter().enumerate().take(RUNS_MAX) {
-        if axis.values[..at].iter().any(|other| other.label == value.label) {
-            let message = format!("`{}` is in the axis `{}` twice", value.label, axis.name);
+        let is_same = |other: &&Value| other.setting.value == value.setting.value;
+        if let Some(other) = axis.values[..at].iter().find(is_same) {
+            let message = if other.label == value.label {
+                format!("`{}` is in the axis `{}` twice", value.label, axis.name)
+            } else {
+                let (name, first) = (axis.name, &other.label);
+                format!("`{}` is `{first}`, which is in the axis `{name}` already", value.label)
+            };
             reader.fault(Code::DUPLICATE, &value.setting.span, message, None);
         }
     }

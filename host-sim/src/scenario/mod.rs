@@ -30,6 +30,7 @@ pub mod refusal;
 pub mod resolve;
 pub mod scan;
 pub mod select;
+pub mod sense;
 pub mod size;
 pub mod source;
 pub mod words;

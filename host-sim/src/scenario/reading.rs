@@ -24,7 +24,8 @@ const REREAD_BYTES_MAX: usize = 64 << 10;
 pub(super) fn options() -> ron::Options {
     ron::Options::default()
         .with_default_extension(Extensions::IMPLICIT_SOME)
-        .with_recursion_limit(DEPTH_MAX)
+        // ron counts a value and the list or struct that it is.
+        .with_recursion_limit(2 * DEPTH_MAX + 2)
 }
 
 /// A value that was read on its own, and its text: a slice of the whole file's text, from which

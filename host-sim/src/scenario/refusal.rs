@@ -1,6 +1,7 @@
 //! ron's errors in our words: what is wrong, what is allowed there, what was probably meant, and
 //! how to read on.
 
+mod brackets;
 mod fields;
 mod form;
 mod homes;
@@ -115,6 +116,7 @@ pub fn say(refused: &Refused<'_>, text: &str) -> Said {
         .or_else(|| values::number_fault(&refused.error, text, at, word))
         .or_else(|| values::bare_quantity(&refused.error, text, at))
         .or_else(|| form::broken(&refused.error, text))
+        .or_else(|| brackets::say(refused, text, at, word))
         .or_else(|| no_variant(refused, text, at, word))
         .unwrap_or_else(|| form::shape(&refused.error, text, at, word))
 }

@@ -129,6 +129,7 @@ fn read<'a>(
     }
     if !reader.is_faulty() {
         known::check(reader, &known, claims.as_deref().unwrap_or_default(), &axes, runs);
+        known::check_twice(reader, &known, &axes, runs);
     }
     let (name, about, source) = (name?, about?, source.clone());
     let common = Common { name, about, axes, claims, known, argument, prove, source, lookup, seed };

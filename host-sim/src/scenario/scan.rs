@@ -9,7 +9,7 @@ pub fn without_comments(text: &str) -> &str {
         text = if let Some(rest) = text.strip_prefix("//") {
             rest.find('\n').map_or("", |at| &rest[at..]).trim_start()
         } else if text.starts_with("/*") {
-            text[block_comment_end(text)..].trim_start()
+            text[block_comment(text).unwrap_or(text.len())..].trim_start()
         } else {
             break;
         }
@@ -18,8 +18,8 @@ pub fn without_comments(text: &str) -> &str {
     text[..end].trim_end()
 }
 
-/// Where the (nested) block comment at the start of `text` ends.
-fn block_comment_end(text: &str) -> usize {
+/// Where the (nested) block comment at the start of `text` ends; `None` if it never does.
+pub fn block_comment(text: &str) -> Option<usize> {
     let (mut depth, mut at) = (0_usize, 0);
     let bytes = text.as_bytes();
     while at + 1 < bytes.len() {
@@ -29,10 +29,10 @@ fn block_comment_end(text: &str) -> usize {
             _ => at += 1,
         }
         if depth == 0 {
-            return at;
+            return Some(at);
         }
     }
-    text.len()
+    None
 }
 
 /// Bytes of the string literal at the start of `rest`, quotes included; `None` if it never ends.
@@ -58,6 +58,18 @@ fn raw_string_end(rest: &[u8]) -> Option<usize> {
     let inside = &rest[hashes + 2..];
     let end = inside.windows(closing.len()).position(|part| part == closing);
     Some(end.map_or(rest.len(), |end| hashes + 2 + end + closing.len()))
+}
+
+/// Whether the string literal at the start of `rest`, raw or not, never ends.
+fn is_open(rest: &[u8]) -> bool {
+    match raw_string_end(rest) {
+        Some(end) => {
+            let hashes = rest.iter().skip(1).take_while(|byte| **byte == b'#').count();
+            let closing = [&b"\""[..], &b"#".repeat(hashes)].concat();
+            end < 2 * (hashes + 1) + 1 || !rest[..end].ends_with(&closing)
+        }
+        None => string_end(rest).is_none(),
+    }
 }
 
 /// Bytes of the character literal at the start of `rest`, if there is one.
@@ -118,7 +130,9 @@ impl<'a> Scan<'a> {
                 [b'/', b'/', ..] => {
                     self.at += rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
                 }
-                [b'/', b'*', ..] => self.at += block_comment_end(&self.text[here..]),
+                [b'/', b'*', ..] => {
+                    self.at += block_comment(&self.text[here..]).unwrap_or(rest.len());
+                }
                 [byte, ..] => {
                     self.at += 1;
                     return Some((here, byte));
@@ -194,9 +208,7 @@ impl<'a> Scan<'a> {
             if !may_follow && suspect.is_none() {
                 suspect = Some(at);
             }
-            let is_raw = self.text[at..].starts_with('r');
-            let is_open = !is_raw && string_end(&self.text.as_bytes()[at..]).is_none();
-            is_last_open = is_open.then_some(at);
+            is_last_open = is_open(&self.text.as_bytes()[at..]).then_some(at);
         }
         is_last_open.map(|at| suspect.unwrap_or(at))
     }
@@ -299,6 +311,8 @@ mod tests {
         assert_eq!(Scan::new("(a: \"x, b: \"y\", c: 3)").open_string(), Some(4));
         assert_eq!(Scan::new("(a: \"x\", b: \"y)").open_string(), Some(12));
         assert_eq!(Scan::new("(a: \"x\", b: r\"y\")").open_string(), None);
+        assert_eq!(Scan::new("(a: r##\"x\"#, b: 1)").open_string(), Some(4));
+        assert_eq!(Scan::new("(a: r#\"x\"y\"#, b: 1)").open_string(), None);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The scenario file, as shown.
     pub file: String,
+    /// What names it on the command line.
+    pub typed: String,
     /// Where its expectations stand.
     pub places: Arc<Places>,
     /// What the plan was made from.
@@ -40,6 +42,8 @@ pub struct Selection {
     pub runs: Vec<Planned>,
     /// Each input file, as shown, with its BLAKE3 in hex.
     pub inputs: BTreeMap<String, String>,
+    /// All files that were read, wherever they are.
+    pub read: BTreeSet<PathBuf>,
     /// Scenario files read.
     pub scenarios: usize,
     /// Design files read.
@@ -88,6 +92,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
     for file in &loaded {
         let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
         selection.inputs.insert(file.source.path.clone(), hash);
+        selection.read.insert(PathBuf::from(&file.found.typed));
     }
     let selected = read_designs(&loaded, &mut selection, &mut faults);
     selection.policies = read_policies(&loaded, &mut faults).len();
@@ -100,7 +105,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
     let mut beside = Beside::default();
     for file in loaded.iter().filter(|file| file.head == Head::Scenario) {
         selection.scenarios += 1;
-        let near = beside.designs(&file.found, &mut selection.inputs, &mut faults);
+        let near = beside.designs(&file.found, &mut selection, &mut faults);
         let lookup = Lookup { places: [&selected, near, &shipped] };
         if selection.runs.len() > RUNS_MAX {
             let message = format!("the selection has more than {RUNS_MAX} runs");
@@ -109,13 +114,14 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
             break;
         }
         let folder = &file.found.folder;
-        let mut around = Surroundings { folder, inputs: &mut selection.inputs };
+        let (inputs, read) = (&mut selection.inputs, &mut selection.read);
+        let mut around = Surroundings { folder, inputs, read };
         match resolve::plans(&file.source, lookup, &mut around, seed) {
             Ok(plans) => {
                 let places = Arc::new(places::of_checks(&file.source));
                 selection.runs.extend(plans.into_iter().map(|Made { plan, origin }| {
-                    let (file, places) = (file.found.shown.clone(), places.clone());
-                    Planned { plan, file, places, origin }
+                    let Found { shown: file, typed, .. } = file.found.clone();
+                    Planned { plan, file, typed, places: places.clone(), origin }
                 }));
             }
             Err(wrong) => faults.extend(wrong),
@@ -257,7 +263,7 @@ impl Beside {
     fn designs(
         &mut self,
         scenario: &Found,
-        inputs: &mut BTreeMap<String, String>,
+        selection: &mut Selection,
         faults: &mut Vec<Fault>,
     ) -> &Designs {
         self.0.entry(scenario.folder.clone()).or_insert_with(|| {
@@ -268,7 +274,8 @@ impl Beside {
             let loaded = load(&found, faults);
             for file in &loaded {
                 let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
-                inputs.insert(file.source.path.clone(), hash);
+                selection.inputs.insert(file.source.path.clone(), hash);
+                selection.read.insert(PathBuf::from(&file.found.typed));
             }
             read_designs(&loaded, &mut Selection::default(), faults)
         })

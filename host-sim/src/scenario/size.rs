@@ -15,11 +15,9 @@ const SIZES: [(&str, u64); 5] =
     [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 const TIMES: [(&str, u64); 4] = [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
 
-/// Splits `text` into its whole number and its unit.
-fn split(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit))
+/// Splits `text` into its digits and its unit.
+fn split(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
 /// What `text` would be without blanks, or with a whole number of a smaller unit.
@@ -51,22 +49,39 @@ fn scaled(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> 
         let message = format!("`{shown}` has a blank or a fraction: write {form}");
         return Err(format!("{message}: did you mean `{meant}`?"));
     }
-    let (number, unit) = split(text)
-        .ok_or_else(|| format!("`{shown}` is no whole number with a unit: write {form}"))?;
+    let too_large = || format!("`{shown}` does not fit into 64 bits");
+    let (digits, unit) = split(text);
+    if digits.is_empty() {
+        return Err(format!("`{shown}` is no whole number with a unit: write {form}"));
+    }
     let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {
-        let meant = match unit {
-            "KB" | "kB" | "K" | "k" | "Kib" | "kib" | "kiB" => {
-                format!(": did you mean `{number}KiB`?")
-            }
-            "MB" | "M" | "m" | "mb" | "mib" => format!(": did you mean `{number}MiB`?"),
-            "GB" | "G" | "g" | "gb" | "gib" => format!(": did you mean `{number}GiB`?"),
-            "TB" | "T" | "t" | "tb" | "tib" => format!(": did you mean `{number}TiB`?"),
-            _ => String::new(),
+        let meant = unit_meant(unit, units).map(|unit| format!(": did you mean `{digits}{unit}`?"));
+        let what = match unit.chars().next() {
+            None => "no unit",
+            Some('.' | ',') => "a fraction",
+            Some(_) => "no known unit",
         };
-        let what = if unit.is_empty() { "no unit" } else { "no known unit" };
-        return Err(format!("`{shown}` has {what}: write {form}{meant}"));
+        return Err(format!("`{shown}` has {what}: write {form}{}", meant.unwrap_or_default()));
     };
-    number.checked_mul(*scale).ok_or_else(|| format!("`{shown}` does not fit into 64 bits"))
+    let number: u64 = digits.parse().map_err(|_| too_large())?;
+    number.checked_mul(*scale).ok_or_else(too_large)
+}
+
+/// The unit of `units` that somebody means who writes `unit`.
+fn unit_meant(unit: &str, units: &[(&str, u64)]) -> Option<&'static str> {
+    let meant = match unit {
+        "KB" | "kB" | "K" | "k" | "Ki" | "Kib" | "kib" | "kiB" => "KiB",
+        "MB" | "M" | "m" | "mb" | "Mi" | "Mib" | "mib" => "MiB",
+        "GB" | "G" | "g" | "gb" | "Gi" | "Gib" | "gib" => "GiB",
+        "TB" | "T" | "t" | "tb" | "Ti" | "Tib" | "tib" => "TiB",
+        "b" | "byte" | "bytes" => "B",
+        "nsec" => "ns",
+        "\u{b5}s" | "\u{3bc}s" | "usec" => "us",
+        "msec" => "ms",
+        "sec" => "s",
+        _ => return None,
+    };
+    units.iter().any(|(name, _)| *name == meant).then_some(meant)
 }
 
 impl fmt::Display for Time {
@@ -149,6 +164,16 @@ mod tests {
             let refused = scaled(wrong, &SIZES, SIZE_FORM).expect_err(wrong);
             assert!(refused.contains(meant), "{refused}");
         }
+        for (wrong, meant) in [("3\u{b5}s", "`3us`"), ("5sec", "`5s`"), ("5m", "no known unit")] {
+            let refused = scaled(wrong, &TIMES, TIME_FORM).expect_err(wrong);
+            assert!(refused.contains(meant) && !refused.contains("MiB"), "{refused}");
+        }
+        let refused = scaled("64Ki", &SIZES, SIZE_FORM).expect_err("no unit of ours");
+        assert!(refused.contains("`64KiB`"), "{refused}");
+        let refused = scaled("6.4KiB", &SIZES, SIZE_FORM).expect_err("no whole bytes");
+        assert!(refused.contains("has a fraction"), "{refused}");
+        let refused = scaled("18446744073709551616B", &SIZES, SIZE_FORM).expect_err("2^64");
+        assert!(refused.contains("64 bits"), "{refused}");
         let refused = scaled("0.5us", &TIMES, TIME_FORM).expect_err("a fraction");
         assert!(refused.contains("`500ns`"), "{refused}");
     }

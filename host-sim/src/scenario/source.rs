@@ -3,7 +3,7 @@
 use super::beneath::{self, Entry, Unread};
 use super::codes::Code;
 use super::diagnostics::{Fault, SourceText};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
@@ -39,8 +39,10 @@ pub struct Found {
     /// The folder that it is in.
     pub folder: Folder,
     name: OsString,
-    /// How it is shown: relative, never absolute.
+    /// How it is shown: relative, unless another file of the selection would be shown alike.
     pub shown: String,
+    /// What the user can type to name it, from the current folder.
+    pub typed: String,
     /// The user named this file, and no folder above it.
     pub is_named: bool,
     /// The user named a link to it.
@@ -82,7 +84,20 @@ pub fn find(arguments: &[PathBuf]) -> Result<Vec<Found>, Vec<Fault>> {
         let path = file.path();
         seen.insert(fs::canonicalize(&path).unwrap_or(path))
     });
+    tell_apart(&mut found);
     if faults.is_empty() { Ok(found) } else { Err(faults) }
+}
+
+/// Two files that would be shown alike are shown as they can be typed: no report may take one for
+/// the other.
+fn tell_apart(found: &mut [Found]) {
+    let mut alike: BTreeMap<String, usize> = BTreeMap::new();
+    for file in &*found {
+        *alike.entry(file.shown.clone()).or_default() += 1;
+    }
+    for file in found.iter_mut().filter(|file| alike.get(&file.shown) != Some(&1)) {
+        file.shown.clone_from(&file.typed);
+    }
 }
 
 const NAME_OTHERS: &str = "name scenario files, or folders of them";
@@ -95,7 +110,8 @@ fn named(path: &Path, shown: String) -> Found {
     let above = shown.rfind('/').map_or("", |at| &shown[..=at]).to_owned();
     let folder = Folder { root, inside: PathBuf::new(), shown: above };
     let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
-    Found { folder, name, shown, is_named: true, is_link }
+    let typed = path.to_string_lossy().into_owned();
+    Found { folder, name, shown, typed, is_named: true, is_link }
 }
 
 /// The RON files below one argument.
@@ -113,10 +129,14 @@ impl Walk<'_> {
     fn folder(&mut self, handle: &OwnedFd, folder: &Folder, depth: usize) {
         if depth > FOLDERS_DEEP_MAX {
             let message = format!("folders are nested deeper than {FOLDERS_DEEP_MAX}");
-            return self.faults.push(Fault::bare(Code::COUNT_LIMIT, message));
+            let fault = Fault::of_file(Code::COUNT_LIMIT, &folder.shown, message);
+            return self.faults.push(fault.help("name a folder further down"));
         }
         let is_ron = |name: &OsStr| Path::new(name).extension().is_some_and(|end| end == "ron");
-        let wanted = |name: &OsStr, entry| entry == Entry::Folder || is_ron(name);
+        let wanted = |name: &OsStr, entry| match entry {
+            Entry::Folder | Entry::LinkToFolder => true,
+            Entry::File | Entry::Other => is_ron(name),
+        };
         let entries = match beneath::entries(handle, wanted) {
             Ok(entries) => entries,
             Err(why) => return self.refuse(&folder.shown, &why),
@@ -135,15 +155,26 @@ impl Walk<'_> {
                     let fault = Fault::of_file(Code::BAD_ARGUMENT, shown, message);
                     self.faults.push(fault.help(help));
                 }
+                // Passed over, what lies behind it would be left out without a word.
+                Entry::LinkToFolder => {
+                    let message = format!("`{shown}` is a link to a folder");
+                    let help = "links in a folder are not followed: name that folder too, or take \
+                                the link away";
+                    let fault = Fault::of_file(Code::BAD_ARGUMENT, shown, message);
+                    self.faults.push(fault.help(help));
+                }
                 Entry::File if self.found.len() == FILES_MAX => {
                     let message = format!("there are more than {FILES_MAX} files");
                     let help = "name the folders below it one after the other";
-                    return self.faults.push(Fault::bare(Code::COUNT_LIMIT, message).help(help));
+                    let fault = Fault::of_file(Code::COUNT_LIMIT, &folder.shown, message);
+                    return self.faults.push(fault.help(help));
                 }
                 Entry::File => {
                     let folder = folder.clone();
                     let (is_named, is_link) = (false, false);
-                    self.found.push(Found { folder, name, shown, is_named, is_link });
+                    let typed = folder.root.join(&folder.inside).join(&name);
+                    let typed = typed.to_string_lossy().into_owned();
+                    self.found.push(Found { folder, name, shown, typed, is_named, is_link });
                 }
             }
         }
@@ -164,6 +195,11 @@ impl Folder {
     fn below(&self, name: &OsStr) -> Self {
         let shown = format!("{}{}/", self.shown, name.to_string_lossy());
         Self { root: self.root.clone(), inside: self.inside.join(name), shown }
+    }
+
+    /// What leads to the file that is called `name` in it, from the current folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(&self.inside).join(name)
     }
 
     /// How the file that is called `name` in it is shown.
@@ -204,7 +240,8 @@ impl Folder {
             return Err((Code::LEAVES_FOLDER, "this path is empty".to_owned()));
         }
         if path.contains(['\0', '\\', ':']) {
-            let message = "a path is relative, with `/` between its parts, without `\\` or `:`";
+            let message =
+                "a path is relative, with `/` between its parts, without `\\`, `:` or NUL";
             return Err((Code::LEAVES_FOLDER, message.to_owned()));
         }
         let read = beneath::parts(Path::new(path)).and_then(|_| {
@@ -230,7 +267,7 @@ impl Folder {
 
 /// `path` for people and reports: relative to the current folder where it lies below that, else
 /// without the folders above it.
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     let path =
         path.strip_prefix(".").ok().filter(|rest| !rest.as_os_str().is_empty()).unwrap_or(path);
     if path.is_relative() {

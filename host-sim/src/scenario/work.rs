@@ -159,7 +159,8 @@ fn in_range(reader: &mut Reader<'_>, bytes: &At<Size>, range: &RangeInclusive<u6
     if range.contains(&count) {
         return u32::try_from(count).ok();
     }
-    let message = format!("{count} bytes is not from {} to {}", range.start(), range.end());
+    let [least, most] = [*range.start(), *range.end()].map(Size);
+    let message = format!("{} is not from {least} to {most}", bytes.value);
     reader.fault(Code::OUT_OF_RANGE, &bytes.span, message, None);
     None
 }
@@ -231,8 +232,14 @@ fn check_block(
         reader.fault(Code::CONTRADICTION, span, message.to_owned(), help);
     }
     let disk_bytes = sectors.saturating_mul(512);
+    if disk_bytes == 0 {
+        return; // Told at the disk.
+    }
     let mut written = 0_u64;
-    for op in ops.iter().flatten() {
+    for (at, op) in ops.iter().enumerate() {
+        // A step that could not be read may be the `Write` that is looked for.
+        let all_known = ops[..at].iter().all(Option::is_some);
+        let Some(op) = op else { continue };
         match op {
             BlockOp::Write { requests, bytes } | BlockOp::Read { requests, bytes } => {
                 let total = u64::from(*requests) * u64::from(*bytes);
@@ -245,7 +252,7 @@ fn check_block(
                     reader.fault(Code::CONTRADICTION, span, message, None);
                 }
             }
-            BlockOp::ReadBack if written == 0 => {
+            BlockOp::ReadBack if written == 0 && all_known => {
                 let message =
                     "`ReadBack` reads what a `Write` before it wrote: there is none".to_owned();
                 reader.fault(Code::CONTRADICTION, span, message, None);

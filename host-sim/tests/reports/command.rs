@@ -98,7 +98,72 @@ fn a_summary_that_cannot_be_written_exits_6() {
     let missing = workspace.path().join("no/such/summary.md");
     let ran = uvsim(workspace.path(), Some(&missing), &["--report", "github"]);
     assert_eq!(ran.status.code(), Some(6));
-    assert!(text(&ran.stderr).contains("`summary.md` could not be written"));
+    assert!(text(&ran.stderr).contains("`summary.md` could not be written: there is no folder"));
+}
+
+#[test]
+fn a_report_never_takes_the_place_of_what_the_command_reads() {
+    let workspace = workspace();
+    let scenario = workspace.path().join("sub/a.ron");
+    for place in ["a.ron", "./a.ron", "../sub/a.ron"] {
+        let ran = uvsim(workspace.path(), None, &[&format!("--report=json={place}")]);
+        assert_eq!(ran.status.code(), Some(6), "{place}");
+        assert!(text(&ran.stderr).contains("this command reads it"), "{}", text(&ran.stderr));
+    }
+    let ran = uvsim(workspace.path(), Some(&scenario), &["--report", "github"]);
+    assert_eq!(ran.status.code(), Some(6));
+    assert_eq!(fs::read_to_string(&scenario).expect("it is there"), SCENARIO);
+    let events = ["--report", "events=e.ndjson"];
+    assert_eq!(uvsim(workspace.path(), None, &events).status.code(), Some(1));
+    let before = fs::read(workspace.path().join("sub/e.ndjson")).expect("the events");
+    let ran = Command::new(env!("CARGO_BIN_EXE_uvsim"))
+        .current_dir(workspace.path().join("sub"))
+        .args(["report", "e.ndjson", "-o", "e.ndjson"])
+        .output()
+        .expect("uvsim starts");
+    assert_eq!(ran.status.code(), Some(6));
+    assert_eq!(fs::read(workspace.path().join("sub/e.ndjson")).expect("as before"), before);
+}
+
+#[test]
+fn two_reports_to_one_file_are_refused_however_it_is_spelt() {
+    let workspace = workspace();
+    let ran = uvsim(workspace.path(), None, &["--report", "json=r", "--report", "csv=./r"]);
+    assert_eq!(ran.status.code(), Some(6));
+    assert!(text(&ran.stderr).contains("another report of this command"), "{}", text(&ran.stderr));
+}
+
+#[test]
+fn a_summary_that_is_a_pipe_without_a_reader_is_not_waited_for() {
+    let workspace = workspace();
+    let pipe = workspace.path().join("summary");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
+    let ran = uvsim(workspace.path(), Some(&pipe), &["--report", "github"]);
+    assert_eq!(ran.status.code(), Some(6));
+}
+
+#[test]
+fn files_elsewhere_are_told_apart_and_repeated_by_the_path_that_was_typed() {
+    let workspace = workspace();
+    let elsewhere = TempDir::new().expect("a temporary folder");
+    let first = workspace.path().join("sub/a.ron");
+    let second = elsewhere.path().join("a.ron");
+    fs::write(&second, SCENARIO.replace("t/boots", "t/other")).expect("a file");
+    let ran = Command::new(env!("CARGO_BIN_EXE_uvsim"))
+        .current_dir("/")
+        .arg("run")
+        .args([&first, &second])
+        .arg(format!("--report=json={}", elsewhere.path().join("r.json").display()))
+        .output()
+        .expect("uvsim starts");
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
+    let told = text(&ran.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let more = format!("uvsim run {} --id t/other/unit=64KiB", second.display());
+    assert!(told.contains(&more), "{told}");
+    let result = fs::read(elsewhere.path().join("r.json")).expect("the result");
+    let result: serde_json::Value = serde_json::from_slice(&result).expect("JSON");
+    assert_eq!(result["inputs"].as_object().map(serde_json::Map::len), Some(2), "{result}");
 }
 
 #[test]

@@ -152,6 +152,26 @@ fn an_event_that_was_changed_by_hand_is_found_out() {
 }
 
 #[test]
+fn what_is_said_around_the_events_cannot_be_changed_either() {
+    let file = short();
+    for (written, other) in [
+        ("\"verdict\":\"pass\"", "\"verdict\":\"fail\""),
+        ("\"end\":\"exit(0)\"", "\"end\":\"exit(1)\""),
+        ("\"repeat\":\"again\"", "\"repeat\":\"never\""),
+        ("\"wait_ns\":", "\"wait_ns\":1"),
+    ] {
+        assert!(file.contains(written), "{written} is in {file}");
+        let why = refused(file.replacen(written, other, 1).as_bytes());
+        assert!(why.contains("were changed"), "{written}: {why}");
+    }
+    let at = file.find(",\"seal\":").expect("the last line is sealed");
+    let why = refused(format!("{}}}\n", &file[..at]).as_bytes());
+    assert!(why.contains("missing field `seal`"), "{why}");
+    let windows = file.replace('\n', "\r\n");
+    assert_eq!(read(windows.as_bytes()).expect("line ends say nothing").len(), 1);
+}
+
+#[test]
 fn a_line_without_an_end_is_not_read_into_memory_whole() {
     let endless = BufReader::new(std::io::repeat(b'{').take(1 << 40));
     let fault = Reader::new(endless, "e").find_map(Result::err).expect("it is refused");

@@ -174,13 +174,13 @@ fn quantities_out_of_range_say_the_range() {
                 "devices: [Entropy(id: \"r\")], workload: Entropy(requests: 1, bytes: \"8KiB\")",
                 304,
                 (3, 68),
-                "1 to 4096",
+                "1B to 4KiB",
             ),
             (
                 "devices: [Net(id: \"n\")], workload: Net(ops: [Transmit(frames: 1, bytes: \"59B\")])",
                 304,
                 (3, 73),
-                "60 to 1514",
+                "60B to 1514B",
             ),
             (
                 "devices: [Blk(id: \"d\", sectors: 8)], workload: Block(ops: [Write(requests: 1, bytes: \"100B\")])",

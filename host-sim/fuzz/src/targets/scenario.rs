@@ -6,7 +6,7 @@ use host_sim::scenario::draft::Surroundings;
 use host_sim::scenario::plan::Plan;
 use host_sim::scenario::resolve;
 use host_sim::scenario::source::Folder;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +19,8 @@ pub fn plans(source: &Arc<SourceText>) -> Result<Vec<Plan>, Vec<Fault>> {
     let (none, mut inputs) = (Designs::new(), BTreeMap::new());
     let lookup = Lookup { places: [&none, &none, designs()] };
     let folder = Folder::new(Path::new("/nowhere/uvsim-fuzz"), "");
-    let mut around = Surroundings { folder: &folder, inputs: &mut inputs };
+    let (inputs, read) = (&mut inputs, &mut BTreeSet::new());
+    let mut around = Surroundings { folder: &folder, inputs, read };
     let made = resolve::plans(source, lookup, &mut around, 1)?;
     Ok(made.into_iter().map(|made| made.plan).collect())
 }

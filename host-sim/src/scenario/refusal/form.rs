@@ -1,5 +1,6 @@
 //! Errors of form: brackets, quotes, commas and colons.
 
+use super::brackets::other_name;
 use super::values::{unquoted_text, value_fault};
 use super::{Said, form_hint, found};
 use crate::scenario::codes::Code;
@@ -92,8 +93,10 @@ pub(super) fn shape(error: &Error, text: &str, at: usize, word: &str) -> Said {
             wrong("there are more or fewer values in here than it takes".to_owned())
                 .help(form_hint(text, at))
         }
-        Error::ExpectedDifferentStructName { expected, .. } => {
-            wrong(format!("`{expected}(` is expected here, not {found}"))
+        Error::ExpectedDifferentStructName { .. } => other_name(text, at, word, &found),
+        Error::NoSuchExtension(name) => {
+            let message = format!("there is no extension `{name}` of RON");
+            Said::new(Code::SYNTAX, message, here).help(Some("take it out".to_owned()))
         }
         _ => Said::new(Code::SYNTAX, format!("{error}, and not {found}"), here)
             .help(form_hint(text, at)),

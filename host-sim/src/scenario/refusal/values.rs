@@ -28,6 +28,10 @@ pub(super) fn number_fault(error: &Error, text: &str, at: usize, word: &str) -> 
         }
         Error::InvalidValueForType { expected, found } => {
             let found = found.replace("a sequence", "a list");
+            let is_number = found.starts_with(|c: char| c.is_ascii_digit());
+            let found = if is_number { format!("`{found}`") } else { found };
+            let is_integer = expected.ends_with("integer");
+            let expected = if is_integer { "a whole number without a type" } else { expected };
             let message = format!("{expected} is expected here, not {found}");
             Said::new(Code::WRONG_SHAPE, message, here)
         }
@@ -40,7 +44,11 @@ pub(super) fn number_fault(error: &Error, text: &str, at: usize, word: &str) -> 
                 let said = Said::new(Code::WRONG_SHAPE, message, start..start + number.len());
                 return Some(said.help(Some(help)));
             }
-            let message = format!("`{number}` is not a number that this field can hold");
+            let message = if number.starts_with('-') {
+                format!("`{number}` is less than 0, and this field counts from there")
+            } else {
+                format!("`{number}` is larger than this field can be")
+            };
             Said::new(Code::OUT_OF_RANGE, message, start..start + number.len().max(1))
                 .label("out of range")
         }
