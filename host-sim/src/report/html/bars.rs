@@ -5,7 +5,7 @@ use super::{Page, Run, figure, inert};
 use crate::counters::Phase;
 use crate::output::words;
 use crate::report::spent::Work;
-use crate::scenario::design::Layer;
+use crate::scenario::design::{Layer, natural_order};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
@@ -78,7 +78,9 @@ pub fn picture(page: &Page) -> Markup {
             let design = run.digest.sum.head.facts.design.as_deref().unwrap_or("no design");
             designs.entry(design).or_default().push(run);
         }
-        designs.into_iter().map(|(design, runs)| Bar::of(design.to_owned(), &runs)).collect()
+        let mut designs: Vec<(&str, Vec<&Run>)> = designs.into_iter().collect();
+        designs.sort_by(|(one, _), (other, _)| natural_order(one, other));
+        designs.iter().map(|(design, runs)| Bar::of((*design).to_owned(), runs)).collect()
     };
     drawn("comparison", &bars)
 }
@@ -221,5 +223,17 @@ fn table(bars: &[Bar]) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_name_the_end_is_kept() {
+        assert_eq!(tail("thread/secure", 13), "thread/secure");
+        assert_eq!(tail("thread/secure", 12), "…read/secure");
+        assert_eq!(tail("ab", 0), "…");
     }
 }
