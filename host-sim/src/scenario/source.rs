@@ -286,7 +286,13 @@ pub fn reason(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         return "not found".to_owned();
     }
-    error.kind().to_string()
+    let kind = error.kind().to_string();
+    if error.raw_os_error().is_none() || !kind.starts_with("uncategorized") {
+        return kind;
+    }
+    // The system has words of its own, and then a number.
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&kind).to_lowercase()
 }
 
 /// Why something could not be read, without paths.
@@ -360,5 +366,17 @@ pub fn read_text(file: &Found) -> Result<Arc<SourceText>, Fault> {
                 format!("`{}` is not UTF-8: line {line}, byte {at} of the file", file.shown);
             Err(Fault::of_file(Code::NOT_TEXT, &file.shown, message).help("save it as UTF-8"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_without_a_kind_is_told_in_the_words_of_the_system() {
+        let no_reader = io::Error::from(rustix::io::Errno::NXIO);
+        assert_eq!(reason(&no_reader), "no such device or address");
+        assert_eq!(reason(&io::Error::from(rustix::io::Errno::NOENT)), "not found");
     }
 }
