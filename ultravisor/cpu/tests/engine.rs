@@ -5,7 +5,7 @@ mod common;
 use common::{CODE, DATA, PAGE, STACK, assemble, machine};
 use iced_x86::code_asm::*;
 use ultravisor_abi::Gpa;
-use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg};
+use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg, flag};
 
 #[test]
 fn a_call_with_arguments_comes_out_and_goes_on_behind() {
@@ -376,6 +376,19 @@ fn a_quotient_that_does_not_fit_is_a_divide_error() {
         assert_eq!(exit, Exit::Exception { vector: 0, error: None, address: None });
         assert_eq!(cpu.regs.get(Reg::Rax), rax_value);
     }
+}
+
+#[test]
+fn a_store_that_ends_the_run_has_computed_its_flags() {
+    // add [rdi], al makes nop of the 04 of the next instruction, which wrote all flags anew; then
+    // f4 halts.
+    let (mut cpu, mut ram) = machine(&[0x00, 0x07, 0x04, 0xf4]);
+    cpu.regs.set(Reg::Rdi, CODE + 2);
+    cpu.regs.set(Reg::Rax, 0x8c);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    let shown = flag::SF | flag::PF | flag::AF;
+    assert_eq!(cpu.rflags() & (shown | flag::ZF | flag::CF), flag::SF | flag::PF | flag::AF);
+    assert_eq!(cpu.instructions(), 3);
 }
 
 #[test]

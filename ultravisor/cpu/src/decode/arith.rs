@@ -142,7 +142,7 @@ fn binary<O: Binary>(i: &Instruction) -> Option<Lowered> {
     lowered.operands = Some((first, second));
     lowered.uop.run = alu::<O, true>(&lowered.uop, first, second);
     let quiet = alu::<O, false>(&lowered.uop, first, second);
-    Some(lowered.writes_flags(i).quiet(quiet))
+    Some(lowered.writes_flags(i).quiet(i, quiet))
 }
 
 fn unary<O: Unary>(i: &Instruction) -> Option<Lowered> {
@@ -157,7 +157,7 @@ fn unary<O: Unary>(i: &Instruction) -> Option<Lowered> {
         }))
     };
     lowered.uop.run = pick(true);
-    Some(lowered.writes_flags(i).quiet(pick(false)))
+    Some(lowered.writes_flags(i).quiet(i, pick(false)))
 }
 
 /// Fills a single register-or-memory operand in as destination and source.
@@ -243,7 +243,7 @@ fn shift<O: Shift>(i: &Instruction) -> Option<Lowered> {
     };
     lowered.uop.run = pick(true);
     if count.is_some_and(|count| count != 0) {
-        lowered = lowered.writes_flags(i).quiet(pick(false));
+        lowered = lowered.writes_flags(i).quiet(i, pick(false));
         lowered.operands = Some((kind(i, 0)?, kind(i, 1)?));
     }
     Some(lowered)
@@ -285,7 +285,7 @@ fn imul(i: &Instruction) -> Option<Lowered> {
         }))
     };
     lowered.uop.run = pick(true);
-    Some(lowered.writes_flags(i).quiet(pick(false)))
+    Some(lowered.writes_flags(i).quiet(i, pick(false)))
 }
 
 /// The forms whose other operand is the accumulator.

@@ -23,7 +23,7 @@ pub(super) fn fuse(last: &Lowered, i: &Instruction, next: &Lowered) -> Option<Lo
     }
     let (run, quiet) = handlers(i.mnemonic(), size == 64, by)?;
     let (first, second) = (&last.uop, &next.uop);
-    let mut fused = Lowered::new(i, run).writes_flags(i).quiet(quiet).completes();
+    let mut fused = Lowered::new(i, run).writes_flags(i).quiet(i, quiet).completes();
     fused.uop = Uop { run, base: from, at: first.at, before: first.before, ..*second };
     fused.uop.len = first.len + second.len;
     fused.uop.notes |= note::FUSED;

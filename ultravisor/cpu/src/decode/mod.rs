@@ -21,7 +21,7 @@ use crate::exec::system::unsupported;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::uop::{Handler, Left, Meaning, Uop, note, nothing, plain, step};
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, RflagsBits};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, RflagsBits};
 use operand::Kind;
 
 /// The longest instruction, in bytes.
@@ -93,9 +93,10 @@ impl Lowered {
         self
     }
 
-    /// It has a handler without flags.
-    pub fn quiet(mut self, handler: Handler) -> Self {
-        self.quiet = Some(handler);
+    /// It has a handler without flags. What stores keeps its flags: when it is done the run can
+    /// end, because the code behind it is no more what was decoded.
+    pub fn quiet(mut self, instruction: &Instruction, handler: Handler) -> Self {
+        self.quiet = (instruction.op0_kind() != OpKind::Memory).then_some(handler);
         self
     }
 
