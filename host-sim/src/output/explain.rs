@@ -1,6 +1,6 @@
 //! Which events explain a result, and who is guilty of it.
 
-use super::{stuck, words};
+use super::{ends, stuck, words};
 use crate::counters::{Phase, PhaseClock};
 use crate::escape;
 use crate::event::{Cause, Chain, DeviceIndex, Event, Part, QueueIndex, Record, Seen};
@@ -23,7 +23,8 @@ const CONSOLE_CHARS_MAX: usize = 160;
 /// What explains a run's result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
-    /// Sentences in the order of the log, each with its virtual time; escaped.
+    /// Sentences in the order of the log, each with its virtual time, and why the guest could not
+    /// go on; escaped.
     pub lines: Vec<String>,
     /// Who touched what from where in the guest; escaped.
     pub guilty: Option<String>,
@@ -75,7 +76,10 @@ pub fn explain(plan: &Plan, log: &RunLog) -> Explanation {
     chosen.truncate(LINES_MAX);
     let records = || chosen.iter().filter_map(|at| log.records.get(*at));
     Explanation {
-        lines: records().map(|record| line(plan, record)).collect(),
+        lines: records()
+            .map(|record| line(plan, record))
+            .chain(ends::sentence(&log.ended))
+            .collect(),
         guilty: records().find_map(|record| guilty(plan, &record.event)),
         stuck: stuck::lines(plan, log),
         console: console(plan, log),

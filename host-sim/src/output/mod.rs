@@ -4,6 +4,7 @@ pub mod compare_grid;
 pub mod compare_json;
 pub mod compare_text;
 pub mod csv;
+pub mod ends;
 pub mod events;
 pub mod explain;
 pub mod github;
