@@ -1,7 +1,8 @@
 //! The engine against QEMU's TCG and Bochs: the same guest image on each, in turn, by CPU time.
 //!
-//! `cargo bench -p ultravisor-cpu --bench peers` runs whatever of them is installed and prints
-//! the ratios. A run's time is that of the whole process less that of a run that does nothing.
+//! `cargo bench -p ultravisor-cpu` runs whatever of them is installed and prints the ratios; where
+//! none is, the engine's own times. A run's time is that of the whole process less that of a run
+//! that does nothing.
 
 mod engine;
 mod image;
@@ -50,6 +51,7 @@ fn main() -> Result<(), Failure> {
     }
     let bench = Bench::new(&PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers"))?;
     say(&table::machine())?;
+    let mut compared = false;
     for peer in [Engine::Qemu, Engine::Bochs] {
         let wanted = arguments.peer.as_ref();
         if wanted.is_some_and(|name| !peer.name().to_lowercase().contains(name.as_str())) {
@@ -57,8 +59,9 @@ fn main() -> Result<(), Failure> {
         }
         match peer.version() {
             Some(version) => {
-                let rows = compare(&bench, peer, &arguments)?;
+                let rows = compare(&bench, Some(peer), &arguments)?;
                 say(&table::table(peer, &version, arguments.runs, &rows))?;
+                compared = true;
             }
             None => say(&format!(
                 "\n{} is not installed: no comparison (apt-get install {})",
@@ -66,6 +69,10 @@ fn main() -> Result<(), Failure> {
                 peer.package()
             ))?,
         }
+    }
+    if !compared {
+        let rows = compare(&bench, None, &arguments)?;
+        say(&table::alone(arguments.runs, &rows))?;
     }
     Ok(())
 }
@@ -76,7 +83,7 @@ fn say(text: &str) -> Result<(), Failure> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
-/// Times of two engines, run by run.
+/// Times of two engines, run by run; without a peer, of one.
 #[derive(Default)]
 struct Pair {
     ours: Vec<Duration>,
@@ -85,14 +92,20 @@ struct Pair {
 
 impl Pair {
     /// One more run of each. Their checksums must be the same: else they did not do the same.
-    fn run(&mut self, bench: &Bench, peer: Engine, what: (usize, u32)) -> Result<Run, Failure> {
+    fn run(
+        &mut self,
+        bench: &Bench,
+        peer: Option<Engine>,
+        what: (usize, u32),
+    ) -> Result<Run, Failure> {
         let ours = bench.run(Engine::Uvsim, what.0, what.1)?;
+        self.ours.push(ours.cpu_time);
+        let Some(peer) = peer else { return Ok(ours) };
         let theirs = bench.run(peer, what.0, what.1)?;
         if ours.checksum != theirs.checksum {
             let (a, b) = (&ours.checksum, &theirs.checksum);
             return Err(format!("{what:?}: uvsim says {a}, {} says {b}", peer.name()).into());
         }
-        self.ours.push(ours.cpu_time);
         self.theirs.push(theirs.cpu_time);
         Ok(ours)
     }
@@ -107,7 +120,11 @@ fn median(times: &mut [Duration]) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-fn compare(bench: &Bench, peer: Engine, arguments: &Arguments) -> Result<Vec<Row>, Failure> {
+fn compare(
+    bench: &Bench,
+    peer: Option<Engine>,
+    arguments: &Arguments,
+) -> Result<Vec<Row>, Failure> {
     let chosen: Vec<(usize, &Workload)> = (1..)
         .zip(&WORKLOADS)
         .filter(|(_, workload)| workload.name.contains(&arguments.only))
@@ -120,7 +137,7 @@ fn compare(bench: &Bench, peer: Engine, arguments: &Arguments) -> Result<Vec<Row
         at_start = idle.run(bench, peer, (0, 0))?.instructions.unwrap_or_default();
         for (at, &(number, workload)) in chosen.iter().enumerate() {
             let rounds =
-                if peer == Engine::Bochs { workload.rounds_bochs } else { workload.rounds };
+                if peer == Some(Engine::Bochs) { workload.rounds_bochs } else { workload.rounds };
             let run = pairs[at].run(bench, peer, (number, rounds))?;
             instructions[at] = run.instructions.unwrap_or_default();
         }
@@ -136,7 +153,7 @@ fn compare(bench: &Bench, peer: Engine, arguments: &Arguments) -> Result<Vec<Row
                 workload,
                 ours,
                 theirs,
-                tells: ours > our_start / NOISE && theirs > their_start / NOISE,
+                tells: ours > our_start / NOISE && (peer.is_none() || theirs > their_start / NOISE),
                 instructions: instructions - at_start,
             }
         })

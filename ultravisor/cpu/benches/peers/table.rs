@@ -8,7 +8,7 @@ use std::time::Duration;
 /// What is wanted of the engine against Bochs, whatever the workload.
 const BOCHS_FLOOR: f64 = 3.0;
 
-/// One workload, start-up subtracted.
+/// One workload, start-up subtracted; without a peer, `theirs` is zero.
 pub struct Row {
     pub workload: &'static Workload,
     pub ours: Duration,
@@ -69,16 +69,35 @@ pub fn table(peer: Engine, version: &str, runs: u32, rows: &[Row]) -> String {
     )
 }
 
+/// The engine without a peer.
+pub fn alone(runs: u32, rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(["workload", "uvsim", "instructions", "M/s"]);
+    for row in rows {
+        let time = format!("{:.3}", row.ours.as_secs_f64());
+        table.add_row([
+            row.workload.name,
+            &time,
+            &row.instructions.to_string(),
+            &rate(row, row.ours),
+        ]);
+    }
+    format!("\nCPU seconds (user + system, start-up subtracted), medians of {runs} runs\n\n{table}")
+}
+
+/// Millions of guest instructions a second.
+fn rate(row: &Row, time: Duration) -> String {
+    let rate = row.instructions as f64 / time.as_secs_f64() / 1e6;
+    if rate < 1.0 || !row.tells { "-".to_owned() } else { format!("{rate:.0}") }
+}
+
 fn cells(peer: Engine, row: &Row) -> [String; 10] {
     let (floor, aim) = match peer {
         Engine::Bochs => (Some(BOCHS_FLOOR), None),
         Engine::Qemu | Engine::Uvsim => row.workload.wanted,
     };
     let speed = row.theirs.as_secs_f64() / row.ours.as_secs_f64();
-    let rate = |time: Duration| {
-        let rate = row.instructions as f64 / time.as_secs_f64() / 1e6;
-        if rate < 1.0 || !row.tells { "-".to_owned() } else { format!("{rate:.0}") }
-    };
     let verdict = match (floor, aim) {
         _ if !row.tells => "too short",
         (_, Some(aim)) if speed >= aim => "aim",
@@ -92,8 +111,8 @@ fn cells(peer: Engine, row: &Row) -> [String; 10] {
         format!("{:.3}", row.ours.as_secs_f64()),
         format!("{:.3}", row.theirs.as_secs_f64()),
         row.instructions.to_string(),
-        rate(row.ours),
-        rate(row.theirs),
+        rate(row, row.ours),
+        rate(row, row.theirs),
         if row.tells { format!("{speed:.2}") } else { "?".to_owned() },
         bound(floor),
         bound(aim),

@@ -79,12 +79,16 @@ pub(crate) trait Place {
         uop: &Uop,
     ) -> Result<u64, Left>;
 
-    /// The value, when it will be written: then [`Place::write`] does not fail.
+    /// The value, when it will be written: then [`Place::write`] does not fail. A register can
+    /// always be.
+    #[inline(always)]
     fn read_for_update<T: Width>(
         cpu: &mut Cpu,
         bus: &mut (impl Beyond + ?Sized),
         uop: &Uop,
-    ) -> Result<u64, Left>;
+    ) -> Result<u64, Left> {
+        Self::read::<T>(cpu, bus, uop)
+    }
 
     fn write<T: Width>(
         cpu: &mut Cpu,
@@ -176,15 +180,6 @@ impl Place for Dst {
     }
 
     #[inline(always)]
-    fn read_for_update<T: Width>(
-        cpu: &mut Cpu,
-        _: &mut (impl Beyond + ?Sized),
-        uop: &Uop,
-    ) -> Result<u64, Left> {
-        Ok(T::get(&cpu.regs.gpr, uop.dst))
-    }
-
-    #[inline(always)]
     fn write<T: Width>(
         cpu: &mut Cpu,
         _: &mut (impl Beyond + ?Sized),
@@ -209,23 +204,13 @@ impl Place for Copied {
     }
 
     #[inline(always)]
-    fn read_for_update<T: Width>(
-        cpu: &mut Cpu,
-        _: &mut (impl Beyond + ?Sized),
-        uop: &Uop,
-    ) -> Result<u64, Left> {
-        Ok(T::get(&cpu.regs.gpr, uop.base))
-    }
-
-    #[inline(always)]
     fn write<T: Width>(
         cpu: &mut Cpu,
-        _: &mut (impl Beyond + ?Sized),
+        bus: &mut (impl Beyond + ?Sized),
         uop: &Uop,
         value: u64,
     ) -> Result<(), Left> {
-        T::set(&mut cpu.regs.gpr, uop.dst, value);
-        Ok(())
+        Dst::write::<T>(cpu, bus, uop, value)
     }
 }
 
