@@ -86,7 +86,7 @@ impl Use {
             Self::Secret => "secrets",
             Self::Buffer => "buffers",
             Self::Swiotlb => "swiotlb",
-            Self::Original => "buffers behind swiotlb",
+            Self::Original => "behind swiotlb",
             Self::Hypercall => "hypercall lists",
             Self::Text => "guest text",
             Self::Data => "guest data",

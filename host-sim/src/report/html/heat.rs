@@ -8,12 +8,12 @@ use crate::report::timeline::BINS;
 use maud::{Markup, html};
 use std::fmt::Write;
 
-const LEFT: u32 = 410;
+const LEFT: u32 = 330;
 const BIN: u32 = 3;
 const ROW: u32 = 15;
 const TOP: u32 = 26;
 /// What a row's label may have in characters.
-const LABEL_MAX: usize = 36;
+const LABEL_MAX: usize = 27;
 /// Cells with a tooltip of their own, at most.
 const TIPS_MAX: usize = 3000;
 
