@@ -238,14 +238,14 @@ fn head(source: &Source, (plan, log): (&Plan, &RunLog), checks: &[Check]) -> Hea
     let told = plan_json::plan(plan);
     Head {
         run: plan.id.clone(),
-        source: Some(source.clone()),
+        source: source.clone(),
         facts: Facts::deserialize(&told)
             .expect("a plan's text has its facts: a test reads it back"),
         plan: told,
         places: log.places.clone(),
         ended: log.ended.clone(),
         hash: log.hash_hex(),
-        checks: Some(checks.to_vec()),
+        checks: checks.to_vec(),
     }
 }
 

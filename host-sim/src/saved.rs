@@ -17,7 +17,7 @@ use crate::recorder::RECORDS_MAX;
 use crate::scenario::codes::Code;
 use crate::scenario::diagnostics::Fault;
 use crate::verdict::Check;
-use line::{First, InRun, Last};
+use line::{First, InRun, Last, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use std::io::{BufRead, Read};
 use std::sync::Arc;
 
 /// The schema's name.
-pub const SCHEMA: &str = "uvsim.events/1";
+pub const SCHEMA: &str = "uvsim.events/2";
 
 /// Longest line: a megabyte of console text is four as numbers.
 const LINE_BYTES_MAX: u64 = 16 << 20;
@@ -60,20 +60,20 @@ pub struct Source {
 pub struct Head {
     /// The run id.
     pub run: String,
-    /// Where it comes from; a file of an older uvsim does not say.
-    pub source: Option<Source>,
+    /// Where it comes from.
+    pub source: Source,
     /// The plan as the file has it.
     pub plan: Value,
     /// What of it the reports use.
     pub facts: Facts,
-    /// What the images' files name of guest memory; a file of an older uvsim does not say.
+    /// What the images' files name of guest memory.
     pub places: Vec<Place>,
     /// What stopped it.
     pub ended: Ended,
     /// BLAKE3 over the binary event records, in hex.
     pub hash: String,
-    /// What the scenario expected, judged when it ran; `None`: the file does not say.
-    pub checks: Option<Vec<Check>>,
+    /// What the scenario expected, judged when it ran.
+    pub checks: Vec<Check>,
 }
 
 /// One run, read back.
@@ -165,13 +165,7 @@ impl<R: BufRead> Reader<R> {
             };
         }
         let first_line = self.line.clone();
-        let first: First = match serde_json::from_slice(&first_line) {
-            Ok(first) => first,
-            Err(error) => return Err(self.refused(self.no_first(&error))),
-        };
-        if first.schema != SCHEMA {
-            return Err(self.refused(foreign(&first.schema)));
-        }
+        let first = self.first()?;
         let facts = Facts::deserialize(&first.plan)
             .map_err(|error| self.refused(format!("the plan is not one: {error}")))?;
         if first.places.len() > PLACES {
@@ -192,9 +186,16 @@ impl<R: BufRead> Reader<R> {
             .ok_or_else(|| self.refused(format!("`{end}` is no way for a run to end")))?;
         self.check_seal(&first.run, &first_line, &last.seal)?;
         let First { run, source, plan, places, .. } = first;
-        let checks = last.checks;
-        let head = Head { run, source, plan, facts, places, ended, hash, checks };
+        let head = Head { run, source, plan, facts, places, ended, hash, checks: last.checks };
         Ok(Some(Saved { head, records }))
+    }
+
+    fn first(&self) -> Result<First, Fault> {
+        match serde_json::from_slice::<First>(&self.line) {
+            Ok(first) if first.schema == SCHEMA => Ok(first),
+            Ok(first) => Err(self.refused(foreign(&first.schema))),
+            Err(error) => Err(self.refused(self.no_first(&error))),
+        }
     }
 
     fn records(&mut self, run: &str) -> Result<(Vec<Record>, String, Last), Fault> {
@@ -232,6 +233,12 @@ impl<R: BufRead> Reader<R> {
 
     /// Why the line is not the first of a run.
     fn no_first(&self, error: &serde_json::Error) -> String {
+        // Another version's fields are others: what is wrong with them is not the news.
+        if let Ok(Schema { schema }) = serde_json::from_slice(&self.line)
+            && schema != SCHEMA
+        {
+            return foreign(&schema);
+        }
         let text = String::from_utf8_lossy(&self.line);
         if self.number > 1 {
             return format!("a run must begin here: {}", words(error));

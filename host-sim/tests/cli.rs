@@ -296,7 +296,7 @@ fn the_events_report_is_self_contained_for_each_run() {
         log.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     assert_eq!(lines.len(), 2 * 4);
     for (run, secure) in lines.chunks(4).zip([false, true]) {
-        assert_eq!(run[0]["schema"], "uvsim.events/1");
+        assert_eq!(run[0]["schema"], "uvsim.events/2");
         assert_eq!(run[0]["plan"]["guest"]["secure"], secure);
         assert_eq!(
             (&run[1]["kind"], &run[1]["seq"], &run[2]["t"]),

@@ -1,4 +1,4 @@
-//! `--report events=FILE`: NDJSON, schema `uvsim.events/1`; the saved log that later reports work
+//! `--report events=FILE`: NDJSON, schema `uvsim.events/2`; the saved log that later reports work
 //! from. Per run a line with the plan, one line for each record, one for the end.
 
 use super::{json, plan_json};

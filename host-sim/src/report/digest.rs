@@ -113,7 +113,7 @@ impl Digest {
 
     /// How much there is to see in it: what is not as expected first, then what flickers most.
     pub fn weight(&self) -> (bool, u64) {
-        let failed = self.sum.verdict() == Some(Verdict::Fail);
+        let failed = self.sum.verdict() == Verdict::Fail;
         (failed, self.sum.counters.sum(Counter::RoundTrips, &Phase::ALL))
     }
 }
@@ -124,10 +124,9 @@ impl Summary {
         self.findings.first().copied().unwrap_or(Outcome::Crashed)
     }
 
-    /// What the scenario's own checks say together, if the file tells them.
-    pub fn verdict(&self) -> Option<Verdict> {
-        let checks = self.head.checks.as_ref()?;
-        Some(verdict::sum(checks.iter().map(|check| check.verdict)))
+    /// What the scenario's own checks say together.
+    pub fn verdict(&self) -> Verdict {
+        verdict::sum(self.head.checks.iter().map(|check| check.verdict))
     }
 }
 

@@ -16,9 +16,9 @@ pub struct Facts {
     pub axes: Vec<(String, String)>,
     /// The design's name, if the scenario has one.
     pub design: Option<String>,
-    /// The layers that the design says it changes; a file of an older uvsim does not say.
-    #[serde(default, deserialize_with = "layers")]
-    pub changes: Option<Vec<Layer>>,
+    /// The layers that the design says it changes.
+    #[serde(deserialize_with = "layers")]
+    pub changes: Vec<Layer>,
     /// The seed.
     pub seed: u64,
     /// Whether results say what would follow rather than what does.
@@ -130,7 +130,7 @@ fn unit<'de, D: Deserializer<'de>>(from: D) -> Result<UnitSize, D::Error> {
         .ok_or_else(|| serde::de::Error::custom(format!("no unit has {bytes} bytes")))
 }
 
-fn layers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Layer>>, D::Error> {
+fn layers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Layer>, D::Error> {
     const ALL: [Layer; 8] = [
         Layer::GuestKernel,
         Layer::BootFirmware,
@@ -147,5 +147,5 @@ fn layers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Layer>>, D::E
             .find(|layer| layer.name() == name)
             .ok_or_else(|| serde::de::Error::custom(format!("there is no layer `{name}`")))
     };
-    names.iter().map(layer).collect::<Result<_, _>>().map(Some)
+    names.iter().map(layer).collect()
 }

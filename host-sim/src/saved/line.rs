@@ -9,15 +9,19 @@ use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 
+/// What the first line of a run is written in, whatever else it holds.
+#[derive(Debug, Deserialize)]
+pub struct Schema {
+    pub schema: String,
+}
+
 /// The first line of a run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct First {
     pub schema: String,
     pub run: String,
-    #[serde(default)]
-    pub source: Option<Source>,
-    #[serde(default)]
+    pub source: Source,
     pub places: Vec<Place>,
     pub plan: serde_json::Value,
 }
@@ -27,8 +31,7 @@ pub struct First {
 #[serde(deny_unknown_fields)]
 pub struct Last {
     pub event_log_hash: String,
-    #[serde(default)]
-    pub checks: Option<Vec<Check>>,
+    pub checks: Vec<Check>,
     pub seal: String,
 }
 

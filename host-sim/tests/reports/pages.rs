@@ -58,7 +58,7 @@ pub fn saying(saved: &Saved, text: &str) -> String {
     }
     facts.design = Some(text.clone());
     let inputs = [(text.clone(), text.clone())].into();
-    let source = Some(Source { repeat: text.clone(), inputs, tool_version: text.clone() });
+    let source = Source { repeat: text.clone(), inputs, tool_version: text.clone() };
     let plan = serde_json::json!({ "about": text });
     let place = Place { gpa: 0, bytes: u64::MAX, holds: PlaceKind::Object, name: text.clone() };
     let (places, hash) = (vec![place], text.clone());

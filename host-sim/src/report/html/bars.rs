@@ -51,7 +51,7 @@ impl Bar {
         Self {
             label,
             outcome: first.filter(same).map(|digest| digest.outcome()),
-            acting: first.and_then(|digest| digest.head.facts.changes.clone()),
+            acting: first.map(|digest| digest.head.facts.changes.clone()),
             runs: count,
             ns,
         }

@@ -40,17 +40,17 @@ pub fn outcome(outcome: Outcome) -> Markup {
 }
 
 /// What is known of a run's verdict: the command's, else the saved checks'.
-pub fn verdict(run: &Run) -> Option<Verdict> {
-    run.judgement.verdict.or_else(|| run.digest.sum.verdict())
+pub fn verdict(run: &Run) -> Verdict {
+    run.judgement.verdict.unwrap_or_else(|| run.digest.sum.verdict())
 }
 
 /// A verdict in words.
-pub const fn verdict_words(verdict: Option<Verdict>) -> &'static str {
+pub const fn verdict_words(verdict: Verdict) -> &'static str {
     match verdict {
-        Some(Verdict::Pass) => "as expected",
-        Some(Verdict::Fail) => "NOT as expected",
-        Some(Verdict::ExpectedFailure) => "fails as is known",
-        Some(Verdict::None) | None => "nothing expected",
+        Verdict::Pass => "as expected",
+        Verdict::Fail => "NOT as expected",
+        Verdict::ExpectedFailure => "fails as is known",
+        Verdict::None => "nothing expected",
     }
 }
 
@@ -61,8 +61,8 @@ pub fn all(page: &Page) -> Markup {
     for run in &page.runs {
         *outcomes.entry(run.digest.sum.outcome()).or_insert(0) += 1;
         *verdicts.entry(verdict_words(verdict(run))).or_insert(0) += 1;
-        let source = run.digest.sum.head.source.iter().flat_map(|source| &source.inputs);
-        inputs.extend(source.map(|(file, hash)| (file.as_str(), hash.as_str())));
+        let source = &run.digest.sum.head.source;
+        inputs.extend(source.inputs.iter().map(|(file, hash)| (file.as_str(), hash.as_str())));
     }
     html! {
         div.strip {
@@ -82,7 +82,6 @@ pub fn all(page: &Page) -> Markup {
                         }
                     }
                 }
-                @if inputs.is_empty() { p { "The event files do not say." } }
             }
         }
     }
@@ -92,7 +91,6 @@ pub fn all(page: &Page) -> Markup {
 pub fn one(run: &Run) -> Markup {
     let digest = &run.digest.sum;
     let head = &digest.head;
-    let checks = head.checks.as_deref().unwrap_or_default();
     html! {
         p.counts {
             span.tile { (outcome(digest.outcome())) }
@@ -106,17 +104,15 @@ pub fn one(run: &Run) -> Markup {
             p { "At the end:" }
             ul.stood { @for line in &digest.stood { li { (inert(line)) } } }
         }
-        @if let Some(source) = &head.source {
-            p { "This run again: " code { (inert(&source.repeat)) } }
-        }
+        p { "This run again: " code { (inert(&head.source.repeat)) } }
         details {
             summary { "Checks, plan and hash" }
-            @if checks.is_empty() {
-                p { "The scenario expected nothing of this run, or its file does not say." }
+            @if head.checks.is_empty() {
+                p { "The scenario expected nothing of this run." }
             } @else {
                 table {
                     thead { tr { th { "check" } th { "verdict" } th { "expected" } th { "found" } } }
-                    tbody { @for check in checks { (check_row(check)) } }
+                    tbody { @for check in &head.checks { (check_row(check)) } }
                 }
             }
             @for rule in &run.judgement.rules { p { (inert(rule)) } }
