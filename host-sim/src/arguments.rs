@@ -361,8 +361,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", env = "UVSIM_WALL_CLOCK", value_parser = clap::value_parser!(u64).range(1..=watchdog::SECONDS_MAX))]
     pub wall_clock: Option<u64>,
     /// Write a report, also several: json=FILE, events=FILE, html=FILE, perfetto=FILE,
-    /// pcapng=FILE, junit=FILE, md=FILE, csv=FILE or github (annotations, and a summary where
-    /// GITHUB_STEP_SUMMARY says).
+    /// pcapng=FILE, junit=FILE, md=FILE, csv=FILE or github (annotations on stdout, and a summary
+    /// where GITHUB_STEP_SUMMARY says, or with github=FILE into that).
     #[arg(long = "report", value_name = "KIND[=FILE]")]
     pub reports: Vec<ReportArg>,
     /// Set by GitHub's runner.
@@ -461,7 +461,7 @@ impl ReportKind {
     ];
 }
 
-/// `KIND=FILE`, or `github` alone.
+/// `KIND=FILE`, or `github`, which may go without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportArg {
     /// Which kind.

@@ -3,7 +3,7 @@
 
 use crate::arguments::{CheckArgs, Chosen, Command, Errors, Judging, Verb, When};
 use crate::comparing::Comparing;
-use crate::demo::Demo;
+use crate::demo::{self, Demo};
 use crate::escape;
 use crate::gdb::Gdb;
 use crate::help_verbs;
@@ -103,15 +103,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
             Ok((selection, _)) => list(&chosen, &selection, &mut out, &mut talk),
             Err((code, _)) => code,
         },
-        Verb::Check(CheckArgs { chosen, judging }) => {
-            match selection(&chosen, Some(&judging), &mut talk, style) {
-                Ok((selection, policies)) => {
-                    let today = judging.today.unwrap_or_else(utc_today);
-                    check(&chosen, &selection, &policies, today, &mut talk)
-                }
-                Err((code, _)) => code,
-            }
-        }
+        Verb::Check(arguments) => check(&arguments, &mut talk, style),
         Verb::Compare(arguments) => {
             match selection(&arguments.chosen, Some(&arguments.judging), &mut talk, style) {
                 Ok((selection, policies)) => {
@@ -206,20 +198,33 @@ fn selection(
             Err(faults)
         }
     };
-    let (mut selection, policies) = read.map_err(|faults| {
-        talk.faults(&faults, style.faults);
-        let files = words::count(faults.len(), "fault");
-        let more = faults.first().map_or(Code::SYNTAX, |fault| fault.code);
-        let why = format!(
-            "exit 3: {files} in the input, nothing was judged (`uvsim explain {more}` says more)\n"
-        );
-        talk.say_unless_json(&why, style.faults);
-        (exit::INPUT, faults)
-    })?;
+    let (mut selection, policies) =
+        read.map_err(|faults| (wrong_input(&faults, talk, style), faults))?;
     selection.inputs.extend(inputs);
     let id = chosen.id.as_ref().map(|glob| glob.0.clone());
     selection.keep(&Filter { design: chosen.design.clone(), id });
     Ok((selection, policies))
+}
+
+/// Tells what is wrong with the input; nothing was judged.
+fn wrong_input(faults: &[Fault], talk: &mut Talk<'_>, style: Style) -> u8 {
+    talk.faults(faults, style.faults);
+    let files = words::count(faults.len(), "fault");
+    let more = faults.first().map_or(Code::SYNTAX, |fault| fault.code);
+    let why = format!(
+        "exit 3: {files} in the input, nothing was judged (`uvsim explain {more}` says more)\n"
+    );
+    talk.say_unless_json(&why, style.faults);
+    exit::INPUT
+}
+
+/// Whether each chapter's runs are there.
+fn runs_of_chapters(selection: &Selection, seed: u64) -> Result<(), Vec<Fault>> {
+    let read = selection.chapters.iter().map(|(chapter, folder)| {
+        demo::runs_of(chapter, Some(folder), seed).err().unwrap_or_default()
+    });
+    let faults: Vec<Fault> = read.flatten().collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 fn list(chosen: &Chosen, selection: &Selection, out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
@@ -232,19 +237,21 @@ fn list(chosen: &Chosen, selection: &Selection, out: &mut Out<'_>, talk: &mut Ta
     if selection.runs.is_empty() { nothing_selected(chosen, selection, talk) } else { exit::OK }
 }
 
-fn check(
-    chosen: &Chosen,
-    selection: &Selection,
-    policies: &[Policy],
-    today: Date,
-    talk: &mut Talk<'_>,
-) -> u8 {
-    let Selection { runs, scenarios, designs, policies: beside, chapters, .. } = selection;
+fn check(arguments: &CheckArgs, talk: &mut Talk<'_>, style: Style) -> u8 {
+    let CheckArgs { chosen, judging } = arguments;
+    let (selection, policies) = match selection(chosen, Some(judging), talk, style) {
+        Ok(read) => read,
+        Err((code, _)) => return code,
+    };
+    if let Err(faults) = runs_of_chapters(&selection, chosen.seed) {
+        return wrong_input(&faults, talk, style);
+    }
+    let Selection { runs, scenarios, designs, policies: beside, chapters, .. } = &selection;
     // What is right is what was read: a folder without a file of ours is a slip in the path, and
     // a filter that leaves nothing one in the filter.
-    let read = scenarios + designs + beside + chapters + policies.len();
+    let read = scenarios + designs + beside + chapters.len() + policies.len();
     if read == 0 || chosen.is_partial() && runs.is_empty() {
-        return nothing_selected(chosen, selection, talk);
+        return nothing_selected(chosen, &selection, talk);
     }
     let count = words::count;
     let mut kinds = vec![count(*scenarios, "scenario"), count(*designs, "design")];
@@ -253,13 +260,14 @@ fn check(
         1 => kinds.push("1 policy".to_owned()),
         many => kinds.push(format!("{many} policies")),
     }
-    if *chapters > 0 {
-        kinds.push(count(*chapters, "chapter"));
+    if !chapters.is_empty() {
+        kinds.push(count(chapters.len(), "chapter"));
     }
     let last = kinds.pop().unwrap_or_default();
     talk.say(
         &format!("{} and {last} are right: {}\n", kinds.join(", "), count(runs.len(), "run"),),
     );
+    let today = judging.today.unwrap_or_else(utc_today);
     for warning in policies.iter().flat_map(|policy| crate::policy::past_waivers(policy, today)) {
         talk.say(&words::wrapped("warning: ", &escape::terminal(&warning)));
     }

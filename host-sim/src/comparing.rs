@@ -96,7 +96,7 @@ impl Comparing<'_> {
 
     fn run_all(&self, runs: &[&Planned], runner: Runner<'_>, court: &mut Court<'_>) -> Found {
         let mut found = Found { total: runs.len(), ..Found::default() };
-        let bar = progress_bar(self.style, runs.len());
+        let bar = progress_bar(self.style, runs.len(), "runs");
         let plans: Vec<&Plan> = runs.iter().map(|run| &run.plan).collect();
         suite::run(&plans, self.pace(), runner, |number, done| {
             let id = escape::terminal(&plans[number].id);

@@ -3,13 +3,17 @@
 
 use std::fmt::Write;
 
-/// Whether `c` could move a cursor, start a sequence, or turn the reading direction; or is none of
-/// Unicode's characters, which XML and HTML do not allow.
+/// Whether `c` could move a cursor, start a sequence, or turn the reading direction; is seen by
+/// nobody, so that two names look like one; or is none of Unicode's characters, which XML and HTML
+/// do not allow. The joiners U+200C and U+200D stay: words and emoji are written with them.
 pub fn is_active(c: char) -> bool {
     let bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let lines = matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let lines = matches!(c, '\u{2028}' | '\u{2029}');
+    let unseen =
+        matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+            || matches!(c, '\u{e0000}'..='\u{e007f}');
     let none = matches!(c, '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}');
-    c.is_control() || bidi || lines || none
+    c.is_control() || bidi || lines || unseen || none
 }
 
 /// `text` for one line of a terminal or a log: control characters (C0, C1, DEL), bidirectional
@@ -168,6 +172,12 @@ mod tests {
         let inert = terminal(hostile);
         assert!(!inert.chars().any(is_active), "{inert:?}");
         assert_eq!(inert, r"a\x1b[2Jb\x07\x7f\x9b31m\u{202e}txt\u{2066}\x0d\x0a\x00\u{2028}");
+    }
+
+    #[test]
+    fn what_nobody_would_see_is_shown() {
+        assert_eq!(terminal("d\u{200b}0\u{ad}-\u{e0041}x"), r"d\u{200b}0\xad-\u{e0041}x");
+        assert_eq!(terminal("\u{1f468}\u{200d}\u{1f469}"), "\u{1f468}\u{200d}\u{1f469}");
     }
 
     #[test]

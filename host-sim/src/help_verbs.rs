@@ -16,10 +16,13 @@ pub fn explain(words: &[String], out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
         out.print(&topics::list());
         return exit::OK;
     }
+    // A page's name may have blanks; else each word is one.
     let wanted = words.join(" ");
-    match topics::find(&wanted) {
-        Ok(page) => {
-            out.print(&page.print());
+    let each = || words.iter().map(|word| topics::find(word)).collect::<Result<Vec<_>, _>>();
+    match topics::find(&wanted).map(|page| vec![page]).or_else(|near| each().map_err(|_| near)) {
+        Ok(pages) => {
+            let pages: Vec<String> = pages.iter().map(|page| page.print()).collect();
+            out.print(&pages.join("\n"));
             exit::OK
         }
         Err(near) => {

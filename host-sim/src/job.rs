@@ -72,7 +72,7 @@ impl Job<'_> {
             job: self,
             out,
             talk,
-            bar: progress_bar(self.style, runs.len()),
+            bar: progress_bar(self.style, runs.len(), "runs"),
             court: Court::new(self.policies, self.today).partial(self.is_partial()),
             waiting: BTreeMap::new(),
             debate: Debate::default(),

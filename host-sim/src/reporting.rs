@@ -29,6 +29,10 @@ enum Stopped {
 
 /// Reads the event files, writes the report, and says what to exit with.
 pub fn report(arguments: &ReportArgs, style: Style, talk: &mut Talk<'_>) -> u8 {
+    if arguments.page.is_some() && arguments.kind != Picture::Html {
+        talk.say("error: --page: a unit's life is told on a page: use it with `--kind html`\n");
+        return exit::USAGE;
+    }
     match made(arguments, style) {
         Ok(0) => {
             talk.say("exit 4: no run was selected\n");

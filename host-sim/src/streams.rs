@@ -109,13 +109,14 @@ impl Style {
     }
 }
 
-/// A bar over `total` runs on stderr, if one may be drawn.
-pub fn progress_bar(style: Style, total: usize) -> ProgressBar {
+/// A bar over `total` of `what` on stderr, if one may be drawn.
+pub fn progress_bar(style: Style, total: usize, what: &str) -> ProgressBar {
     if !style.progress {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-    let look = ProgressStyle::with_template("{pos}/{len} runs {wide_bar} {elapsed}");
+    let look =
+        ProgressStyle::with_template(&format!("{{pos}}/{{len}} {what} {{wide_bar}} {{elapsed}}"));
     bar.with_style(look.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
@@ -189,7 +190,12 @@ impl Talk<'_> {
 pub fn nothing_selected(chosen: &Chosen, selection: &Selection, talk: &mut Talk<'_>) -> u8 {
     let (all, designs) = &selection.kept_of;
     let why = match (&chosen.design, chosen.id.is_some()) {
-        _ if *all == 0 && selection.scenarios == 0 => "there is no scenario here".to_owned(),
+        _ if *all == 0 && selection.scenarios == 0 => match selection.chapters.as_slice() {
+            [] => "there is no scenario here".to_owned(),
+            [_, ..] => {
+                "a chapter is shown by `uvsim demo FILE`, and there is no scenario here".to_owned()
+            }
+        },
         (Some(wanted), false) => {
             let names = one_of(designs.iter().map(String::as_str));
             format!(

@@ -194,10 +194,17 @@ fn a_word_is_found_however_it_is_written() {
         (&["6"], "claim-6 (claim of the thread)"),
         (&["No-Ping-Pong"], "no-ping-pong (rule of a policy)"),
         (&["exit-codes"], "exit codes (word)"),
+        (&["E303", "d5"], "E303 (error code)"),
     ] {
         let ran = uvsim(&[&["explain"], written].concat());
         assert!(ran.out.starts_with(found), "{written:?}: {}{}", ran.out, ran.err);
     }
+}
+
+#[test]
+fn several_words_have_their_pages_one_after_the_other() {
+    let page = |word: &str| uvsim(&["explain", word]).out;
+    assert_eq!(uvsim(&["explain", "E303", "d5"]).out, format!("{}\n{}", page("E303"), page("d5")));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use super::browser::{Browser, Key};
 use super::screen::{self, Look, SIZE};
 use super::story::Story;
+use indicatif::ProgressBar;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
@@ -19,11 +20,17 @@ use std::time::Duration;
 const STEP_MS: u64 = 1_500;
 const CHARACTER_MS: u64 = 35;
 
-/// Writes the story to `out`: each step for `each`, else for as long as it takes to read it.
+/// Writes the story to `out`: each step for `each`, else for as long as it takes to read it. `bar`
+/// goes on by one for each step.
 ///
 /// # Errors
 /// `out` fails.
-pub fn write(out: &mut dyn Write, story: &Story, each: Option<Duration>) -> io::Result<()> {
+pub fn write(
+    out: &mut dyn Write,
+    story: &Story,
+    each: Option<Duration>,
+    bar: &ProgressBar,
+) -> io::Result<()> {
     let (width, height) = SIZE;
     let head = json!({
         "version": 2,
@@ -54,6 +61,7 @@ pub fn write(out: &mut dyn Write, story: &Story, each: Option<Duration>) -> io::
             return frame(out, at_ms, b"\x1b[?25h\r\n");
         }
         browser.press(Key::Next);
+        bar.inc(1);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::arguments::{Chosen, DemoArgs};
 use crate::output::target::{Taken, Target};
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::select::{self, Filter, Selection};
-use crate::streams::{Out, Style, Talk, exit, nothing_selected};
+use crate::streams::{Out, Style, Talk, exit, nothing_selected, progress_bar};
 use crate::suite::Runner;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -131,7 +131,10 @@ impl Demo<'_> {
         let written = opened.and_then(|mut target| {
             let mut bytes = Vec::new();
             let each = self.arguments.auto.map(|pace| pace.0);
-            cast::write(&mut bytes, story, each)
+            let bar = progress_bar(self.style, story.len(), "steps");
+            let written = cast::write(&mut bytes, story, each, &bar);
+            bar.finish_and_clear();
+            written
                 .and_then(|()| target.writer().write_all(&bytes))
                 .map_err(|error| target.failed(&error))?;
             target.finish()

@@ -24,6 +24,6 @@ pub use command::Demo;
 pub use recording::{Recording, unit_of};
 pub use scene::{Actor, Scene};
 pub use screen::{Look, draw};
-pub use source::{CHAPTERS, chapter, story_of};
+pub use source::{CHAPTERS, chapter, runs_of, story_of};
 pub use story::Story;
 pub use telling::plain as plain_sentence;

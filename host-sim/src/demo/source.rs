@@ -62,7 +62,7 @@ pub fn chapter_in(file: &Path) -> Result<Option<Chapter>, Vec<Fault>> {
     if !file.is_file() {
         return Ok(None);
     }
-    let found = source::find(&[file.to_owned()])?;
+    let found = source::find(&[file.to_owned()], "a chapter's file")?;
     let Some(found) = found.first() else { return Ok(None) };
     let source = source::read_text(found).map_err(|fault| vec![fault])?;
     match head::kind(&source).map_err(|fault| vec![fault])? {
@@ -82,12 +82,21 @@ pub fn story_of(
     seed: u64,
     runner: Runner<'_>,
 ) -> Result<Story, Vec<Fault>> {
-    let mut planned = Vec::new();
-    for run in &chapter.runs {
-        planned.push(run_of(chapter, run, folder, seed)?);
-    }
+    let planned = runs_of(chapter, folder, seed)?;
     let labels = chapter.runs.iter().map(|run| escape::terminal(&run.label)).collect();
     Story::of_chapter(chapter, record(&planned, labels, runner)?)
+}
+
+/// The runs that `chapter` shows, whose file is in `folder` if it is not a shipped one.
+///
+/// # Errors
+/// Scenarios that are not there or wrong, patterns that do not fit one run.
+pub fn runs_of(
+    chapter: &Chapter,
+    folder: Option<&Path>,
+    seed: u64,
+) -> Result<Vec<Planned>, Vec<Fault>> {
+    chapter.runs.iter().map(|run| run_of(chapter, run, folder, seed)).collect()
 }
 
 /// Records `runs`; the log itself tells the steps.
@@ -223,7 +232,8 @@ fn beside(folder: &Path, name: &str, seed: u64) -> Result<Option<Vec<Planned>>, 
     files.retain(|file| file.extension().is_some_and(|extension| extension == "ron"));
     files.sort();
     for path in files.into_iter().take(source::FILES_MAX) {
-        let found = source::find(std::slice::from_ref(&path)).unwrap_or_default();
+        let found =
+            source::find(std::slice::from_ref(&path), source::SCENARIO_FILES).unwrap_or_default();
         let Some(Ok(source)) = found.first().map(source::read_text) else { continue };
         let is_it = head::kind(&source) == Ok(Head::Scenario)
             && resolve::name(&source).is_some_and(|at| at.value == name);

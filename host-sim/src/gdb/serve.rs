@@ -44,6 +44,7 @@ impl Gdb<'_> {
             Ok(selection) => selection,
             Err(faults) => {
                 talk.faults(&faults, self.style.faults);
+                talk.say_unless_json("exit 3: there is nothing to debug\n", self.style.faults);
                 return exit::INPUT;
             }
         };
@@ -65,7 +66,7 @@ impl Gdb<'_> {
             self.serve(Debugged::new(replay), out, talk).map_err(|error| error.kind().to_string())
         });
         match served {
-            Ok(()) => exit::OK,
+            Ok(code) => code,
             Err(why) => {
                 talk.say(&format!("error: {}\n", escape::terminal_cut(&why, 400)));
                 exit::OUTPUT
@@ -78,7 +79,7 @@ impl Gdb<'_> {
         mut debugged: Debugged<'_>,
         out: &mut Out<'_>,
         talk: &mut Talk<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<u8> {
         let listener = TcpListener::bind(self.arguments.listen)?;
         let address = listener.local_addr()?;
         let id = escape::terminal(&debugged.replay.prepared().plan().id);
@@ -92,12 +93,15 @@ impl Gdb<'_> {
         match stub.run_blocking::<Loop<'_>>(&mut debugged) {
             Ok(DisconnectReason::Disconnect) => talk.say("the debugger has left\n"),
             Ok(_) => talk.say("the debugger has ended the run\n"),
-            Err(error) => talk.say(&format!(
-                "the connection has ended: {}\n",
-                escape::terminal_cut(&error.to_string(), 200)
-            )),
+            // It went away without a word: a killed gdb does.
+            Err(error) if error.is_connection_error() => talk.say("the connection has ended\n"),
+            Err(error) => {
+                let why = escape::terminal_cut(&error.to_string(), 200);
+                talk.say(&format!("error: what the debugger sent is not gdb's protocol: {why}\n"));
+                return Ok(exit::OUTPUT);
+            }
         }
-        Ok(())
+        Ok(exit::OK)
     }
 }
 

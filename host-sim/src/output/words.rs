@@ -2,6 +2,7 @@
 
 use crate::event::{CallFrame, Cause, Chain, DeviceIndex, QueueIndex};
 use crate::scenario::plan::Plan;
+use textwrap::core::display_width;
 
 /// No line for people is longer, but for commands to copy.
 pub const COLUMNS: usize = 100;
@@ -64,15 +65,16 @@ pub fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// `text` broken at blanks into lines of at most [`COLUMNS`], each after `first` or as many blanks.
+/// `text` broken at blanks into lines of at most [`COLUMNS`] of a terminal, each after `first` or as
+/// many blanks.
 /// No line begins with `::`, which GitHub's runner would take for a command.
 pub fn wrapped(first: &str, text: &str) -> String {
-    let indent = " ".repeat(first.chars().count());
+    let indent = " ".repeat(display_width(first));
     let room = COLUMNS.saturating_sub(indent.len()).max(20);
     let (mut out, mut line) = (first.to_owned(), 0);
     let mut is_bare = first.trim().is_empty();
     for word in text.split(' ') {
-        let length = word.chars().count();
+        let length = display_width(word);
         if line > 0 && line + 1 + length > room {
             out.push('\n');
             out.push_str(&indent);
@@ -83,7 +85,8 @@ pub fn wrapped(first: &str, text: &str) -> String {
         }
         // A word longer than a line is cut into lines.
         for (at, (byte, c)) in word.char_indices().enumerate() {
-            if at > 0 && line >= room {
+            let columns = display_width(c.encode_utf8(&mut [0; 4]));
+            if at > 0 && line + columns > room {
                 out.push('\n');
                 out.push_str(&indent);
                 (line, is_bare) = (0, true);
@@ -95,7 +98,7 @@ pub fn wrapped(first: &str, text: &str) -> String {
                 out.push(c);
             }
             is_bare = false;
-            line += 1;
+            line += columns;
         }
     }
     out.push('\n');
@@ -129,5 +132,11 @@ mod tests {
         assert!(out.lines().all(|line| line.chars().count() <= COLUMNS), "{out}");
         let kept: String = out.split_whitespace().skip(1).collect();
         assert_eq!(kept, text.replace(' ', ""));
+    }
+
+    #[test]
+    fn letters_of_two_columns_count_twice() {
+        let out = wrapped("", &"\u{6f22}".repeat(COLUMNS));
+        assert!(out.lines().all(|line| line.chars().count() <= COLUMNS / 2), "{out}");
     }
 }

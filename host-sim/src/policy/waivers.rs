@@ -71,14 +71,21 @@ pub fn notices(policy: &Policy, judged: &[Judged<'_>], today: Date) -> Vec<Strin
         if here.peek().is_none() {
             continue;
         }
-        let red = here.filter(|one| !one.holds).count();
+        let red: Vec<_> = here.filter(|one| !one.holds).collect();
         let (which, until) = (which(policy, waiver), waiver.until);
-        match (red, is_past(waiver, today)) {
-            (0, _) => notices.push(format!("{which} excuses nothing in this selection")),
-            (_, true) => {
+        let is_denied = |one: &&Judged<'_>| {
+            about(policy, one.rule, one.run, today).is_none_or(|excuse| excuse.expired)
+        };
+        let denied = red.iter().filter(|one| is_denied(one)).count();
+        match (red.len(), is_past(waiver, today), denied) {
+            (0, _, _) => notices.push(format!("{which} excuses nothing in this selection")),
+            (_, true, 0) => {
+                notices.push(format!("{which} ended on {until}; another excuses the same runs"));
+            }
+            (_, true, _) => {
                 notices.push(format!("{which} ended on {until}: what it excused is denied again"));
             }
-            (_, false) => (),
+            (_, false, _) => (),
         }
     }
     notices

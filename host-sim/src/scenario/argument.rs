@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-/// The thread's claims are numbered from 1 to 25 (`reference/facts.md` 1.3).
+/// The thread's claims are numbered from 1 to 25 (`uvsim explain claim-1` and on).
 pub const NUMBERS: RangeInclusive<u8> = 1..=25;
 
 /// `claim: (...)` as the file says it.
@@ -85,7 +85,7 @@ impl FindingWord {
 /// One claim of the thread, as one scenario settles it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// Its number in `reference/facts.md` 1.3.
+    /// Its number: `uvsim explain claim-1` and on say what each claims.
     pub number: u8,
     /// Who said it, and when.
     pub by: String,

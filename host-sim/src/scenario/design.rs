@@ -481,7 +481,9 @@ impl Lookup<'_> {
                 "there is no design `{name}`; there are {}",
                 super::diagnostics::one_of(names)
             );
-            (message, near.map(|near| format!("did you mean `{near}`?")))
+            let own = "put a design of your own into `designs/` beside the scenario, or name its \
+                       file too";
+            (message, Some(near.map_or(own.to_owned(), |near| format!("did you mean `{near}`?"))))
         })
     }
 }

@@ -206,7 +206,7 @@ impl<'a> Shown<'a> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape::terminal(&self.fault.message))
+        f.write_str(&said(&self.fault.message))
     }
 }
 
@@ -219,7 +219,7 @@ impl Diagnostic for Shown<'_> {
 
     fn help<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
         let help = self.fault.help.as_ref()?;
-        Some(Box::new(escape::terminal(help)))
+        Some(Box::new(said(help)))
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -286,13 +286,21 @@ fn in_ascii(picture: &str) -> String {
     picture.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
 }
 
+/// Characters of a message or a help: names in it may be as long as a file.
+const SAID_MAX: usize = 2_000;
+
+/// A message or a help, inert.
+fn said(text: &str) -> String {
+    escape::terminal_cut(text, SAID_MAX)
+}
+
 /// Characters of a source line that are read out.
 const READ_OUT_MAX: usize = 160;
 
 /// `error[E303]: what` / `  --> file:line:col` / `  line N: its text` / `  columns A to B: label` /
 /// `  help: what was meant`.
 fn narrated(fault: &Fault) -> String {
-    let mut out = format!("error[{}]: {}\n", fault.code, escape::terminal(&fault.message));
+    let mut out = format!("error[{}]: {}\n", fault.code, said(&fault.message));
     let place = fault.place();
     if !place.is_empty() {
         out.push_str(&format!("  --> {}\n", escape::terminal(&place)));
@@ -316,7 +324,7 @@ fn narrated(fault: &Fault) -> String {
         }
     }
     if let Some(help) = &fault.help {
-        out.push_str(&format!("  help: {}\n", escape::terminal(help)));
+        out.push_str(&format!("  help: {}\n", said(help)));
     }
     out
 }
@@ -351,14 +359,14 @@ fn json(fault: &Fault) -> String {
     let told = Told {
         schema: SCHEMA,
         code: fault.code.to_string(),
-        message: escape::terminal(&fault.message),
+        message: said(&fault.message),
         file: fault.source.as_ref().map(|source| escape::terminal(&source.path)),
         line,
         column,
         end_line,
         end_column,
         label: fault.label,
-        help: fault.help.as_deref().map(escape::terminal),
+        help: fault.help.as_deref().map(said),
         allowed: choice.map_or(&[], |choice| &choice.allowed[..]),
         near: choice.and_then(|choice| choice.near.as_deref()),
     };
@@ -391,6 +399,15 @@ mod tests {
                 assert!(text.contains(wanted), "{wanted} is missing in:\n{text}");
             }
             assert!(!text.contains('\u{1b}'), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_as_long_as_a_file_is_cut_in_each_form() {
+        let fault = Fault::bare(Code::UNKNOWN_WORD, "x".repeat(100_000)).help("y".repeat(100_000));
+        for form in [Form::Picture, Form::Narrated, Form::Json] {
+            let text = render(&fault, Look { color: false, unicode: false, form });
+            assert!(text.len() < 3 * SAID_MAX && text.contains("..."), "{form:?}: {}", text.len());
         }
     }
 

@@ -52,8 +52,8 @@ pub struct Selection {
     pub policies: usize,
     /// Of how many runs [`Selection::keep`] kept `runs`, and their designs.
     pub kept_of: (usize, BTreeSet<String>),
-    /// Chapters of the demo read: validated, not shown.
-    pub chapters: usize,
+    /// Chapters of the demo read, and the folders that they are in: validated, not shown.
+    pub chapters: Vec<(Chapter, PathBuf)>,
 }
 
 /// Which of the runs.
@@ -87,7 +87,7 @@ struct Loaded {
 /// Everything that is wrong anywhere: one bad file and nothing runs.
 pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
     let mut faults = Vec::new();
-    let loaded = load(&source::find(paths)?, &mut faults);
+    let loaded = load(&source::find(paths, source::SCENARIO_FILES)?, &mut faults);
     let mut selection = Selection::default();
     for file in &loaded {
         let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
@@ -96,7 +96,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
     }
     let selected = read_designs(&loaded, &mut selection, &mut faults);
     selection.policies = read_policies(&loaded, &mut faults).len();
-    selection.chapters = check_chapters(&loaded, &mut faults);
+    selection.chapters = read_chapters(&loaded, &mut faults);
     check_names(&loaded, &mut faults);
     let shipped = design::shipped().unwrap_or_else(|wrong| {
         faults.extend(wrong);
@@ -181,12 +181,15 @@ fn read_policies(loaded: &[Loaded], faults: &mut Vec<Fault>) -> Vec<Policy> {
 }
 
 /// Reads the chapters; how many they are.
-fn check_chapters(loaded: &[Loaded], faults: &mut Vec<Fault>) -> usize {
-    let chapters = loaded.iter().filter(|file| file.head == Head::Chapter);
-    chapters.map(|file| Chapter::read(&file.source)).fold(0, |count, read| {
-        faults.extend(read.err().unwrap_or_default());
-        count + 1
-    })
+fn read_chapters(loaded: &[Loaded], faults: &mut Vec<Fault>) -> Vec<(Chapter, PathBuf)> {
+    let mut chapters = Vec::new();
+    for file in loaded.iter().filter(|file| file.head == Head::Chapter) {
+        match Chapter::read(&file.source) {
+            Ok(chapter) => chapters.push((chapter, file.found.folder.path(""))),
+            Err(wrong) => faults.extend(wrong),
+        }
+    }
+    chapters
 }
 
 /// Reads the policies that `--policy` names: files, or folders of which the policies are taken.
@@ -199,7 +202,7 @@ pub fn policies(
     inputs: &mut BTreeMap<String, String>,
 ) -> Result<Vec<Policy>, Vec<Fault>> {
     let mut faults = Vec::new();
-    let found = source::find(paths)?;
+    let found = source::find(paths, "policy files")?;
     let mut loaded = load(&found, &mut faults);
     for file in loaded.iter().filter(|file| file.head != Head::Policy && file.found.is_named) {
         let message = format!("`{}` is no policy: `--policy` takes `Policy(`", file.found.shown);

@@ -53,11 +53,17 @@ pub struct Found {
 /// path order.
 ///
 /// # Errors
-/// A missing path, something that is neither a file nor a folder, too many files.
-pub fn find(arguments: &[PathBuf]) -> Result<Vec<Found>, Vec<Fault>> {
+/// A missing path, something that is neither a file nor a folder, too many files; `wanted` is what
+/// the arguments should name.
+pub fn find(arguments: &[PathBuf], wanted: &str) -> Result<Vec<Found>, Vec<Fault>> {
     let (mut found, mut faults) = (Vec::new(), Vec::new());
     for argument in arguments {
         let shown = shown(argument);
+        let mut refuse = |what: String| {
+            let message = format!("`{shown}` {what}");
+            let fault = Fault::of_file(Code::BAD_ARGUMENT, &shown, message);
+            faults.push(fault.help(format!("name {wanted}, or folders of them")));
+        };
         match fs::metadata(argument) {
             Ok(meta) if meta.is_file() => found.push(named(argument, shown)),
             Ok(meta) if meta.is_dir() => {
@@ -68,14 +74,8 @@ pub fn find(arguments: &[PathBuf]) -> Result<Vec<Found>, Vec<Fault>> {
                     Err(why) => walk.refuse(&shown, &why),
                 }
             }
-            Ok(_) => {
-                let message = format!("`{shown}` is neither a regular file nor a folder");
-                faults.push(Fault::of_file(Code::BAD_ARGUMENT, shown, message).help(NAME_OTHERS));
-            }
-            Err(error) => {
-                let message = format!("`{shown}` cannot be read: {}", reason(&error));
-                faults.push(Fault::of_file(Code::BAD_ARGUMENT, shown, message).help(NAME_OTHERS));
-            }
+            Ok(_) => refuse("is neither a regular file nor a folder".to_owned()),
+            Err(error) => refuse(format!("cannot be read: {}", reason(&error))),
         }
     }
     // The same file named twice is one file.
@@ -100,7 +100,8 @@ fn tell_apart(found: &mut [Found]) {
     }
 }
 
-const NAME_OTHERS: &str = "name scenario files, or folders of them";
+/// What [`find`] is asked for, in words.
+pub const SCENARIO_FILES: &str = "scenario files";
 
 /// A file that the user named.
 fn named(path: &Path, shown: String) -> Found {

@@ -28,8 +28,8 @@ pub fn read<'a>(reader: &mut Reader<'a>, file: At<WorkloadFile<'a>>) -> Vec<At<W
     let WorkloadFile::Mixed(list) = value else {
         return one(reader, value).map(|value| At { value, span }).into_iter().collect();
     };
-    if list.len() > WORK_MAX {
-        let message = format!("{} kinds of work, at most {WORK_MAX}", list.len());
+    if list.is_empty() || list.len() > WORK_MAX {
+        let message = format!("{} kinds of work: `Mixed` has 1 to {WORK_MAX}", list.len());
         reader.fault(Code::COUNT_LIMIT, &span, message, None);
         return Vec::new();
     }

@@ -390,7 +390,9 @@ fn no_packet_of_a_client_makes_it_panic() {
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = stream.read_to_end(&mut Vec::new());
         let (code, err) = finished(child);
-        assert!(code == Some(0) && !err.contains("bug in uvsim"), "round {round}: {code:?} {err}");
+        let (left, refused) =
+            (code == Some(0), code == Some(6) && err.contains("not gdb's protocol"));
+        assert!((left || refused) && !err.contains("bug in uvsim"), "{round}: {code:?} {err}");
     }
 }
 

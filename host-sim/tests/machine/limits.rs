@@ -4,8 +4,9 @@ use crate::small::{DATA, Write, disk, run, small, with_functions};
 use host_sim::event::{Budget, Doing, Ended, Event, LeakPlace};
 use host_sim::log::RunLog;
 use host_sim::output::stuck;
+use host_sim::recorder::RECORDS_MAX;
 use host_sim::run::{CannotRun, run_until};
-use host_sim::scenario::limits::Limit;
+use host_sim::scenario::limits::{FINDINGS, Limit};
 use host_sim::scenario::plan::{DeviceKind, DevicePlan, Plan, Platform, Plugged, QemuOptions};
 use iced_x86::code_asm::{CodeAssembler, byte_ptr, rax, rbx, rcx, rdx};
 use std::sync::atomic::AtomicBool;
@@ -31,6 +32,15 @@ fn many(times: u32, mut one: impl FnMut(&mut CodeAssembler)) -> Plan {
 
 fn count(log: &RunLog, fits: impl Fn(&Event) -> bool) -> usize {
     log.records.iter().filter(|record| fits(&record.event)).count()
+}
+
+#[test]
+fn no_log_is_longer_than_a_reader_of_logs_expects() {
+    let most = |limit: Limit| limit.range.1;
+    assert_eq!(most(Limit::of(Budget::Log)), 4_000_000);
+    assert_eq!(most(FINDINGS), 100_000);
+    // And a thousand records that tell of the end.
+    assert_eq!(RECORDS_MAX, 4_101_000);
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn a_valid_waiver_wins_over_one_that_is_past() {
     let both = format!("{}, {}", waiver("*").replace("06-30", "05-30"), waiver("*d0*"));
     let ran = judged(&does, &scenario("expect: []"), &policy(&no_leak(), &both), "2026-06-01");
     assert_eq!(ran.ruling("d0-legacy-bypass", "no-leak")["waiver"]["until"], "2026-06-30");
+    assert!(ran.err.contains("ended on 2026-05-30; another excuses the same"), "{}", ran.err);
+    assert!(!ran.err.contains("denied again"), "{}", ran.err);
 }
 
 #[test]
