@@ -6,7 +6,7 @@
 use crate::bus::{Bus, HostPage};
 use crate::cpu::{Cpu, vector};
 use crate::exit::Exit;
-use crate::mem::{OFFSET, PAGE, Side, View};
+use crate::mem::{OFFSET, PAGE, Side, Who};
 use crate::paging::Place;
 use crate::uop::{Beyond, Left};
 use crate::width::Width;
@@ -186,9 +186,10 @@ impl Cpu {
 
     /// Translates `bytes` bytes (1 to 4096) at `va`, all pages before any access.
     fn hit(&mut self, bus: &mut dyn Bus, va: u64, bytes: usize, side: Side) -> Result<Hit, Left> {
-        if self.tlb.view() == View::UserAligned {
+        if self.tlb.view().who == Who::UserAligned {
             self.check_alignment(va, bytes)?;
         }
+        let va = self.tlb.view().cut(va);
         self.note_access(va, bytes, side);
         let offset = va & OFFSET;
         let first = bytes.min((PAGE - offset) as usize);

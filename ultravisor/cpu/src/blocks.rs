@@ -5,6 +5,7 @@
 //! wrong starts the next epoch, so nothing has to be hunted down. Where a shortcut may be taken by
 //! one privilege level and not by another, each has an epoch of its own.
 
+use crate::form::Form;
 use crate::mem::PAGE;
 use crate::uop::{Code, Flow, Uop};
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ const STOPS: usize = 64;
 /// Bytes per bit of a code page's line mask.
 const LINE: u64 = PAGE / 64;
 
-/// Who executes code, as far as it decides where shortcuts lead: user or not.
-pub(crate) const CONTEXTS: usize = 2;
+/// Who executes code, as far as it decides where shortcuts lead: each [`Form`], user or not.
+pub(crate) const CONTEXTS: usize = 8;
 
 /// The number of a block, valid in the epoch it was looked up in.
 pub(crate) type BlockId = u32;
@@ -33,7 +34,11 @@ struct Link {
 
 /// A straight run of instructions.
 pub(crate) struct Block {
+    /// The instruction pointer of its first instruction.
     pub va: u64,
+    /// Where that is: another number only if the code segment has a base.
+    pub linear: u64,
+    pub form: Form,
     /// The address behind the last instruction.
     pub end: u64,
     pub code: Code,
@@ -52,9 +57,29 @@ impl Block {
     /// A block at `va` in guest-physical page `frame`.
     pub fn new(va: u64, end: u64, frame: u64, uops: impl Iterator<Item = Uop>, count: u64) -> Self {
         let links = [Link::default(); 2];
-        Self { va, end, code: Code::new(uops), count, second: None, id: BlockId::MAX, frame, links }
+        Self {
+            va,
+            linear: va,
+            form: Form::Long,
+            end,
+            code: Code::new(uops),
+            count,
+            second: None,
+            id: BlockId::MAX,
+            frame,
+            links,
+        }
+    }
+
+    /// What tells it from others that have bytes in the same page.
+    const fn key(&self) -> Key {
+        (self.va, self.frame, self.form)
     }
 }
+
+/// Instruction pointer, guest-physical page, and how the bytes there are decoded. Where one has
+/// several linear addresses [`Blocks`] is cleared in between.
+type Key = (u64, u64, Form);
 
 #[derive(Clone, Copy)]
 struct Jump {
@@ -160,11 +185,11 @@ impl Blocks {
         enter(&mut self.stops, STOPS, Jump { va, link: Link { epoch: self.epoch, id } });
     }
 
-    /// The block decoded for `va` in page `frame`.
-    pub fn find(&self, frame: u64, va: u64) -> Option<BlockId> {
+    /// The block decoded for `va` in page `frame` as `form`.
+    pub fn find(&self, frame: u64, va: u64, form: Form) -> Option<BlockId> {
         let ids = self.pages.get(&frame)?;
-        let found = ids.binary_search_by_key(&(va, frame), |&id| {
-            self.arena.get(id as usize).map_or((0, 0), |block| (block.va, block.frame))
+        let found = ids.binary_search_by_key(&(va, frame, form), |&id| {
+            self.arena.get(id as usize).map_or((0, 0, form), Block::key)
         });
         found.ok().map(|at| ids[at])
     }
@@ -178,11 +203,12 @@ impl Blocks {
             self.next_epoch();
         }
         self.uops += block.code.uops().len();
-        let (va, frame, second) = (block.va, block.frame, block.second);
-        let bytes = block.end.wrapping_sub(va);
-        code.add(frame, lines(va % PAGE, bytes));
+        let (key, frame, second) = (block.key(), block.frame, block.second);
+        let bytes = block.form.cut(block.end.wrapping_sub(block.va));
+        let offset = block.linear % PAGE;
+        code.add(frame, lines(offset, bytes));
         if let Some(second) = second {
-            code.add(second, lines(0, (va % PAGE + bytes).saturating_sub(PAGE)));
+            code.add(second, lines(0, (offset + bytes).saturating_sub(PAGE)));
         }
         let id = match self.free.pop() {
             Some(id) => {
@@ -200,7 +226,7 @@ impl Blocks {
             let arena = &self.arena;
             let ids = self.pages.entry(page).or_default();
             let at = ids.partition_point(|&other| {
-                arena.get(other as usize).is_some_and(|o| (o.va, o.frame) < (va, frame))
+                arena.get(other as usize).is_some_and(|other| other.key() < key)
             });
             ids.insert(at, id);
         }

@@ -4,7 +4,8 @@ use crate::blocks::{Blocks, CodeMap};
 use crate::event::Pending;
 use crate::exit::Exit;
 use crate::flags::{Flags, bit};
-use crate::mem::{PAGE, Tlb, View};
+use crate::form::Form;
+use crate::mem::{PAGE, Tlb, View, Who};
 use crate::regs::{Reg, Regs};
 use crate::uop::{Flow, Left, Uop, note};
 use std::collections::BTreeSet;
@@ -38,6 +39,8 @@ pub mod control {
     pub const TSD: u64 = 1 << 2;
     /// CR4: DR4 and DR5 are none; I/O breakpoints.
     pub const DE: u64 = 1 << 3;
+    /// CR4: 4 MiB pages, with 32-bit page-table entries.
+    pub const PSE: u64 = 1 << 4;
     /// CR4: 64-bit page-table entries.
     pub const PAE: u64 = 1 << 5;
     /// CR4: global pages.
@@ -74,6 +77,8 @@ pub(crate) mod vector {
     pub const DEBUG: u8 = 1;
     pub const NMI: u8 = 2;
     pub const BREAKPOINT: u8 = 3;
+    pub const OVERFLOW: u8 = 4;
+    pub const BOUND: u8 = 5;
     pub const INVALID_OPCODE: u8 = 6;
     pub const DEVICE_NOT_AVAILABLE: u8 = 7;
     pub const DOUBLE_FAULT: u8 = 8;
@@ -119,6 +124,10 @@ pub struct Cpu {
     pub(crate) system_flags: u64,
     /// The privilege level; changed by [`Cpu::set_level`].
     pub(crate) cpl: u8,
+    /// What the code segment and the data segments make of code; kept by [`Cpu::settle`].
+    pub(crate) form: Form,
+    /// Base and limit of the code segment that [`Form::Segmented`] blocks were decoded in.
+    pub(crate) decoded_in: (u64, u32),
     pub(crate) tlb: Tlb,
     /// Which bytes of guest-physical memory have been decoded.
     pub(crate) code: CodeMap,
@@ -179,7 +188,7 @@ impl core::fmt::Debug for Cpu {
 }
 
 impl Cpu {
-    /// A CPU in no usable mode yet: see [`Cpu::enter_long_mode`].
+    /// A CPU in no usable mode yet: see [`Cpu::enter_long_mode`] and [`Cpu::enter_protected_mode`].
     pub fn new() -> Self {
         Self::around(Tlb::new(), Box::default(), CodeMap::default())
     }
@@ -190,6 +199,8 @@ impl Cpu {
             flags: Flags::known(0),
             system_flags: bit::ALWAYS,
             cpl: 0,
+            form: Form::Missing,
+            decoded_in: (0, 0),
             tlb,
             code,
             code_hit: Vec::new(),
@@ -219,7 +230,7 @@ impl Cpu {
     /// programs.
     pub fn renewed(mut self) -> Self {
         self.tlb.forget(0, u64::MAX);
-        self.tlb.select(View::Supervisor);
+        self.tlb.select(View::PROCESSOR);
         let mut blocks = self.blocks.take().unwrap_or_default();
         blocks.clear(&mut self.code);
         Self::around(self.tlb, blocks, self.code)
@@ -237,10 +248,17 @@ impl Cpu {
         self.regs.rip = rip;
         self.regs.gpr[Reg::Rsp] = rsp;
         self.regs.set_flat_segments();
+        self.begin();
+    }
+
+    /// Ring 0, interrupts off, nothing pending, in the mode that the registers say.
+    pub(crate) fn begin(&mut self) {
         self.cpl = 0;
         self.pending = Pending::default();
         self.nmi_blocked = false;
         self.delivers = false;
+        self.settle();
+        self.leave = false;
         self.set_rflags(0);
         self.flush_all();
     }
@@ -325,12 +343,13 @@ impl Cpu {
         let flag = self.system_flags & bit::AC != 0;
         let (user, supervisor) =
             (self.regs.cr0 & control::AM != 0, self.regs.cr4 & control::SMAP != 0);
-        match self.cpl {
-            3 if flag && user => View::UserAligned,
-            3 => View::User,
-            _ if flag && supervisor => View::SupervisorAtUser,
-            _ => View::Supervisor,
-        }
+        let who = match self.cpl {
+            3 if flag && user => Who::UserAligned,
+            3 => Who::User,
+            _ if flag && supervisor => Who::SupervisorAtUser,
+            _ => Who::Supervisor,
+        };
+        View { who, narrow: self.form.is_narrow() }
     }
 
     /// What the view depends on may have changed.
@@ -341,7 +360,7 @@ impl Cpu {
     /// What code is executed as, as far as the cache of blocks must know: their code may be the
     /// same, but where their shortcuts lead is not everybody's to go.
     pub(crate) fn code_context(&self) -> usize {
-        usize::from(self.cpl == 3)
+        self.form as usize * 2 + usize::from(self.cpl == 3)
     }
 
     /// Whether the I/O privilege level lets at ports and at the interrupt flag.
@@ -444,7 +463,8 @@ impl Cpu {
     /// Puts `rip` and progress to just behind `uop`, which does not jump.
     #[cold]
     pub(crate) fn leave_after(&mut self, uop: &Uop) -> Flow {
-        self.regs.rip = self.block_va.wrapping_add(u64::from(uop.at) + u64::from(uop.len));
+        let behind = self.block_va.wrapping_add(u64::from(uop.at) + u64::from(uop.len));
+        self.regs.rip = self.form.cut(behind);
         let done = u64::from(uop.before + uop.count());
         self.progress = Progress { units: done, instructions: done };
         Flow::Left

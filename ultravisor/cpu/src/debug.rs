@@ -82,7 +82,7 @@ impl Cpu {
     /// The breakpoints at the instruction that is next, unless they are to be passed: RF is set,
     /// the stack segment has just been loaded, or it has begun.
     pub(crate) fn instruction_hits(&self) -> u64 {
-        let rip = self.regs.rip;
+        let rip = self.code_address(self.regs.rip);
         if self.regs.dr7 & 0xff == 0 || self.passes_breakpoints() {
             return 0;
         }

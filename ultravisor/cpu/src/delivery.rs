@@ -1,5 +1,6 @@
 //! Exceptions and interrupts: from what happened to the first instruction of its handler, through the
-//! interrupt descriptor table of long mode (SDM volume 3, chapter 6).
+//! interrupt descriptor table (SDM volume 3, chapter 6): that of long mode with 16 bytes for a gate, or
+//! that of protected mode with 8, whose task gates are our limit.
 //!
 //! A delivery is one work unit and no instruction: so a handler that faults again and again ends by
 //! the budget. It happens whole or not at all, so where it meets a page that is away, what led to
@@ -11,13 +12,15 @@ use crate::cpu::{Cpu, Progress, Stop, vector};
 use crate::event::{Cause, Event, Then, then};
 use crate::exit::Exit;
 use crate::flags::bit;
-use crate::paging::canonical;
+use crate::mem::canonical;
 use crate::regs::Reg;
 use crate::segment::{Descriptor, Kind, Seg, Segment, System, selector};
 use crate::uop::{Left, Uop};
 
 /// A gate of the interrupt descriptor table.
 struct Gate {
+    /// Bytes of a word that is pushed.
+    word: usize,
     selector: u16,
     target: u64,
     /// Which stack of the interrupt stack table, or 0.
@@ -255,7 +258,30 @@ impl Cpu {
     pub(crate) fn enter_handler(&mut self, bus: &mut dyn Bus, event: &Event) -> Result<(), Left> {
         let gate = self.gate(bus, event)?;
         let code = self.handler_code(bus, gate.selector)?;
-        let level = selector::rpl(code.selector);
+        self.valid_target(code.attributes, code.limit, gate.target)?;
+        if self.is_long_mode() {
+            self.push_long_frame(bus, event, &gate, selector::rpl(code.selector))?;
+        } else {
+            self.push_frame(bus, event, &gate, selector::rpl(code.selector))?;
+        }
+        let cleared = bit::TF | bit::NT | if gate.masks { bit::IF } else { 0 };
+        self.system_flags &= !cleared;
+        self.go_far(code, gate.target);
+        self.begin_handler();
+        if event.vector == vector::DEBUG {
+            self.allow_debugging();
+        }
+        Ok(())
+    }
+
+    /// Pushes what long mode pushes, in any case with the stack pointer, and switches stacks.
+    fn push_long_frame(
+        &mut self,
+        bus: &mut dyn Bus,
+        event: &Event,
+        gate: &Gate,
+        level: u8,
+    ) -> Result<(), Left> {
         let inward = level < self.cpl;
         let rsp = self.regs.gpr[Reg::Rsp];
         let top = match (gate.stack, inward) {
@@ -263,7 +289,6 @@ impl Cpu {
             (0, true) => self.stack_of(bus, level)?,
             (number, _) => self.interrupt_stack(bus, number)?,
         };
-        self.canonical_target(gate.target)?;
         if !canonical(top) {
             return Err(self.raise(vector::STACK, Some(0)));
         }
@@ -277,18 +302,40 @@ impl Cpu {
         ];
         let words = if event.error.is_some() { 6 } else { 5 };
         // Whatever the stack pointer was, the frame is aligned (SDM volume 3, 6.14.2).
-        let bottom = self.push_words(bus, top & !15, &frame[..words], 8, level)?;
+        let bottom = self.push_words(bus, top & !15, &frame[..words], gate.word, level)?;
         self.regs.gpr[Reg::Rsp] = bottom;
         if inward {
             self.regs.set_segment(Seg::Ss, Segment::null(level.into()));
         }
-        let cleared = bit::TF | bit::NT | if gate.masks { bit::IF } else { 0 };
-        self.system_flags &= !cleared;
-        self.go_far(code, gate.target);
-        self.begin_handler();
-        if event.vector == vector::DEBUG {
-            self.allow_debugging();
-        }
+        Ok(())
+    }
+
+    /// Pushes what protected mode pushes: the stack pointer only if the stack is another (SDM volume 3,
+    /// 6.12.1).
+    fn push_frame(
+        &mut self,
+        bus: &mut dyn Bus,
+        event: &Event,
+        gate: &Gate,
+        level: u8,
+    ) -> Result<(), Left> {
+        let inward = level < self.cpl;
+        let old = self.regs.segment(Seg::Ss);
+        let esp = self.regs.gpr[Reg::Rsp];
+        let (stack, top) = if inward { self.inner_stack(bus, level)? } else { (old, esp) };
+        let frame = [
+            old.selector.into(),
+            esp,
+            self.flags_to_push(event.cause),
+            self.regs.selector(Seg::Cs).into(),
+            self.regs.rip,
+            event.error.unwrap_or(0).into(),
+        ];
+        let first = if inward { 0 } else { 2 };
+        let last = if event.error.is_some() { 6 } else { 5 };
+        let esp = self.push_on(bus, &stack, top, &frame[first..last], gate.word, level)?;
+        self.regs.set_segment(Seg::Ss, stack);
+        self.regs.gpr[Reg::Rsp] = esp;
         Ok(())
     }
 
@@ -308,16 +355,21 @@ impl Cpu {
     fn gate(&mut self, bus: &mut dyn Bus, event: &Event) -> Result<Gate, Left> {
         let told = Some(u32::from(event.vector) << 3 | error::IDT);
         let (base, limit) = self.regs.idtr;
-        let offset = u64::from(event.vector) * 16;
-        if offset + 15 > u64::from(limit) {
+        let long = self.is_long_mode();
+        let bytes = if long { 16 } else { 8 };
+        let offset = u64::from(event.vector) * bytes;
+        if offset + bytes - 1 > u64::from(limit) {
             return Err(self.raise(vector::PROTECTION, told));
         }
         let at = base.wrapping_add(offset);
         let low = Descriptor(self.table_word(bus, at)?);
-        let high = self.table_word(bus, at.wrapping_add(8))?;
-        let masks = match low.system() {
-            Some(System::InterruptGate) => true,
-            Some(System::TrapGate) => false,
+        let high = if long { self.table_word(bus, at.wrapping_add(8))? } else { 0 };
+        let (masks, short) = match low.system(long) {
+            Some(System::InterruptGate) => (true, false),
+            Some(System::TrapGate) => (false, false),
+            Some(System::InterruptGate16) => (true, true),
+            Some(System::TrapGate16) => (false, true),
+            Some(System::TaskGate) => return Err(self.unsupported()),
             _ => return Err(self.raise(vector::PROTECTION, told)),
         };
         let attributes = low.attributes();
@@ -327,15 +379,24 @@ impl Cpu {
         if !attributes.present() {
             return Err(self.raise(vector::NOT_PRESENT, told));
         }
+        let target = low.gate_target(high);
         Ok(Gate {
+            word: if long {
+                8
+            } else if short {
+                2
+            } else {
+                4
+            },
             selector: low.gate_selector(),
-            target: low.gate_target(high),
+            target: if short { target & 0xffff } else { target },
             stack: (low.0 >> 32) as u8 & 7,
             masks,
         })
     }
 
-    /// The handler's code segment: 64-bit code, not less privileged than what it interrupts.
+    /// The handler's code segment: not less privileged than what it interrupts; in long mode 64-bit
+    /// code.
     fn handler_code(&mut self, bus: &mut dyn Bus, selector: u16) -> Result<Segment, Left> {
         if selector::is_null(selector) {
             return Err(self.raise(vector::PROTECTION, Some(0)));
@@ -350,12 +411,14 @@ impl Cpu {
                 return Err(self.raise_for(vector::PROTECTION, selector));
             }
         };
-        if dpl > self.cpl || !attributes.long() || attributes.big() {
+        let elsewhere = self.is_long_mode() && (!attributes.long() || attributes.big());
+        if dpl > self.cpl || elsewhere {
             return Err(self.raise_for(vector::PROTECTION, selector));
         }
         if !attributes.present() {
             return Err(self.raise_for(vector::NOT_PRESENT, selector));
         }
+        self.is_64_bit_code(selector, attributes)?;
         let segment = self.accessed(bus, selector, descriptor)?;
         Ok(Segment { selector: selector & !selector::RPL | u16::from(level), ..segment })
     }

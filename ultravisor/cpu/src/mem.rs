@@ -149,10 +149,9 @@ const fn index(va: u64) -> usize {
     (va / PAGE) as usize % ENTRIES
 }
 
-/// As whom memory is accessed. What one is permitted another may not be, so each has entries of its
-/// own, and to change between them flushes nothing.
+/// As whom memory is accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum View {
+pub(crate) enum Who {
     /// Privilege levels 0 to 2.
     Supervisor,
     /// The same while SMAP and RFLAGS.AC are set: user pages are open to it.
@@ -163,7 +162,53 @@ pub(crate) enum View {
     UserAligned,
 }
 
-const VIEWS: [View; 4] = [View::Supervisor, View::SupervisorAtUser, View::User, View::UserAligned];
+/// As whom memory is accessed, and by addresses of which size. What one is permitted another may
+/// not be, and an address of 32 bits wraps where one of 64 bits goes on, so each has entries of its
+/// own, and to change between them flushes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub who: Who,
+    /// Addresses are cut to 32 bits: no entry is for one above.
+    pub narrow: bool,
+}
+
+impl View {
+    /// As the processor accesses its own tables.
+    pub const PROCESSOR: Self = Self { who: Who::Supervisor, narrow: false };
+
+    const ALL: [Self; 8] = {
+        use Who::*;
+        [
+            Self { who: Supervisor, narrow: false },
+            Self { who: SupervisorAtUser, narrow: false },
+            Self { who: User, narrow: false },
+            Self { who: UserAligned, narrow: false },
+            Self { who: Supervisor, narrow: true },
+            Self { who: SupervisorAtUser, narrow: true },
+            Self { who: User, narrow: true },
+            Self { who: UserAligned, narrow: true },
+        ]
+    };
+
+    const fn index(self) -> usize {
+        self.who as usize + if self.narrow { 4 } else { 0 }
+    }
+
+    /// Whether what only the supervisor may access is closed.
+    pub const fn is_user(self) -> bool {
+        matches!(self.who, Who::User | Who::UserAligned)
+    }
+
+    /// The address that `va` means: one that is none stays so.
+    pub const fn cut(self, va: u64) -> u64 {
+        if self.narrow && canonical(va) { va & 0xffff_ffff } else { va }
+    }
+}
+
+/// Whether bits 63 to 47 are equal.
+pub(crate) const fn canonical(va: u64) -> bool {
+    (((va << 16) as i64) >> 16) as u64 == va
+}
 
 /// The entries of one view.
 struct Sides {
@@ -206,7 +251,7 @@ pub(crate) struct Tlb {
     now: Sides,
     view: View,
     /// The others, once they have been used.
-    parked: [Option<Sides>; VIEWS.len()],
+    parked: [Option<Sides>; View::ALL.len()],
     /// Some entry may be a piece of a larger page.
     large: bool,
     /// Where a guest-physical page is mapped. Stale slots are harmless: they are checked.
@@ -217,8 +262,8 @@ impl Tlb {
     pub fn new() -> Self {
         Self {
             now: Sides::new(),
-            view: View::Supervisor,
-            parked: [const { None }; VIEWS.len()],
+            view: View::PROCESSOR,
+            parked: [const { None }; View::ALL.len()],
             large: false,
             slots: BTreeMap::new(),
         }
@@ -234,18 +279,18 @@ impl Tlb {
         if view == self.view {
             return;
         }
-        let next = self.parked[view as usize].take().unwrap_or_else(Sides::new);
-        self.parked[self.view as usize] = Some(core::mem::replace(&mut self.now, next));
+        let next = self.parked[view.index()].take().unwrap_or_else(Sides::new);
+        self.parked[self.view.index()] = Some(core::mem::replace(&mut self.now, next));
         self.view = view;
     }
 
     /// The entries of `view`, if there are any.
     fn sides(&self, view: View) -> Option<&Sides> {
-        if view == self.view { Some(&self.now) } else { self.parked[view as usize].as_ref() }
+        if view == self.view { Some(&self.now) } else { self.parked[view.index()].as_ref() }
     }
 
     fn sides_mut(&mut self, view: View) -> Option<&mut Sides> {
-        if view == self.view { Some(&mut self.now) } else { self.parked[view as usize].as_mut() }
+        if view == self.view { Some(&mut self.now) } else { self.parked[view.index()].as_mut() }
     }
 
     /// The host address of `T` at `va` if an entry maps all its bytes.
@@ -300,7 +345,7 @@ impl Tlb {
     /// A bus may back a page by something else once it is written (a zero page by a real one):
     /// what other entries say about the frame is dropped if it differs.
     pub fn fill(&mut self, side: Side, va: u64, frame: u64, page: HostPage) {
-        if self.view == View::UserAligned && side != Side::Fetch {
+        if self.view.who == Who::UserAligned && side != Side::Fetch {
             return;
         }
         if self.slots.len() >= FRAMES_MAX {
@@ -364,7 +409,7 @@ impl Tlb {
     }
 
     fn drop_everywhere(&mut self, side: Side, frame: u64) {
-        for view in VIEWS {
+        for view in View::ALL {
             (0..ENTRIES).for_each(|at| self.drop_slot((view, side, at as u16), frame));
         }
     }

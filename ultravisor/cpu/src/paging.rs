@@ -1,9 +1,9 @@
-//! The 4-level page walk (SDM volume 3, 4.5 and 4.6).
+//! The page walk, with two, three and four levels (SDM volume 3, 4.3 to 4.6).
 
 use crate::bus::{Access, Bus, HostPage, Page};
 use crate::cpu::{Cpu, control, vector};
 use crate::exit::Exit;
-use crate::mem::{OFFSET, PAGE, Side, View};
+use crate::mem::{OFFSET, PAGE, Side, Who, canonical};
 use crate::uop::Left;
 use ultravisor_abi::Gpa;
 
@@ -52,15 +52,41 @@ impl Side {
     }
 }
 
-/// Whether bits 63 to 47 are equal.
-pub(crate) const fn canonical(va: u64) -> bool {
-    (((va << 16) as i64) >> 16) as u64 == va
-}
-
 /// The entries used by a walk, to have their accessed and dirty bits set when it has succeeded.
 struct Trail {
     tables: [(u64, u64); 4],
     length: usize,
+    /// The bytes of an entry.
+    size: usize,
+}
+
+/// How addresses are translated (SDM volume 3, table 4-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paging {
+    /// Two levels of entries of 4 bytes.
+    Of32,
+    /// Three of 8 bytes, the uppermost kept by the processor.
+    Pae,
+    /// Four of 8 bytes.
+    Of48,
+}
+
+impl Paging {
+    /// How many bits of an address each level takes, in bits.
+    const fn step(self) -> u32 {
+        match self {
+            Self::Of32 => 10,
+            Self::Pae | Self::Of48 => 9,
+        }
+    }
+
+    /// The bytes of an entry.
+    const fn size(self) -> usize {
+        match self {
+            Self::Of32 => 4,
+            Self::Pae | Self::Of48 => 8,
+        }
+    }
 }
 
 impl Cpu {
@@ -71,6 +97,7 @@ impl Cpu {
         va: u64,
         side: Side,
     ) -> Result<Place, Left> {
+        let va = self.tlb.view().cut(va);
         if let Some((frame, page)) = self.tlb.page(side, va) {
             return Ok(Place::Ram(frame, page));
         }
@@ -104,25 +131,40 @@ impl Cpu {
 
     /// The guest-physical address of `va`, permissions checked, accessed and dirty bits set.
     fn walk(&mut self, bus: &mut dyn Bus, va: u64, access: Access) -> Result<u64, Left> {
-        let mut table = self.regs.cr3 & entry::ADDRESS;
+        if self.regs.cr0 & control::PG == 0 {
+            return Ok(va);
+        }
+        let paging = self.paging();
+        let (first, mut table) = match paging {
+            Paging::Of48 => (4, self.regs.cr3 & entry::ADDRESS),
+            Paging::Of32 => (2, self.regs.cr3 & 0xffff_f000),
+            Paging::Pae => {
+                let pointer = self.regs.directory_pointers[(va >> 30 & 3) as usize];
+                if pointer & entry::PRESENT == 0 {
+                    return Err(self.page_fault(va, access, 0));
+                }
+                (2, pointer & entry::ADDRESS)
+            }
+        };
+        let (step, size) = (paging.step(), paging.size());
         let mut rights = entry::WRITABLE | entry::USER;
         let mut no_execute = 0;
-        let mut trail = Trail { tables: [(0, 0); 4], length: 0 };
-        for level in (1..=4_u32).rev() {
-            let shift = 12 + 9 * (level - 1);
-            let at = table + ((va >> shift) & 0x1ff) * 8;
-            let found = self.table_page(bus, at, Access::Read)?.entry(at);
+        let mut trail = Trail { tables: [(0, 0); 4], length: 0, size };
+        for level in (1..=first).rev() {
+            let shift = 12 + step * (level - 1);
+            let at = table + ((va >> shift) & ((1 << step) - 1)) * size as u64;
+            let found = self.table_entry(bus, at, size)?;
             if found & entry::PRESENT == 0 {
                 return Err(self.page_fault(va, access, 0));
             }
-            if self.reserved_set(found, level) {
+            if self.reserved_set(paging, found, level) {
                 return Err(self.page_fault(va, access, error::PRESENT | error::RESERVED));
             }
             trail.tables[trail.length] = (at, found);
             trail.length += 1;
             rights &= found;
             no_execute |= found & entry::NO_EXECUTE;
-            if level == 1 || found & entry::LARGE != 0 {
+            if level == 1 || self.is_large(paging, found) {
                 if !self.permitted(rights, no_execute, access) {
                     return Err(self.page_fault(va, access, error::PRESENT));
                 }
@@ -138,13 +180,35 @@ impl Cpu {
         Err(self.unsupported())
     }
 
-    /// Whether `found` has a bit set that must be clear at `level` (SDM volume 3, 4.5.4).
-    fn reserved_set(&self, found: u64, level: u32) -> bool {
+    /// How addresses are translated while paging is on.
+    fn paging(&self) -> Paging {
+        match (self.is_long_mode(), self.regs.cr4 & control::PAE != 0) {
+            (true, _) => Paging::Of48,
+            (false, true) => Paging::Pae,
+            (false, false) => Paging::Of32,
+        }
+    }
+
+    /// Whether `found`, which is of no page table, maps a page.
+    fn is_large(&self, paging: Paging, found: u64) -> bool {
+        let exists = paging != Paging::Of32 || self.regs.cr4 & control::PSE != 0;
+        exists && found & entry::LARGE != 0
+    }
+
+    /// Whether `found` has a bit set that must be clear at `level` (SDM volume 3, 4.3, 4.4.2, 4.5.4).
+    fn reserved_set(&self, paging: Paging, found: u64, level: u32) -> bool {
+        let large = level > 1 && self.is_large(paging, found);
+        if paging == Paging::Of32 {
+            // PSE-36 is not offered, so a 4 MiB page has no more than 32 bits of address.
+            return large && found & 0x003f_e000 != 0;
+        }
         let mut reserved = entry::ADDRESS & !((1 << PHYSICAL_BITS) - 1);
+        if paging == Paging::Pae {
+            reserved |= 0x7ff0_0000_0000_0000;
+        }
         if self.regs.efer & control::NXE == 0 {
             reserved |= entry::NO_EXECUTE;
         }
-        let large = found & entry::LARGE != 0;
         reserved |= match (level, large) {
             (4, true) => entry::LARGE,
             (3, true) => 0x3fff_e000,
@@ -156,14 +220,14 @@ impl Cpu {
 
     fn permitted(&self, rights: u64, no_execute: u64, access: Access) -> bool {
         let (view, cr4) = (self.tlb.view(), self.regs.cr4);
-        let user = matches!(view, View::User | View::UserAligned);
+        let user = view.is_user();
         let of_user = rights & entry::USER != 0;
         // SDM volume 3, 4.6.1: SMEP is about fetches, SMAP about data.
-        let kept_from_user = match (view, access) {
-            (View::User | View::UserAligned, _) => false,
-            (View::Supervisor | View::SupervisorAtUser, Access::Fetch) => cr4 & control::SMEP != 0,
-            (View::Supervisor, Access::Read | Access::Write) => cr4 & control::SMAP != 0,
-            (View::SupervisorAtUser, Access::Read | Access::Write) => false,
+        let kept_from_user = match (view.who, access) {
+            (Who::User | Who::UserAligned, _) => false,
+            (Who::Supervisor | Who::SupervisorAtUser, Access::Fetch) => cr4 & control::SMEP != 0,
+            (Who::Supervisor, Access::Read | Access::Write) => cr4 & control::SMAP != 0,
+            (Who::SupervisorAtUser, Access::Read | Access::Write) => false,
         };
         if user && !of_user || kept_from_user && of_user {
             return false;
@@ -186,11 +250,22 @@ impl Cpu {
             let wanted = found | entry::ACCESSED | dirty;
             if wanted != found {
                 let page = self.table_page(bus, at, Access::Write)?;
-                page.write(at & OFFSET, &wanted.to_le_bytes());
-                self.note_store(at / PAGE, at & OFFSET, 8);
+                page.write(at & OFFSET, &wanted.to_le_bytes()[..trail.size]);
+                self.note_store(at / PAGE, at & OFFSET, trail.size as u64);
             }
         }
         Ok(())
+    }
+
+    /// The page-table entry of `size` bytes at guest-physical `at`.
+    fn table_entry(&mut self, bus: &mut dyn Bus, at: u64, size: usize) -> Result<u64, Left> {
+        let found = self.table_page(bus, at, Access::Read)?.entry(at);
+        Ok(if size == 4 { found >> (8 * (at & 4)) & 0xffff_ffff } else { found })
+    }
+
+    /// The eight bytes at guest-physical `at`, a multiple of eight.
+    pub(crate) fn physical_word(&mut self, bus: &mut dyn Bus, at: u64) -> Result<u64, Left> {
+        self.table_entry(bus, at, 8)
     }
 
     /// The host page of a page-table entry at guest-physical `at`.
@@ -205,9 +280,9 @@ impl Cpu {
 
     fn page_fault(&mut self, va: u64, access: Access, cause: u32) -> Left {
         let write = if access == Access::Write { error::WRITE } else { 0 };
-        let of_user = matches!(self.tlb.view(), View::User | View::UserAligned);
-        let user = if of_user { error::USER } else { 0 };
-        let tells = self.regs.efer & control::NXE != 0 || self.regs.cr4 & control::SMEP != 0;
+        let user = if self.tlb.view().is_user() { error::USER } else { 0 };
+        let forbids = self.regs.efer & control::NXE != 0 && self.regs.cr4 & control::PAE != 0;
+        let tells = forbids || self.regs.cr4 & control::SMEP != 0;
         let told = access == Access::Fetch && tells;
         let fetch = if told { error::FETCH } else { 0 };
         self.regs.cr2 = va;

@@ -201,6 +201,8 @@ pub struct Regs {
     pub cr2: u64,
     /// The root of the page tables.
     pub cr3: u64,
+    /// The four entries that PAE paging begins with, as they were when CR3 was loaded.
+    pub directory_pointers: [u64; 4],
     /// Control register 4.
     pub cr4: u64,
     /// The task priority: interrupts whose vector is below 16 times the next one wait.
@@ -244,6 +246,7 @@ impl Default for Regs {
             cr0: 0,
             cr2: 0,
             cr3: 0,
+            directory_pointers: [0; 4],
             cr4: 0,
             cr8: 0,
             dr: [0; 4],

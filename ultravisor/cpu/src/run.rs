@@ -2,14 +2,16 @@
 
 use crate::blocks::{Block, BlockId, Blocks};
 use crate::bus::Bus;
-use crate::cpu::{Cpu, Progress, control, vector};
+use crate::cpu::{Cpu, Progress, vector};
 use crate::debug::SINGLE_STEP;
 use crate::decode;
 use crate::event::{Cause, Event};
 use crate::exit::Exit;
 use crate::flags::bit;
+use crate::form::Form;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
+use crate::segment::Seg;
 use crate::uop::{Flow, Left, Stopped, Uop, note};
 
 /// How many work units a chain of blocks has at most: where calls in tail position are calls, so
@@ -29,7 +31,10 @@ impl Cpu {
 
     fn run_blocks(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus, units: u64) -> Exit {
         let mut remaining = units;
-        if !self.in_64_bit_mode() {
+        // Whoever runs the CPU may have changed its registers.
+        self.settle();
+        self.leave = false;
+        if self.form == Form::Missing {
             return Exit::Unsupported { bytes: [0; 15], length: 0 };
         }
         loop {
@@ -37,11 +42,14 @@ impl Cpu {
                 return Exit::Budget;
             }
             blocks.enter(self.code_context());
+            if self.form == Form::Segmented {
+                self.enter_segment(blocks);
+            }
             let done = if let Some(event) = self.next_event() {
                 self.take_event(bus, event)
             } else if self.supplied.is_none()
                 && self.passing != Some(self.regs.rip)
-                && self.asked.contains(&self.regs.rip)
+                && self.asked.contains(&self.code_address(self.regs.rip))
             {
                 self.passing = Some(self.regs.rip);
                 return Exit::Breakpoint;
@@ -93,8 +101,14 @@ impl Cpu {
         done
     }
 
-    fn in_64_bit_mode(&self) -> bool {
-        self.regs.efer & control::LMA != 0 && self.regs.cr0 & control::PG != 0
+    /// Drops what was decoded in a code segment of another base or limit.
+    #[cold]
+    fn enter_segment(&mut self, blocks: &mut Blocks) {
+        let code = self.regs.segment(Seg::Cs);
+        if self.decoded_in != (code.base, code.limit) {
+            self.decoded_in = (code.base, code.limit);
+            blocks.clear(&mut self.code);
+        }
     }
 
     /// Executes block after block until the budget does not cover the next one whole, or
@@ -166,7 +180,7 @@ impl Cpu {
     /// The block at `rip`, coming from where a chain stopped; links them where that may be.
     fn follow(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus, from: Stopped) -> Option<BlockId> {
         let rip = self.regs.rip;
-        if !self.breakpoints.is_empty() && self.breakpoints.contains(&rip) {
+        if !self.breakpoints.is_empty() && self.breakpoints.contains(&self.code_address(rip)) {
             return None;
         }
         let epoch = blocks.epoch();
@@ -185,18 +199,19 @@ impl Cpu {
     #[cold]
     fn look_up(&mut self, blocks: &mut Blocks, bus: &mut dyn Bus) -> Result<BlockId, Left> {
         let va = self.regs.rip;
-        let frame = match self.translate(bus, va, Side::Fetch)? {
+        let linear = self.code_address(va);
+        let frame = match self.translate(bus, linear, Side::Fetch)? {
             Place::Ram(frame, _) => frame,
             Place::Mmio(_) => return Err(self.unsupported()),
         };
-        if let Some(id) = blocks.find(frame, va) {
+        if let Some(id) = blocks.find(frame, va, self.form) {
             match blocks.block(id).and_then(|block| block.second) {
                 None => {
                     self.remember(blocks, va, id);
                     return Ok(id);
                 }
                 Some(second) => {
-                    let behind = (va & !OFFSET).wrapping_add(PAGE);
+                    let behind = (linear & !OFFSET).wrapping_add(PAGE);
                     if let Place::Ram(now, _) = self.translate(bus, behind, Side::Fetch)?
                         && now == second
                     {
@@ -222,7 +237,7 @@ impl Cpu {
 
     /// Makes a shortcut to block `id`; to one at a breakpoint, for those who go on from it only.
     fn remember(&self, blocks: &mut Blocks, va: u64, id: BlockId) {
-        if self.breakpoints.contains(&va) {
+        if self.breakpoints.contains(&self.code_address(va)) {
             blocks.remember_stop(va, id);
         } else {
             blocks.remember(va, id);
@@ -273,7 +288,8 @@ impl Cpu {
         let (bytes, fetched) = decode::bytes_at(self, bus, self.regs.rip);
         self.take_stop();
         self.regs.cr2 = cr2;
-        Exit::Unsupported { bytes, length: decode::length_of(&bytes[..fetched]) }
+        let length = decode::length_of(&bytes[..fetched], self.form);
+        Exit::Unsupported { bytes, length }
     }
 }
 

@@ -6,13 +6,9 @@
 //! [`Hidden`], which only loads and far transfers look at.
 //!
 //! 64-bit mode uses the bases of FS and GS and no limit (SDM volume 3, 3.4.4), so its decoder puts
-//! `slot::ZERO` for the other four. Protected and compatibility mode use all of it, and whoever
-//! adds them finds: the bases already in their slots (`operand::segment` chooses the slot); the
-//! limits, scaled to bytes, and the expand-down bit in [`Attributes`] beside the selector; CS.L and
-//! CS.D, which choose how bytes are decoded, in the attributes of [`Seg::Cs`], and
-//! `Cpu::code_context` for the block cache to keep code of different modes apart. Loads of all
-//! six registers check and fill the hidden parts as protected mode wants it. What is refused today
-//! is going to a code segment that is not 64-bit code: `Cpu::only_64_bit_code` is where.
+//! `slot::ZERO` for the other four. 32-bit code uses all of it, unless the segments are all memory
+//! (see `mode`): [`Segment::holds`] is the limit, [`Segment::admits`] what may be done, and
+//! [`Segment::linear`] where that is.
 
 /// A segment register, numbered as instructions encode it (SDM volume 2, table B-8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +135,14 @@ impl Attributes {
         Self(kind | Self::PRESENT | Self::LONG | Self::GRANULAR | Self::level(dpl))
     }
 
+    /// Flat 32-bit code of privilege level `dpl`, in use.
+    pub const fn code_32(dpl: u8) -> Self {
+        Self(Self::code_64(dpl).0 & !Self::LONG | Self::BIG)
+    }
+
+    /// A 32-bit task-state segment that is in use.
+    pub(crate) const BUSY_TASK: Self = Self(11 | Self::PRESENT);
+
     /// Flat data of privilege level `dpl`, in use.
     pub const fn data(dpl: u8) -> Self {
         let kind = Self::READABLE_OR_WRITABLE | Self::ACCESSED | Self::SEGMENT;
@@ -189,6 +193,13 @@ impl Attributes {
         self.is(Self::BIG)
     }
 
+    /// Whether a stack of privilege level `level` may be where `selector`, which has these, says.
+    pub(crate) fn may_be_stack(self, selector: u16, level: u8) -> bool {
+        matches!(self.kind(), Kind::Data { writable: true, .. })
+            && selector::rpl(selector) == level
+            && self.dpl() == level
+    }
+
     const fn granular(self) -> bool {
         self.is(Self::GRANULAR)
     }
@@ -212,6 +223,36 @@ impl Segment {
     pub(crate) const fn null(selector: u16) -> Self {
         let dpl = (selector & 3) as u8;
         Self { selector, base: 0, limit: 0, attributes: Attributes::unusable(dpl) }
+    }
+
+    /// Whether `bytes` bytes from `offset` on are inside (SDM volume 3, 5.3). What goes around the
+    /// end of a segment that is all of 4 GiB is let through, as the manual leaves open.
+    pub(crate) fn holds(&self, offset: u64, bytes: u64) -> bool {
+        let (limit, last) = (u64::from(self.limit), offset + bytes.saturating_sub(1));
+        match self.attributes.kind() {
+            Kind::Data { expands_down: true, .. } => {
+                let top = if self.attributes.big() { 0xffff_ffff } else { 0xffff };
+                offset > limit && last <= top
+            }
+            Kind::Data { expands_down: false, .. } | Kind::Code { .. } | Kind::System(_) => {
+                self.limit == u32::MAX || last <= limit
+            }
+        }
+    }
+
+    /// Whether it may be loaded from, or stored to.
+    pub(crate) fn admits(&self, write: bool) -> bool {
+        let kind = match self.attributes.kind() {
+            Kind::Data { writable, .. } => writable || !write,
+            Kind::Code { readable, .. } => readable && !write,
+            Kind::System(_) => false,
+        };
+        kind && self.attributes.present()
+    }
+
+    /// Where `offset` of it is in the 32-bit linear address space.
+    pub(crate) const fn linear(&self, offset: u64) -> u64 {
+        self.base.wrapping_add(offset) & 0xffff_ffff
     }
 
     /// All memory, from 0 on.
@@ -262,10 +303,11 @@ impl Descriptor {
         self.attributes().kind()
     }
 
-    /// The system type as long mode has it.
-    pub const fn system(self) -> Option<System> {
+    /// The system type, as long mode has it if it is `long`.
+    pub const fn system(self, long: bool) -> Option<System> {
         match self.kind() {
-            Kind::System(system) => Some(system.in_long_mode()),
+            Kind::System(system) if long => Some(system.in_long_mode()),
+            Kind::System(system) => Some(system),
             Kind::Code { .. } | Kind::Data { .. } => None,
         }
     }
@@ -288,6 +330,11 @@ impl Descriptor {
     /// Of a gate whose second half is `upper`: the instruction that it leads to.
     pub const fn gate_target(self, upper: u64) -> u64 {
         self.0 & 0xffff | self.0 >> 32 & 0xffff_0000 | upper << 32
+    }
+
+    /// Of a 32-bit call gate: how many words it passes on.
+    pub const fn gate_words(self) -> usize {
+        (self.0 >> 32) as usize & 31
     }
 
     /// The same, marked as accessed.
@@ -324,8 +371,8 @@ mod tests {
         assert_eq!((CODE.limit(), DATA.limit()), (u32::MAX, u32::MAX));
         let scattered = Descriptor(0xab00_8912_3456_789a);
         assert_eq!((scattered.base(), scattered.limit()), (0xab12_3456, 0x789a));
-        assert_eq!(scattered.system(), Some(System::Tss));
-        assert_eq!(scattered.busy().system(), Some(System::BusyTss));
+        assert_eq!(scattered.system(true), Some(System::Tss));
+        assert_eq!(scattered.busy().system(true), Some(System::BusyTss));
     }
 
     #[test]
@@ -338,5 +385,35 @@ mod tests {
             let same = System::BY_TYPE.iter().filter(|other| **other == system).count();
             assert!(same == 1 || system == System::Reserved, "type {number}");
         }
+    }
+
+    fn data(limit: u32, kind: u16) -> Segment {
+        Segment { selector: 16, base: 0xffff_f000, limit, attributes: Attributes(kind) }
+    }
+
+    #[test]
+    fn a_segment_ends_at_its_limit_and_one_that_expands_down_begins_there() {
+        // SDM volume 3, 5.3: the effective limit is the last address allowed.
+        let up = data(0xfff, 0x4093);
+        assert!(up.holds(0xffc, 4) && !up.holds(0xffd, 4) && up.holds(0xfff, 1));
+        let down = data(0xfff, 0x4097);
+        assert!(!down.holds(0xfff, 1) && down.holds(0x1000, 4) && down.holds(0xffff_fffc, 4));
+        assert!(!down.holds(0xffff_fffd, 4));
+        let down_16 = data(0xfff, 0x0097);
+        assert!(down_16.holds(0xfffc, 4) && !down_16.holds(0xfffd, 4));
+    }
+
+    #[test]
+    fn addresses_wrap_at_four_gigabytes() {
+        assert_eq!(data(u32::MAX, 0x4093).linear(0x1234), 0x234);
+    }
+
+    #[test]
+    fn code_is_not_stored_to_and_only_read_if_it_may_be() {
+        assert!(data(0, 0x4093).admits(true) && !data(0, 0x4091).admits(true));
+        assert!(data(0, 0x409b).admits(false) && !data(0, 0x409b).admits(true));
+        assert!(!data(0, 0x4099).admits(false));
+        // Not present: a null selector.
+        assert!(!data(0, 0x4013).admits(false) && !data(0, 0).admits(false));
     }
 }

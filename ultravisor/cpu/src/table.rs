@@ -2,8 +2,7 @@
 
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
-use crate::mem::View;
-use crate::paging::canonical;
+use crate::mem::canonical;
 use crate::segment::{Descriptor, Segment, selector};
 use crate::uop::Left;
 
@@ -25,7 +24,7 @@ impl Cpu {
     /// Makes `access` as the processor makes those to its own tables: as supervisor whatever the
     /// privilege level, and with no user page open to it (SDM volume 3, 4.6: implicit accesses).
     pub(crate) fn implicitly<R>(&mut self, access: impl FnOnce(&mut Self) -> R) -> R {
-        self.tlb.select(View::Supervisor);
+        self.tlb.select(self.processor_view());
         let result = access(self);
         self.tlb.select(self.view());
         result
@@ -81,13 +80,16 @@ impl Cpu {
         }
     }
 
-    /// A system descriptor of long mode, 16 bytes: both halves, if the table has them and the
-    /// second is nothing by itself.
-    pub(crate) fn wide_descriptor(
+    /// A system descriptor: of long mode 16 bytes, both halves, if the table has them and the second
+    /// is nothing by itself; else 8 bytes, and zero.
+    pub(crate) fn system_descriptor(
         &mut self,
         bus: &mut dyn Bus,
         selector: u16,
     ) -> Result<Option<(Descriptor, u64)>, Left> {
+        if !self.is_long_mode() {
+            return Ok(self.descriptor(bus, selector)?.map(|descriptor| (descriptor, 0)));
+        }
         let Some(at) = self.descriptor_at(selector, 16) else {
             return Ok(None);
         };
@@ -125,8 +127,8 @@ impl Cpu {
         Ok(accessed.segment(selector))
     }
 
-    /// A table or task-state segment of long mode, with its 64-bit base; #GP(selector) unless that
-    /// is canonical.
+    /// A table or task-state segment, with the upper half of its base; #GP(selector) unless that is
+    /// canonical.
     pub(crate) fn wide_segment(
         &mut self,
         selector: u16,
@@ -166,6 +168,33 @@ impl Cpu {
     pub(crate) fn interrupt_stack(&mut self, bus: &mut dyn Bus, number: u8) -> Result<u64, Left> {
         let index = u64::from(number & 7).saturating_sub(1);
         self.tss_stack(bus, tss::INTERRUPT_STACKS + 8 * index)
+    }
+
+    /// The stack for privilege level `level` of a 32-bit task-state segment (SDM volume 3, figure 8-2):
+    /// #TS if it has none, or none that is a stack of that level; #SS if it is not present.
+    pub(crate) fn inner_stack(
+        &mut self,
+        bus: &mut dyn Bus,
+        level: u8,
+    ) -> Result<(Segment, u64), Left> {
+        let told = self.regs.tr.selector;
+        let Some(at) = self.tss_at(tss::STACKS + 8 * u64::from(level & 3), 6) else {
+            return Err(self.raise_for(vector::TASK_SEGMENT, told));
+        };
+        let mut bytes = [0; 8];
+        self.implicitly(|cpu| cpu.load_bytes(bus, at, &mut bytes[..6]))?;
+        let word = u64::from_le_bytes(bytes);
+        let (top, selector) = (word & 0xffff_ffff, (word >> 32) as u16);
+        let found =
+            if selector::is_null(selector) { None } else { self.descriptor(bus, selector)? };
+        let fine = |found: &Descriptor| found.attributes().may_be_stack(selector, level);
+        let Some(descriptor) = found.filter(fine) else {
+            return Err(self.raise_for(vector::TASK_SEGMENT, selector));
+        };
+        if !descriptor.attributes().present() {
+            return Err(self.raise_for(vector::STACK, selector));
+        }
+        Ok((self.accessed(bus, selector, descriptor)?, top))
     }
 
     fn tss_stack(&mut self, bus: &mut dyn Bus, offset: u64) -> Result<u64, Left> {

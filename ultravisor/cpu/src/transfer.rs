@@ -3,36 +3,37 @@
 
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
-use crate::mem::View;
-use crate::paging::canonical;
+use crate::mem::canonical;
+use crate::regs::Reg;
 use crate::segment::{Attributes, Kind, Seg, Segment, selector};
 use crate::uop::Left;
 
-/// Whether a stack of privilege level `level` may be where `selector` says.
-pub(crate) fn may_be_stack(attributes: Attributes, selector: u16, level: u8) -> bool {
-    matches!(attributes.kind(), Kind::Data { writable: true, .. })
-        && selector::rpl(selector) == level
-        && attributes.dpl() == level
-}
-
 impl Cpu {
-    /// Our limit: code that is not 64-bit code. What is both, 64-bit and 32-bit, is nothing:
-    /// #GP(selector).
-    pub(crate) fn only_64_bit_code(
+    /// Whether code of a segment is 64-bit code, which only long mode has. What is both, 64-bit and
+    /// 32-bit, is nothing: #GP(selector). 16-bit code is our limit.
+    pub(crate) fn is_64_bit_code(
         &mut self,
         selector: u16,
         attributes: Attributes,
-    ) -> Result<(), Left> {
-        match (attributes.long(), attributes.big()) {
-            (true, false) => Ok(()),
+    ) -> Result<bool, Left> {
+        match (attributes.long() && self.is_long_mode(), attributes.big()) {
+            (true, false) => Ok(true),
+            (false, true) => Ok(false),
             (true, true) => Err(self.raise_for(vector::PROTECTION, selector)),
-            (false, _) => Err(self.unsupported()),
+            (false, false) => Err(self.unsupported()),
         }
     }
 
-    /// #GP(0) for an instruction pointer that is none.
-    pub(crate) fn canonical_target(&mut self, rip: u64) -> Result<(), Left> {
-        if canonical(rip) { Ok(()) } else { Err(self.raise(vector::PROTECTION, Some(0))) }
+    /// #GP(0) for an instruction pointer that is none in code segment `code`.
+    pub(crate) fn valid_target(
+        &mut self,
+        code: Attributes,
+        limit: u32,
+        rip: u64,
+    ) -> Result<(), Left> {
+        let long = code.long() && self.is_long_mode();
+        let fine = if long { canonical(rip) } else { rip <= u64::from(limit) };
+        if fine { Ok(()) } else { Err(self.raise(vector::PROTECTION, Some(0))) }
     }
 
     /// Goes on at `rip` in code segment `code`, at the level that its selector asks for.
@@ -43,6 +44,7 @@ impl Cpu {
         if level != self.cpl {
             self.set_level(level);
         }
+        self.settle();
     }
 
     /// Stores `words` of `size` bytes below `top`, the first highest, as level `level` may: all of
@@ -67,7 +69,7 @@ impl Cpu {
         }
         let inward = level < self.cpl;
         if inward {
-            self.tlb.select(View::Supervisor);
+            self.tlb.select(self.processor_view());
         }
         // The highest word is the first that the processor stores, and to fault.
         let stored = self
@@ -77,6 +79,59 @@ impl Cpu {
             self.tlb.select(self.view());
         }
         stored.map(|()| bottom)
+    }
+
+    /// The stack that a return leaves to: SS:RSP, `skipped` bytes further on. A 16-bit stack takes the
+    /// lower half of the pointer.
+    pub(crate) fn set_outer_stack(
+        &mut self,
+        stack: Segment,
+        code: &Segment,
+        outer: u64,
+        skipped: u64,
+    ) {
+        let long = code.attributes.long() && self.is_long_mode();
+        let mask = match (long, stack.attributes.big()) {
+            (true, _) => u64::MAX,
+            (false, true) => 0xffff_ffff,
+            (false, false) => 0xffff,
+        };
+        let rsp = &mut self.regs.gpr[Reg::Rsp];
+        *rsp = *rsp & !mask | outer.wrapping_add(skipped) & mask;
+        self.regs.set_segment(Seg::Ss, stack);
+    }
+
+    /// The same as [`Cpu::push_words`] outside of 64-bit mode, on a stack segment with a limit; what
+    /// the stack pointer then is. #SS(selector) if a new stack does not reach so far, else #SS(0).
+    pub(crate) fn push_on(
+        &mut self,
+        bus: &mut dyn Bus,
+        stack: &Segment,
+        top: u64,
+        words: &[u64],
+        size: usize,
+        level: u8,
+    ) -> Result<u64, Left> {
+        let bytes = words.len() * size;
+        let mask = if stack.attributes.big() { 0xffff_ffff } else { 0xffff };
+        let offset = top.wrapping_sub(bytes as u64) & mask;
+        let inward = level < self.cpl;
+        if !stack.holds(offset, bytes as u64) || offset + bytes as u64 > mask + 1 {
+            let selector = if inward { stack.selector } else { 0 };
+            return Err(self.raise_for(vector::STACK, selector));
+        }
+        let mut frame = vec![0; bytes];
+        for (slot, word) in frame.rchunks_exact_mut(size).zip(words) {
+            slot.copy_from_slice(&word.to_le_bytes()[..size]);
+        }
+        let mut store = |cpu: &mut Self| -> Result<(), Left> {
+            let highest = stack.linear(top.wrapping_sub(size as u64) & mask);
+            // The highest word is the first that the processor stores, and to fault.
+            cpu.load_for_update::<u8>(bus, highest)?;
+            cpu.store_bytes(bus, stack.linear(offset), &frame)
+        };
+        if inward { self.implicitly(store) } else { store(self) }?;
+        Ok(top & !mask | offset)
     }
 
     /// The code segment that a return to `selector` leads to: never one more privileged.
@@ -102,19 +157,21 @@ impl Cpu {
         if !attributes.present() {
             return Err(self.raise_for(vector::NOT_PRESENT, selector));
         }
-        self.only_64_bit_code(selector, attributes)?;
+        self.is_64_bit_code(selector, attributes)?;
         self.accessed(bus, selector, descriptor)
     }
 
-    /// The stack segment that a return to 64-bit code of `level` finds at `selector`.
+    /// The stack segment that a return to `code` finds at `selector`: 64-bit code needs none but in
+    /// ring 3.
     pub(crate) fn returned_stack(
         &mut self,
         bus: &mut dyn Bus,
         selector: u16,
-        level: u8,
+        code: &Segment,
     ) -> Result<Segment, Left> {
+        let level = selector::rpl(code.selector);
         if selector::is_null(selector) {
-            return if level == 3 {
+            return if level == 3 || !(code.attributes.long() && self.is_long_mode()) {
                 Err(self.raise(vector::PROTECTION, Some(0)))
             } else {
                 Ok(Segment::null(selector))
@@ -122,7 +179,7 @@ impl Cpu {
         }
         let descriptor = self.required(bus, selector)?;
         let attributes = descriptor.attributes();
-        if !may_be_stack(attributes, selector, level) {
+        if !attributes.may_be_stack(selector, level) {
             return Err(self.raise_for(vector::PROTECTION, selector));
         }
         if !attributes.present() {
@@ -143,7 +200,8 @@ impl Cpu {
                 Kind::Code { conforming: true, .. } | Kind::System(_) => false,
             };
             if goes {
-                let base = segment.base;
+                // The bases of FS and GS are long mode's registers, too.
+                let base = if self.is_long_mode() { segment.base } else { 0 };
                 self.regs.set_segment(register, Segment { base, ..Segment::null(0) });
             }
         }

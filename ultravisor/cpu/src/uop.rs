@@ -138,10 +138,14 @@ pub(crate) mod note {
     pub const FUSED: u8 = 4;
     /// Computes an address for the uop behind it, whose instruction it belongs to.
     pub const PREPARES: u8 = 8;
+    /// The address size is 16 bits.
+    pub const ADDRESS_16: u8 = 16;
     /// REPNE rather than REPE or REP.
     pub const REPEAT_NE: u8 = 32;
     /// The address size is 32 bits.
     pub const ADDRESS_32: u8 = 64;
+    /// Of string instructions: segments have to be looked at (`dst` is the source's).
+    pub const CHECKED: u8 = 128;
 }
 
 impl Uop {

@@ -8,12 +8,12 @@ use crate::exec::branch::{
     Call, CallTo, ChangeJump, CompareJump, Jump, JumpIf, JumpTo, Return, StepJump,
     jump_if_no_count, loop_back, until,
 };
-use crate::exec::stack::{Pop, Push, enter, leave, pop_flags, pop_memory, push_flags};
+use crate::exec::stack::{Long, Pop, Push, enter, leave, pop_flags, pop_memory, push_flags};
 use crate::exec::{Dst, Imm, Mem, Src};
 use crate::flags::with_condition;
 use crate::uop::{Handler, Meaning, Uop, leap, note, nothing, step};
 use crate::width::with_width;
-use iced_x86::{Code, Instruction, Mnemonic, OpKind};
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind};
 
 pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
     if i.is_jcc_short_or_near() {
@@ -31,20 +31,23 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Jecxz => relative(i, jump_if_no_count::<u32>),
         Mnemonic::Push => push(i),
         Mnemonic::Pop => pop(i),
-        Mnemonic::Pushfq => Some(on_stack(i, push_flags::<u64>)),
-        Mnemonic::Pushf => Some(on_stack(i, push_flags::<u16>)),
-        Mnemonic::Popfq => Some(on_stack(i, pop_flags::<u64>)),
-        Mnemonic::Popf => Some(on_stack(i, pop_flags::<u16>)),
+        Mnemonic::Pushfq => Some(on_stack(i, push_flags::<u64, Long>)),
+        Mnemonic::Pushf => Some(on_stack(i, push_flags::<u16, Long>)),
+        Mnemonic::Popfq => Some(on_stack(i, pop_flags::<u64, Long>)),
+        Mnemonic::Popf => Some(on_stack(i, pop_flags::<u16, Long>)),
         Mnemonic::Leave => Some(on_stack(
             i,
             match i.code() {
-                Code::Leavew => leave::<u16>,
-                _ => leave::<u64>,
+                Code::Leavew => leave::<u16, Long>,
+                _ => leave::<u64, Long>,
             },
         )),
         Mnemonic::Enter => {
-            let meaning =
-                if i.code() == Code::Enterw_imm16_imm8 { enter::<u16> } else { enter::<u64> };
+            let meaning = if i.code() == Code::Enterw_imm16_imm8 {
+                enter::<u16, Long>
+            } else {
+                enter::<u64, Long>
+            };
             let mut lowered = on_stack(i, meaning);
             lowered.uop.imm = u64::from(i.immediate16());
             lowered.uop.small = i32::from(i.immediate8_2nd());
@@ -55,24 +58,31 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
 }
 
 /// An instruction whose memory is the stack alone.
-fn on_stack(i: &Instruction, meaning: Meaning) -> Lowered {
+pub(super) fn on_stack(i: &Instruction, meaning: Meaning) -> Lowered {
     let mut lowered = Lowered::plain(i, meaning);
     lowered.uop.notes |= note::STACK;
     lowered
 }
 
-/// The target of a near jump with a 64-bit instruction pointer.
-fn target(i: &Instruction) -> Option<u64> {
-    (i.op0_kind() == OpKind::NearBranch64).then(|| i.near_branch64())
+/// The target of a near jump.
+pub(super) fn target(i: &Instruction) -> Option<u64> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are no near branches")]
+    match i.op0_kind() {
+        OpKind::NearBranch64 => Some(i.near_branch64()),
+        // Of 32-bit code; in 64-bit mode the decoder has none.
+        OpKind::NearBranch32 => Some(i.near_branch32().into()),
+        OpKind::NearBranch16 if i.code_size() == CodeSize::Code32 => Some(i.near_branch16().into()),
+        _ => None,
+    }
 }
 
-fn jump_if(i: &Instruction) -> Option<Lowered> {
+pub(super) fn jump_if(i: &Instruction) -> Option<Lowered> {
     let mut lowered = Lowered::new(i, with_condition!(condition(i)?, C => leap::<JumpIf<C>>));
     lowered.uop.imm = target(i)?;
     Some(lowered.ends())
 }
 
-fn relative(i: &Instruction, meaning: Meaning) -> Option<Lowered> {
+pub(super) fn relative(i: &Instruction, meaning: Meaning) -> Option<Lowered> {
     let mut lowered = Lowered::plain(i, meaning);
     lowered.uop.imm = target(i)?;
     Some(lowered.ends())
@@ -125,20 +135,20 @@ fn push(i: &Instruction) -> Option<Lowered> {
         -2 => 16,
         _ => return None,
     };
-    let mut lowered = Lowered::new(i, step::<Push<u64, Src>>);
+    let mut lowered = Lowered::new(i, step::<Push<u64, Src, Long>>);
     let uop = &mut lowered.uop;
     uop.run = match kind(i, 0)? {
         Kind::Reg(number, _) => {
             uop.src = number;
-            if size == 64 { step::<Push<u64, Src>> } else { step::<Push<u16, Src>> }
+            if size == 64 { step::<Push<u64, Src, Long>> } else { step::<Push<u16, Src, Long>> }
         }
         Kind::Imm(value) => {
             uop.small = value as u32 as i32;
-            if size == 64 { step::<Push<u64, Imm>> } else { step::<Push<u16, Imm>> }
+            if size == 64 { step::<Push<u64, Imm, Long>> } else { step::<Push<u16, Imm, Long>> }
         }
         Kind::Mem => {
             set_memory(uop, i)?;
-            if size == 64 { step::<Push<u64, Mem>> } else { step::<Push<u16, Mem>> }
+            if size == 64 { step::<Push<u64, Mem, Long>> } else { step::<Push<u16, Mem, Long>> }
         }
     };
     if kind(i, 0)? != Kind::Mem {
@@ -149,17 +159,17 @@ fn push(i: &Instruction) -> Option<Lowered> {
 
 fn pop(i: &Instruction) -> Option<Lowered> {
     let size = bits(i, 0)?;
-    let mut lowered = Lowered::new(i, step::<Pop<u64>>);
+    let mut lowered = Lowered::new(i, step::<Pop<u64, Long>>);
     match kind(i, 0)? {
         Kind::Reg(number, _) => {
             lowered.uop.dst = number;
             lowered.uop.notes |= note::STACK;
-            lowered.uop.run = with_width!(size, T => step::<Pop<T>>);
+            lowered.uop.run = with_width!(size, T => step::<Pop<T, Long>>);
         }
         Kind::Mem => {
             lowered = Lowered::plain(i, nothing);
             set_memory(&mut lowered.uop, i)?;
-            lowered.uop.meaning = with_width!(size, T => pop_memory::<T, Mem> as Meaning);
+            lowered.uop.meaning = with_width!(size, T => pop_memory::<T, Mem, Long> as Meaning);
         }
         Kind::Imm(_) => return None,
     }
@@ -205,7 +215,8 @@ fn step_jump<O: Unary>(code: u8, first: &Lowered) -> Option<Handler> {
     }
 }
 
-/// `last` and the conditional jump `i` behind it in one, if `last` is what loops end with.
+/// `last` and the conditional jump `i` behind it in one, if `last` is what loops end with. Not in a
+/// code segment that ends somewhere, for which jumps ask.
 pub(super) fn fuse(last: &Lowered, i: &Instruction, jump: &Uop) -> Option<Lowered> {
     if !i.is_jcc_short_or_near() {
         return None;

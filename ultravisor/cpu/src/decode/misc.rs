@@ -10,7 +10,7 @@ use crate::exec::string::{Cmps, Lods, Movs, Scas, Stos, StringOp, repeat, single
 use crate::exec::{control_registers, cpuid, debug_registers, fast_call, msr, system};
 use crate::uop::{Handler, Meaning, note, nothing};
 use crate::width::with_width;
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind, Register};
 
 pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the other families' mnemonics")]
@@ -73,10 +73,10 @@ fn system_lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::In | Mnemonic::Out => return port(i),
         Mnemonic::Mov => return control_register(i),
         Mnemonic::Invlpg => return memory(i, system::invalidate_page).map(Lowered::ends),
-        Mnemonic::Lidt => return memory(i, system::load_table::<true>),
-        Mnemonic::Lgdt => return memory(i, system::load_table::<false>),
-        Mnemonic::Sidt => return memory(i, system::store_table::<true>),
-        Mnemonic::Sgdt => return memory(i, system::store_table::<false>),
+        Mnemonic::Lidt => return table(i, system::load_table::<true>),
+        Mnemonic::Lgdt => return table(i, system::load_table::<false>),
+        Mnemonic::Sidt => return table(i, system::store_table::<true>),
+        Mnemonic::Sgdt => return table(i, system::store_table::<false>),
         _ => return None,
     };
     Some(Lowered::plain(i, meaning).ends())
@@ -92,6 +92,25 @@ fn flag(i: &Instruction, meaning: Meaning) -> Lowered {
 fn memory(i: &Instruction, meaning: Meaning) -> Option<Lowered> {
     let mut lowered = Lowered::plain(i, meaning);
     set_memory(&mut lowered.uop, i)?;
+    Some(lowered)
+}
+
+/// The base and limit of a table; the bits of the base that count.
+fn table(i: &Instruction, meaning: Meaning) -> Option<Lowered> {
+    let mut lowered = memory(i, meaning)?;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "these are the forms of 32-bit code")]
+    {
+        lowered.uop.imm = match i.code() {
+            Code::Lgdt_m1632_16 | Code::Lidt_m1632_16 => 0x00ff_ffff,
+            Code::Lgdt_m1632
+            | Code::Lidt_m1632
+            | Code::Sgdt_m1632
+            | Code::Sidt_m1632
+            | Code::Sgdt_m1632_16
+            | Code::Sidt_m1632_16 => 0xffff_ffff,
+            _ => u64::MAX,
+        };
+    }
     Some(lowered)
 }
 
@@ -117,8 +136,14 @@ fn string<O: StringOp>(i: &Instruction) -> Option<Lowered> {
     let narrow = |kind: OpKind| {
         matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI)
     };
+    let short = |kind: OpKind| {
+        matches!(kind, OpKind::MemorySegSI | OpKind::MemoryESDI | OpKind::MemorySegDI)
+    };
     if (0..i.op_count()).any(|n| narrow(i.op_kind(n))) {
         lowered.uop.notes |= note::ADDRESS_32;
+    }
+    if (0..i.op_count()).any(|n| short(i.op_kind(n))) {
+        lowered.uop.notes |= note::ADDRESS_16;
     }
     Some(lowered)
 }
@@ -153,19 +178,20 @@ fn port(i: &Instruction) -> Option<Lowered> {
 /// `mov` with a control or a debug register.
 fn control_register(i: &Instruction) -> Option<Lowered> {
     let (to, from) = (i.op0_register(), i.op1_register());
+    // A register as wide as the mode has them.
+    let wide = if i.code_size() == CodeSize::Code32 { 32 } else { 64 };
     let number = |register: Register| {
         let first = if register.is_cr() { Register::CR0 } else { Register::DR0 };
         (register as u32).wrapping_sub(first as u32) as u8
     };
-    let (meaning, dst, src): (Meaning, u8, u8) = match (gpr(to), gpr(from)) {
-        (Some((dst, 64)), None) if from.is_cr() => {
-            (control_registers::read_control, dst, number(from))
-        }
-        (None, Some((src, 64))) if to.is_cr() => {
-            (control_registers::write_control, number(to), src)
-        }
-        (Some((dst, 64)), None) if from.is_dr() => (debug_registers::read_debug, dst, number(from)),
-        (None, Some((src, 64))) if to.is_dr() => (debug_registers::write_debug, number(to), src),
+    let general = |register: Register| {
+        gpr(register).and_then(|(number, size)| (size == wide).then_some(number))
+    };
+    let (meaning, dst, src): (Meaning, u8, u8) = match (general(to), general(from)) {
+        (Some(dst), None) if from.is_cr() => (control_registers::read_control, dst, number(from)),
+        (None, Some(src)) if to.is_cr() => (control_registers::write_control, number(to), src),
+        (Some(dst), None) if from.is_dr() => (debug_registers::read_debug, dst, number(from)),
+        (None, Some(src)) if to.is_dr() => (debug_registers::write_debug, number(to), src),
         _ => return None,
     };
     let mut lowered = Lowered::plain(i, meaning);

@@ -7,7 +7,9 @@ mod flow;
 mod liveness;
 mod misc;
 mod mmx;
+mod narrow;
 mod operand;
+mod reach;
 mod sse;
 mod sse4;
 mod system;
@@ -15,13 +17,16 @@ mod x87;
 
 use crate::blocks::{Block, UOPS_MAX};
 use crate::bus::Bus;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, vector};
 use crate::exec::moves::Prepare;
 use crate::exec::system::unsupported;
+use crate::form::Form;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::uop::{Handler, Left, Meaning, Uop, note, nothing, plain, step};
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, RflagsBits};
+use iced_x86::{
+    CodeSize, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, RflagsBits,
+};
 use operand::Kind;
 
 /// The longest instruction, in bytes.
@@ -116,13 +121,24 @@ impl Lowered {
 /// Whether the engine implements this form. What it does not implement ends a run with
 /// [`crate::Exit::Unsupported`].
 pub fn supports(instruction: &Instruction) -> bool {
-    lower(instruction).is_some()
+    let form = match instruction.code_size() {
+        CodeSize::Unknown | CodeSize::Code64 => Form::Long,
+        CodeSize::Code32 => Form::Segmented,
+        CodeSize::Code16 => return false,
+    };
+    lower(instruction, form).is_some()
 }
 
 /// The list of families: the table of what is implemented.
-fn lower(instruction: &Instruction) -> Option<Lowered> {
+fn lower(instruction: &Instruction, form: Form) -> Option<Lowered> {
     arith::lower(instruction)
-        .or_else(|| flow::lower(instruction))
+        .or_else(|| {
+            if form.is_narrow() {
+                narrow::lower(instruction, form)
+            } else {
+                flow::lower(instruction)
+            }
+        })
         .or_else(|| sse::lower(instruction))
         .or_else(|| extension::lower(instruction))
         .or_else(|| x87::lower(instruction))
@@ -135,16 +151,23 @@ struct Fetched {
     bytes: [u8; BLOCK_BYTES_MAX],
     length: usize,
     frame: u64,
+    /// Where they lie.
+    linear: u64,
+    /// How many more the code segment has.
+    more: usize,
 }
 
-/// What lies at `va`, to the end of its page.
+/// What lies at `va`, to the end of its page or of the code segment.
 fn fetch(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64) -> Result<Fetched, Left> {
-    let Place::Ram(frame, page) = cpu.translate(bus, va, Side::Fetch)? else {
+    let room = cpu.code_room(va)?;
+    let linear = cpu.code_address(va);
+    let Place::Ram(frame, page) = cpu.translate(bus, linear, Side::Fetch)? else {
         return Err(cpu.unsupported());
     };
-    let mut fetched = Fetched { bytes: [0; BLOCK_BYTES_MAX], length: 0, frame };
-    fetched.length = BLOCK_BYTES_MAX.min((PAGE - (va & OFFSET)) as usize);
-    page.read(va & OFFSET, &mut fetched.bytes[..fetched.length]);
+    let length = BLOCK_BYTES_MAX.min((PAGE - (linear & OFFSET)) as usize).min(room);
+    let more = room - length;
+    let mut fetched = Fetched { bytes: [0; BLOCK_BYTES_MAX], length, frame, linear, more };
+    page.read(linear & OFFSET, &mut fetched.bytes[..fetched.length]);
     Ok(fetched)
 }
 
@@ -168,28 +191,41 @@ fn decode(
     mut fetched: Fetched,
     most: usize,
 ) -> Result<Block, Left> {
-    let mut builder = Builder::new(va);
+    let mut builder = Builder::new(va, fetched.linear, cpu.form);
     let bytes = &fetched.bytes[..fetched.length];
     builder.take(cpu, bytes, most);
     if builder.count > 0 {
         return Ok(builder.finish(fetched.frame));
     }
+    if fetched.more == 0 {
+        return Err(beyond(cpu));
+    }
     // The first instruction goes on in the next page.
-    let behind = (va & !OFFSET).wrapping_add(PAGE);
+    let behind = (fetched.linear & !OFFSET).wrapping_add(PAGE);
     let Place::Ram(second, page) = cpu.translate(bus, behind, Side::Fetch)? else {
         return Err(cpu.unsupported());
     };
-    let missing = LENGTH_MAX.saturating_sub(fetched.length);
+    let missing = LENGTH_MAX.saturating_sub(fetched.length).min(fetched.more);
     page.read(0, &mut fetched.bytes[fetched.length..fetched.length + missing]);
     builder.take(cpu, &fetched.bytes[..fetched.length + missing], 1);
+    if builder.count == 0 {
+        return Err(beyond(cpu));
+    }
     let mut block = builder.finish(fetched.frame);
     block.second = Some(second);
     Ok(block)
 }
 
+/// #GP(0) for an instruction that the code segment ends in.
+fn beyond(cpu: &mut Cpu) -> Left {
+    cpu.raise(vector::PROTECTION, Some(0))
+}
+
 /// A block in the making.
 struct Builder {
     va: u64,
+    linear: u64,
+    form: Form,
     lowered: Vec<Lowered>,
     /// Bytes taken.
     length: usize,
@@ -198,15 +234,15 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(va: u64) -> Self {
-        Self { va, lowered: Vec::with_capacity(UOPS_USUAL), length: 0, count: 0 }
+    fn new(va: u64, linear: u64, form: Form) -> Self {
+        Self { va, linear, form, lowered: Vec::with_capacity(UOPS_USUAL), length: 0, count: 0 }
     }
 
     /// Takes up to `most` instructions from `bytes`; none if the first is cut off.
     fn take(&mut self, cpu: &Cpu, bytes: &[u8], most: usize) {
-        let mut decoder = Decoder::with_ip(64, bytes, self.va, OPTIONS);
+        let mut decoder = Decoder::with_ip(self.form.bitness(), bytes, self.va, OPTIONS);
         while usize::from(self.count) < most && self.lowered.len() + 2 <= UOPS_MAX {
-            let next = self.va.wrapping_add(self.length as u64);
+            let next = self.linear.wrapping_add(self.length as u64);
             if self.count > 0 && cpu.breakpoints.contains(&next) {
                 return;
             }
@@ -229,13 +265,15 @@ impl Builder {
 
     /// Adds an instruction; whether it ends the block.
     fn push(&mut self, instruction: &Instruction, length: usize) -> bool {
-        let mut lowered =
-            lower(instruction).unwrap_or_else(|| Lowered::plain(instruction, unsupported).ends());
+        let mut lowered = lower(instruction, self.form)
+            .unwrap_or_else(|| Lowered::plain(instruction, unsupported).ends());
         let uop = &mut lowered.uop;
         uop.at = self.length as u16;
         uop.len = length as u8;
         uop.before = self.count;
-        if operand::needs_preparing(instruction) && !uop.noted(note::ADDRESS_32) {
+        if self.form.is_narrow() {
+            self.lowered.extend(reach::prepare(instruction, &mut lowered, self.form));
+        } else if operand::needs_preparing(instruction) && !uop.noted(note::ADDRESS_32) {
             let prepared = operand::prepare(uop);
             let mut first = Lowered::new(&Instruction::default(), step::<Prepare>).completes();
             first.uop = Uop { run: step::<Prepare>, ..prepared };
@@ -244,9 +282,10 @@ impl Builder {
         self.length += length;
         self.count += 1;
         let ends = lowered.ends;
-        let fused = self.lowered.last().and_then(|last| {
-            flow::fuse(last, instruction, &lowered.uop)
-                .or_else(|| copy::fuse(last, instruction, &lowered))
+        let fused = self.lowered.last().and_then(|last| match self.form {
+            Form::Segmented => copy::fuse(last, instruction, &lowered),
+            Form::Long | Form::Flat | Form::Missing => flow::fuse(last, instruction, &lowered.uop)
+                .or_else(|| copy::fuse(last, instruction, &lowered)),
         });
         match (fused, self.lowered.last_mut()) {
             (Some(fused), Some(last)) => *last = fused,
@@ -258,8 +297,10 @@ impl Builder {
     fn finish(mut self, frame: u64) -> Block {
         liveness::drop_dead_flags(&mut self.lowered);
         let uops = self.lowered.iter().map(|lowered| lowered.uop);
-        let end = self.va.wrapping_add(self.length as u64);
-        Block::new(self.va, end, frame, uops, u64::from(self.count))
+        let end = self.form.cut(self.va.wrapping_add(self.length as u64));
+        let mut block = Block::new(self.va, end, frame, uops, u64::from(self.count));
+        (block.linear, block.form) = (self.linear, self.form);
+        block
     }
 }
 
@@ -273,17 +314,18 @@ pub(crate) fn bytes_at(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64) -> ([u8; 15], 
     }
     if length > 0
         && length < LENGTH_MAX
-        && let Ok(behind) = fetch(cpu, bus, va.wrapping_add(length as u64))
+        && let Ok(behind) = fetch(cpu, bus, cpu.form.cut(va.wrapping_add(length as u64)))
     {
-        bytes[length..].copy_from_slice(&behind.bytes[..LENGTH_MAX - length]);
-        length = LENGTH_MAX;
+        let more = behind.length.min(LENGTH_MAX - length);
+        bytes[length..length + more].copy_from_slice(&behind.bytes[..more]);
+        length += more;
     }
     (bytes, length)
 }
 
-/// The length of the instruction that `bytes` start with; all of them if it is none.
-pub(crate) fn length_of(bytes: &[u8]) -> u8 {
-    let mut decoder = Decoder::new(64, bytes, OPTIONS);
+/// The length of the instruction of such code that `bytes` start with; all of them if it is none.
+pub(crate) fn length_of(bytes: &[u8], form: Form) -> u8 {
+    let mut decoder = Decoder::new(form.bitness(), bytes, OPTIONS);
     let instruction = decoder.decode();
     if instruction.is_invalid() { bytes.len() as u8 } else { instruction.len() as u8 }
 }

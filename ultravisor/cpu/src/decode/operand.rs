@@ -83,6 +83,12 @@ pub(super) fn set_memory(uop: &mut Uop, instruction: &Instruction) -> Option<()>
     Some(())
 }
 
+/// The number of a segment register.
+pub(super) fn segment_number(register: Register) -> Option<u8> {
+    let number = (register as u32).wrapping_sub(Register::ES as u32);
+    register.is_segment_register().then_some(number as u8)
+}
+
 /// The slot of the segment base that the memory operand adds.
 pub(super) fn segment(instruction: &Instruction) -> u8 {
     let register = instruction.memory_segment();

@@ -1,23 +1,48 @@
 //! Which handlers segment instructions, far transfers, interrupts and system calls have.
 
 use super::Lowered;
-use super::operand::{Kind, bits, kind, set_memory};
+use super::operand::{Kind, bits, kind, segment_number, set_memory};
 use crate::cpu::vector;
 use crate::exec::control_registers::{load_status, store_status};
 use crate::exec::fast_call::{self, read_base, write_base};
 use crate::exec::segments::{self, Question, Verr, Verw};
+use crate::exec::stack::{Long, Segmented};
 use crate::exec::system::invalidate_contexts;
 use crate::exec::{Dst, Mem, Src, far, interrupt};
 use crate::uop::{Meaning, note, nothing, transfer};
 use crate::width::with_width;
-use iced_x86::{Code, Instruction, Mnemonic, Register};
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind, Register};
+
+/// Evaluates an expression with type aliases for the width of `$bits` and the stack of the mode that
+/// the instruction was decoded for.
+macro_rules! with_stack {
+    ($bits:expr, $i:expr, $width:ident, $stack:ident => $value:expr) => {
+        with_width!($bits, $width => if $i.code_size() == CodeSize::Code32 {
+            type $stack = Segmented;
+            $value
+        } else {
+            type $stack = Long;
+            $value
+        })
+    };
+}
 
 pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the other families' mnemonics")]
     match i.mnemonic() {
         Mnemonic::Mov => move_segment(i),
-        Mnemonic::Push => on_stack(i, segments::push_segment::<u64>, segments::push_segment::<u16>),
-        Mnemonic::Pop => on_stack(i, segments::pop_segment::<u64>, segments::pop_segment::<u16>),
+        Mnemonic::Push => on_stack(i, |size| {
+            with_stack!(size, i, T, K => {
+                segments::push_segment::<T, K> as Meaning
+            })
+        }),
+        Mnemonic::Pop => on_stack(i, |size| {
+            with_stack!(size, i, T, K => {
+                segments::pop_segment::<T, K> as Meaning
+            })
+        }),
+        Mnemonic::Lds => load_pointer(i, Register::DS),
+        Mnemonic::Les => load_pointer(i, Register::ES),
         Mnemonic::Lss => load_pointer(i, Register::SS),
         Mnemonic::Lfs => load_pointer(i, Register::FS),
         Mnemonic::Lgs => load_pointer(i, Register::GS),
@@ -37,10 +62,11 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         }),
         Mnemonic::Int => leap(i, interrupt::interrupt, i.immediate8().into()),
         Mnemonic::Int3 => leap(i, interrupt::interrupt, vector::BREAKPOINT.into()),
+        Mnemonic::Into => leap(i, interrupt::overflow, vector::OVERFLOW.into()).map(reads_flags),
         Mnemonic::Int1 => leap(i, interrupt::debug_interrupt, 0),
-        Mnemonic::Iret => leap(i, interrupt::interrupt_return::<u16>, 0),
-        Mnemonic::Iretd => leap(i, interrupt::interrupt_return::<u32>, 0),
-        Mnemonic::Iretq => leap(i, interrupt::interrupt_return::<u64>, 0),
+        Mnemonic::Iret => returns(i, 16),
+        Mnemonic::Iretd => returns(i, 32),
+        Mnemonic::Iretq => returns(i, 64),
         Mnemonic::Syscall => leap(i, fast_call::call, 0),
         Mnemonic::Sysret => leap(i, fast_call::call_return::<false>, 0),
         Mnemonic::Sysretq => leap(i, fast_call::call_return::<true>, 0),
@@ -64,12 +90,6 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
         Mnemonic::Jmp | Mnemonic::Call | Mnemonic::Retf => far_transfer(i),
         _ => None,
     }
-}
-
-/// The number of a segment register.
-fn number(register: Register) -> Option<u8> {
-    let number = (register as u32).wrapping_sub(Register::ES as u32);
-    register.is_segment_register().then_some(number as u8)
 }
 
 /// An instruction whose operand number `operand` is read, a register or memory.
@@ -110,12 +130,12 @@ fn word(i: &Instruction, mem: Meaning, by_size: impl Fn(u32) -> Meaning) -> Opti
 
 /// `mov` with a segment register.
 fn move_segment(i: &Instruction) -> Option<Lowered> {
-    if let Some(segment) = number(i.op0_register()) {
+    if let Some(segment) = segment_number(i.op0_register()) {
         let mut lowered = from(i, 1, segments::load_segment::<Src>, segments::load_segment::<Mem>)?;
         lowered.uop.dst = segment;
         return Some(lowered);
     }
-    let segment = number(i.op1_register())?;
+    let segment = segment_number(i.op1_register())?;
     let mut lowered = word(
         i,
         segments::store_segment::<u16, Mem>,
@@ -126,10 +146,10 @@ fn move_segment(i: &Instruction) -> Option<Lowered> {
 }
 
 /// `push` and `pop` of a segment register.
-fn on_stack(i: &Instruction, wide: Meaning, narrow: Meaning) -> Option<Lowered> {
-    let segment = number(i.op0_register())?;
-    let meaning = if i.stack_pointer_increment().abs() == 8 { wide } else { narrow };
-    let mut lowered = Lowered::plain(i, meaning);
+fn on_stack(i: &Instruction, by_size: impl Fn(u32) -> Meaning) -> Option<Lowered> {
+    let segment = segment_number(i.op0_register())?;
+    let bits = i.stack_pointer_increment().unsigned_abs() * 8;
+    let mut lowered = Lowered::plain(i, by_size(bits));
     (lowered.uop.dst, lowered.uop.src) = (segment, segment);
     lowered.uop.notes |= note::STACK;
     Some(lowered)
@@ -138,7 +158,7 @@ fn on_stack(i: &Instruction, wide: Meaning, narrow: Meaning) -> Option<Lowered> 
 fn load_pointer(i: &Instruction, segment: Register) -> Option<Lowered> {
     let mut lowered = Lowered::plain(i, nothing);
     lowered.uop.dst = register(i, 0)?;
-    lowered.uop.small = number(segment)?.into();
+    lowered.uop.small = segment_number(segment)?.into();
     set_memory(&mut lowered.uop, i)?;
     lowered.uop.meaning = with_width!(bits(i, 0)?, T => segments::load_pointer::<T> as Meaning);
     Some(lowered)
@@ -182,28 +202,67 @@ fn leap(i: &Instruction, meaning: Meaning, imm: u64) -> Option<Lowered> {
     Some(lowered.ends())
 }
 
-/// Far jumps and calls through memory, far returns. They end their block and set `rip`.
-fn far_transfer(i: &Instruction) -> Option<Lowered> {
+fn reads_flags(mut lowered: Lowered) -> Lowered {
+    lowered.reads = super::ALL_FLAGS;
+    lowered
+}
+
+fn returns(i: &Instruction, size: u32) -> Option<Lowered> {
+    leap(i, with_stack!(size, i, T, K => interrupt::interrupt_return::<T, K> as Meaning), 0)
+}
+
+/// The operand size of a far transfer in bits, and what it does.
+fn far_form(code: Code) -> Option<(u32, Far)> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "near ones are another family's")]
-    let (meaning, returns): (Meaning, bool) = match i.code() {
-        Code::Jmp_m1616 => (far::jump::<u16>, false),
-        Code::Jmp_m1632 => (far::jump::<u32>, false),
-        Code::Jmp_m1664 => (far::jump::<u64>, false),
-        Code::Call_m1616 => (far::call::<u16>, false),
-        Code::Call_m1632 => (far::call::<u32>, false),
-        Code::Call_m1664 => (far::call::<u64>, false),
-        Code::Retfw | Code::Retfw_imm16 => (far::return_far::<u16>, true),
-        Code::Retfd | Code::Retfd_imm16 => (far::return_far::<u32>, true),
-        Code::Retfq | Code::Retfq_imm16 => (far::return_far::<u64>, true),
+    Some(match code {
+        Code::Jmp_m1616 => (16, Far::Jump),
+        Code::Jmp_m1632 => (32, Far::Jump),
+        Code::Jmp_m1664 => (64, Far::Jump),
+        Code::Jmp_ptr1616 => (16, Far::JumpHere),
+        Code::Jmp_ptr1632 => (32, Far::JumpHere),
+        Code::Call_m1616 => (16, Far::Call),
+        Code::Call_m1632 => (32, Far::Call),
+        Code::Call_m1664 => (64, Far::Call),
+        Code::Call_ptr1616 => (16, Far::CallHere),
+        Code::Call_ptr1632 => (32, Far::CallHere),
+        Code::Retfw | Code::Retfw_imm16 => (16, Far::Return),
+        Code::Retfd | Code::Retfd_imm16 => (32, Far::Return),
+        Code::Retfq | Code::Retfq_imm16 => (64, Far::Return),
         _ => return None,
-    };
+    })
+}
+
+/// The far transfers; `Here` is a pointer in the instruction, else it is in memory.
+enum Far {
+    Jump,
+    JumpHere,
+    Call,
+    CallHere,
+    Return,
+}
+
+/// Far jumps, calls and returns. They end their block and set `rip`.
+fn far_transfer(i: &Instruction) -> Option<Lowered> {
+    let (size, far) = far_form(i.code())?;
     let mut lowered = Lowered::new(i, transfer);
-    lowered.uop.meaning = meaning;
-    if returns {
-        lowered.uop.notes |= note::STACK;
-        lowered.uop.imm = if i.op_count() == 1 { u64::from(i.immediate16()) } else { 0 };
-    } else {
-        set_memory(&mut lowered.uop, i)?;
+    lowered.uop.meaning = with_width!(size, T => match far {
+        Far::Jump => far::jump::<T, far::InMemory> as Meaning,
+        Far::JumpHere => far::jump::<T, far::Here>,
+        Far::Call => far::call::<T, far::InMemory>,
+        Far::CallHere => far::call::<T, far::Here>,
+        Far::Return => with_stack!(size, i, T, K => far::return_far::<T, K> as Meaning),
+    });
+    match far {
+        Far::Return => {
+            lowered.uop.notes |= note::STACK;
+            lowered.uop.imm = if i.op_count() == 1 { u64::from(i.immediate16()) } else { 0 };
+        }
+        Far::Jump | Far::Call => set_memory(&mut lowered.uop, i)?,
+        Far::JumpHere | Far::CallHere => {
+            let short = i.op0_kind() == OpKind::FarBranch16;
+            lowered.uop.small = i.far_branch_selector().into();
+            lowered.uop.imm = if short { i.far_branch16().into() } else { i.far_branch32().into() };
+        }
     }
     Some(lowered.ends())
 }

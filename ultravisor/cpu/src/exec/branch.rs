@@ -4,7 +4,9 @@ use super::{Place, Source};
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
 use crate::exec::alu::{Binary, Unary};
-use crate::paging::canonical;
+use crate::exec::stack::{Long, Stack, drop, peek, push};
+use crate::form::Form;
+use crate::mem::canonical;
 use crate::regs::Reg;
 use crate::uop::{Beyond, Flow, Leap, Left, Uop};
 use crate::width::Width;
@@ -97,14 +99,14 @@ impl<O: Unary, T: Width, const CONDITION: u8> Leap for StepJump<O, T, CONDITION>
     }
 }
 
+/// A call ends its block, so `rip` already is the address behind it.
 #[inline(always)]
-fn push_return(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized)) -> Result<(), Left> {
-    let rsp = cpu.regs.gpr[Reg::Rsp].wrapping_sub(8);
-    // A call ends its block, so `rip` already is the address behind it.
+fn push_return<T: Width, K: Stack>(
+    cpu: &mut Cpu,
+    bus: &mut (impl Beyond + ?Sized),
+) -> Result<(), Left> {
     let behind = cpu.regs.rip;
-    cpu.store::<u64>(bus, rsp, behind)?;
-    cpu.regs.gpr[Reg::Rsp] = rsp;
-    Ok(())
+    push::<T, K>(cpu, bus, behind)
 }
 
 /// `call rel`.
@@ -113,7 +115,7 @@ pub(crate) struct Call;
 impl Leap for Call {
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
-        push_return(cpu, bus)?;
+        push_return::<u64, Long>(cpu, bus)?;
         Ok(take(cpu, uop))
     }
 }
@@ -128,7 +130,7 @@ impl<S: Source> Leap for CallTo<S> {
         if !canonical(target) {
             return Err(cpu.raise(vector::PROTECTION, Some(0)));
         }
-        push_return(cpu, bus)?;
+        push_return::<u64, Long>(cpu, bus)?;
         go_to(cpu, target)
     }
 }
@@ -158,6 +160,93 @@ impl Leap for Return {
     }
 }
 
+/// #GP(0) unless the code segment of 32-bit code reaches to `target`.
+#[inline(always)]
+fn inside(cpu: &mut Cpu, target: u64) -> Result<(), Left> {
+    if cpu.form == Form::Segmented { cpu.inside_code_segment(target) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn go_inside(cpu: &mut Cpu, target: u64) -> Result<Flow, Left> {
+    inside(cpu, target)?;
+    cpu.regs.rip = target;
+    Ok(Flow::Indirect)
+}
+
+/// `jmp rel` in a code segment that ends somewhere.
+pub(crate) struct JumpInside;
+
+impl Leap for JumpInside {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        inside(cpu, uop.imm)?;
+        Ok(take(cpu, uop))
+    }
+}
+
+/// `jcc rel` in a code segment that ends somewhere.
+pub(crate) struct JumpInsideIf<const CONDITION: u8>;
+
+impl<const CONDITION: u8> Leap for JumpInsideIf<CONDITION> {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        let holds = cpu.flags.holds::<CONDITION>();
+        if holds {
+            inside(cpu, uop.imm)?;
+        }
+        Ok(take_if(cpu, uop, holds))
+    }
+}
+
+/// `call rel` of 32-bit code; an instruction pointer of width `T`.
+pub(crate) struct CallNear<T, K>(PhantomData<(T, K)>);
+
+impl<T: Width, K: Stack> Leap for CallNear<T, K> {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        inside(cpu, uop.imm)?;
+        push_return::<T, K>(cpu, bus)?;
+        Ok(take(cpu, uop))
+    }
+}
+
+/// `call r/m` of 32-bit code.
+pub(crate) struct CallNearTo<T, S, K>(PhantomData<(T, S, K)>);
+
+impl<T: Width, S: Source, K: Stack> Leap for CallNearTo<T, S, K> {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        let target = S::get::<T>(cpu, bus, uop)?;
+        inside(cpu, target)?;
+        push_return::<T, K>(cpu, bus)?;
+        go_inside(cpu, target)
+    }
+}
+
+/// `jmp r/m` of 32-bit code.
+pub(crate) struct JumpNearTo<T, S>(PhantomData<(T, S)>);
+
+impl<T: Width, S: Source> Leap for JumpNearTo<T, S> {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        let target = S::get::<T>(cpu, bus, uop)?;
+        go_inside(cpu, target)
+    }
+}
+
+/// `ret` and `ret imm16` (in `imm`) of 32-bit code.
+pub(crate) struct ReturnNear<T, K>(PhantomData<(T, K)>);
+
+impl<T: Width, K: Stack> Leap for ReturnNear<T, K> {
+    #[inline(always)]
+    fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<Flow, Left> {
+        let target = peek::<T, K>(cpu, bus, 0)?;
+        let flow = go_inside(cpu, target)?;
+        drop::<K>(cpu, u64::from(T::BITS / 8).wrapping_add(uop.imm));
+        Ok(flow)
+    }
+}
+
 /// What a LOOP waits for besides the count.
 pub(crate) mod until {
     pub const ALWAYS: u8 = 0;
@@ -172,23 +261,30 @@ pub(crate) fn loop_back<T: Width, const UNTIL: u8>(
     uop: &Uop,
 ) -> Result<(), Left> {
     let count = T::get(&cpu.regs.gpr, Reg::Rcx as u8).wrapping_sub(1) & T::MASK;
+    let again = count != 0
+        && match UNTIL {
+            until::EQUAL => cpu.flags.zero(),
+            until::NOT_EQUAL => !cpu.flags.zero(),
+            _ => true,
+        };
+    if again {
+        inside(cpu, uop.imm)?;
+    }
     T::set(&mut cpu.regs.gpr, Reg::Rcx as u8, count);
-    let again = match UNTIL {
-        until::EQUAL => cpu.flags.zero(),
-        until::NOT_EQUAL => !cpu.flags.zero(),
-        _ => true,
-    };
-    cpu.edge = take_if(cpu, uop, again && count != 0);
+    cpu.edge = take_if(cpu, uop, again);
     Ok(())
 }
 
-/// `jrcxz`, `jecxz`.
+/// `jrcxz`, `jecxz`, `jcxz`.
 pub(crate) fn jump_if_no_count<T: Width>(
     cpu: &mut Cpu,
     _: &mut dyn Bus,
     uop: &Uop,
 ) -> Result<(), Left> {
     let none = T::get(&cpu.regs.gpr, Reg::Rcx as u8) == 0;
+    if none {
+        inside(cpu, uop.imm)?;
+    }
     cpu.edge = take_if(cpu, uop, none);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::bus::Bus;
 use crate::cpu::{Cpu, control};
+use crate::form::Form;
 use crate::paging::PHYSICAL_BITS;
 use crate::regs::Reg;
 use crate::uop::{Left, Uop};
@@ -16,8 +17,8 @@ const fn bits<const N: usize>(numbers: [u32; N]) -> u32 {
     all
 }
 
-/// Leaf 1, edx: FPU, DE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
-const BASE_EDX: u32 = bits([0, 2, 4, 5, 6, 8, 11, 12, 13, 15, 16, 19, 23, 24, 25, 26]);
+/// Leaf 1, edx: FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
+const BASE_EDX: u32 = bits([0, 2, 3, 4, 5, 6, 8, 11, 12, 13, 15, 16, 19, 23, 24, 25, 26]);
 /// Leaf 1, ecx: SSE3, PCLMULQDQ, SSSE3, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, RDRAND,
 /// and that a hypervisor is there.
 const BASE_ECX: u32 = bits([0, 1, 9, 13, 17, 19, 20, 22, 23, 25, 26, 30, 31]);
@@ -25,8 +26,10 @@ const BASE_ECX: u32 = bits([0, 1, 9, 13, 17, 19, 20, 22, 23, 25, 26, 30, 31]);
 const OSXSAVE: u32 = bits([27]);
 /// Leaf 7, ebx: FSGSBASE, BMI1, SMEP, BMI2, INVPCID, RDSEED, ADX, SMAP.
 const LATER_EBX: u32 = bits([0, 3, 7, 8, 10, 18, 19, 20]);
-/// Leaf 0x8000_0001, edx: SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
-const EXTENDED_EDX: u32 = bits([11, 20, 26, 27, 29]);
+/// Leaf 0x8000_0001, edx: NX, 1 GiB pages, RDTSCP, long mode.
+const EXTENDED_EDX: u32 = bits([20, 26, 27, 29]);
+/// The same: SYSCALL, which is 64-bit mode's alone (SDM volume 2, CPUID).
+const SYSCALL: u32 = bits([11]);
 /// Leaf 0x8000_0001, ecx: LAHF and SAHF in 64-bit mode, LZCNT, PREFETCHW.
 const EXTENDED_ECX: u32 = bits([0, 5, 8]);
 /// CLFLUSH lines of 64 bytes, in units of 8.
@@ -46,6 +49,7 @@ const LAST_EXTENDED: u32 = 0x8000_0008;
 /// `cpuid`. Leaves that are not offered read as zero.
 pub(crate) fn identify(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
     let restored = if cpu.regs.cr4 & control::OSXSAVE != 0 { OSXSAVE } else { 0 };
+    let call = if cpu.form == Form::Long { SYSCALL } else { 0 };
     let gpr = &mut cpu.regs.gpr;
     let [eax, ebx, ecx, edx] = match (gpr[Reg::Rax] as u32, gpr[Reg::Rcx] as u32) {
         (0, _) => [LAST, VENDOR[0], VENDOR[2], VENDOR[1]],
@@ -53,7 +57,7 @@ pub(crate) fn identify(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Le
         (7, 0) => [0, LATER_EBX, 0, 0],
         (LAST, 0) => [PARTS, XSAVE_BYTES, XSAVE_BYTES, 0],
         (0x8000_0000, _) => [LAST_EXTENDED, 0, 0, 0],
-        (0x8000_0001, _) => [0, 0, EXTENDED_ECX, EXTENDED_EDX],
+        (0x8000_0001, _) => [0, 0, EXTENDED_ECX, EXTENDED_EDX | call],
         (LAST_EXTENDED, _) => [PHYSICAL_BITS | 48 << 8, 0, 0, 0],
         _ => [0; 4],
     };

@@ -21,7 +21,8 @@ fn named(cpu: &mut Cpu, number: u8) -> Result<u8, Left> {
 /// `mov r64, drN`.
 pub(crate) fn read_debug(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
     let number = named(cpu, uop.src)?;
-    *cpu.regs.gpr.slot_mut(uop.dst) = cpu.debug_register(number);
+    // 32-bit code sees the lower half.
+    *cpu.regs.gpr.slot_mut(uop.dst) = cpu.form.cut(cpu.debug_register(number));
     Ok(())
 }
 

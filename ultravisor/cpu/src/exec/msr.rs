@@ -5,7 +5,8 @@ use crate::bus::Bus;
 use crate::cpu::{Cpu, control, vector};
 use crate::exec::system::{answer, privileged};
 use crate::exit::Exit;
-use crate::paging::{PHYSICAL_BITS, canonical};
+use crate::mem::canonical;
+use crate::paging::PHYSICAL_BITS;
 use crate::regs::Reg;
 use crate::uop::{Left, Uop};
 
@@ -183,16 +184,15 @@ fn fits(number: u32, value: u64) -> bool {
     }
 }
 
-/// Leaving long mode is our limit.
+/// LME stays as it is while paging is on (SDM volume 3, 9.8.5); LMA is the processor's.
 fn set_efer(cpu: &mut Cpu, value: u64) -> Result<(), Left> {
-    use control::{LMA, LME, NXE, SCE};
-    if value & !(SCE | LME | LMA | NXE) != 0 {
+    use control::{LMA, LME, NXE, PG, SCE};
+    let changes = value ^ cpu.regs.efer;
+    let while_paging = changes & LME != 0 && cpu.regs.cr0 & PG != 0;
+    if value & !(SCE | LME | LMA | NXE) != 0 || while_paging {
         return Err(cpu.raise(vector::PROTECTION, Some(0)));
     }
-    if value & LME == 0 {
-        return Err(cpu.unsupported());
-    }
-    cpu.regs.efer = value | LMA;
+    cpu.regs.efer = value & !LMA | cpu.regs.efer & LMA;
     cpu.flush_all();
     Ok(())
 }

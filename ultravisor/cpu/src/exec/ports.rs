@@ -55,7 +55,7 @@ impl StringOp for Ins {
     /// What cannot be stored is not asked for: a port's answer may be its last.
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         let port = cpu.regs.gpr[Reg::Rdx] as u16;
-        let to = target(cpu, uop);
+        let to = target::<T>(cpu, uop, true);
         ram_only(cpu, bus, to, Side::Write)?;
         cpu.load_for_update::<T>(bus, to)?;
         let value = answer(cpu, Exit::PortRead { port, bytes: (T::BITS / 8) as u8 })?;
@@ -74,7 +74,7 @@ impl StringOp for Outs {
 
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         let port = cpu.regs.gpr[Reg::Rdx] as u16;
-        let from = source(cpu, uop);
+        let from = source::<T>(cpu, uop);
         ram_only(cpu, bus, from, Side::Read)?;
         let value = cpu.load::<T>(bus, from)? as u32;
         cpu.leave_when_done(Exit::PortWrite { port, bytes: (T::BITS / 8) as u8, value });

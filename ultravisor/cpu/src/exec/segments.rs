@@ -5,12 +5,11 @@
 use super::{Place, Source};
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
-use crate::exec::stack::push;
+use crate::exec::stack::{self, Stack, peek, pointer, push, set_pointer};
 use crate::exec::system::privileged;
 use crate::flags::{Flags, bit, pack};
-use crate::regs::Reg;
-use crate::segment::{Attributes, Kind, Seg, Segment, System, selector};
-use crate::transfer::may_be_stack;
+use crate::form::Form;
+use crate::segment::{Attributes, Descriptor, Kind, Seg, Segment, System, selector};
 use crate::uop::{Left, Uop};
 use crate::width::Width;
 
@@ -34,7 +33,8 @@ fn loaded(cpu: &mut Cpu, bus: &mut dyn Bus, register: Seg, selector: u16) -> Res
     let stack = register == Seg::Ss;
     if selector::is_null(selector) {
         // A stack segment may be null in 64-bit mode, but for ring 3 (SDM volume 2, MOV).
-        let fine = !stack || cpu.cpl < 3 && selector::rpl(selector) == cpu.cpl;
+        let bare = cpu.form == Form::Long && cpu.cpl < 3 && selector::rpl(selector) == cpu.cpl;
+        let fine = !stack || bare;
         return if fine {
             Ok(Segment::null(selector))
         } else {
@@ -44,7 +44,7 @@ fn loaded(cpu: &mut Cpu, bus: &mut dyn Bus, register: Seg, selector: u16) -> Res
     let descriptor = cpu.required(bus, selector)?;
     let attributes = descriptor.attributes();
     let fine = if stack {
-        may_be_stack(attributes, selector, cpu.cpl)
+        attributes.may_be_stack(selector, cpu.cpl)
     } else {
         may_be_data(attributes, selector::rpl(selector), cpu.cpl)
     };
@@ -58,6 +58,14 @@ fn loaded(cpu: &mut Cpu, bus: &mut dyn Bus, register: Seg, selector: u16) -> Res
     cpu.accessed(bus, selector, descriptor)
 }
 
+/// Puts `segment` into `register`; 32-bit code behind it may have to be decoded afresh.
+fn hold(cpu: &mut Cpu, register: Seg, segment: Segment) {
+    cpu.regs.set_segment(register, segment);
+    if cpu.form.is_narrow() {
+        cpu.settle();
+    }
+}
+
 /// `mov sreg, source` (`dst` is the segment register).
 pub(crate) fn load_segment<S: Source>(
     cpu: &mut Cpu,
@@ -67,7 +75,7 @@ pub(crate) fn load_segment<S: Source>(
     let selector = S::get::<u16>(cpu, bus, uop)? as u16;
     let register = named(uop.dst);
     let segment = loaded(cpu, bus, register, selector)?;
-    cpu.regs.set_segment(register, segment);
+    hold(cpu, register, segment);
     if register == Seg::Ss {
         cpu.shade_stack(uop);
     }
@@ -85,31 +93,43 @@ pub(crate) fn store_segment<T: Width, P: Place>(
     P::write::<T>(cpu, bus, uop, selector.into())
 }
 
-/// `push fs`, `push gs`.
-pub(crate) fn push_segment<T: Width>(
+/// `push fs`, `push gs`; in 32-bit code all six.
+pub(crate) fn push_segment<T: Width, K: Stack>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
     uop: &Uop,
 ) -> Result<(), Left> {
-    let selector = cpu.regs.selector(named(uop.src));
-    push::<T>(cpu, bus, selector.into())
-}
-
-/// `pop fs`, `pop gs`.
-pub(crate) fn pop_segment<T: Width>(
-    cpu: &mut Cpu,
-    bus: &mut dyn Bus,
-    uop: &Uop,
-) -> Result<(), Left> {
-    let rsp = cpu.regs.gpr[Reg::Rsp];
-    let selector = cpu.load::<T>(bus, rsp)? as u16;
-    let segment = loaded(cpu, bus, named(uop.dst), selector)?;
-    cpu.regs.set_segment(named(uop.dst), segment);
-    cpu.regs.gpr[Reg::Rsp] = rsp.wrapping_add(u64::from(T::BITS / 8));
+    let selector = cpu.regs.selector(named(uop.src)).into();
+    if T::BITS != 32 {
+        return push::<T, K>(cpu, bus, selector);
+    }
+    // Of four bytes the upper two stay, on all recent processors (SDM volume 2, PUSH).
+    let offset = pointer::<K>(cpu, 4_u64.wrapping_neg());
+    let va = K::at(cpu, offset, 4, true)?;
+    cpu.store::<u16>(bus, va, selector)?;
+    set_pointer::<K>(cpu, offset);
     Ok(())
 }
 
-/// `lss`, `lfs`, `lgs` (`small` is the segment register): an offset of width `T`, then a selector.
+/// `pop fs`, `pop gs`; in 32-bit code all but CS.
+pub(crate) fn pop_segment<T: Width, K: Stack>(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    uop: &Uop,
+) -> Result<(), Left> {
+    let selector = peek::<T, K>(cpu, bus, 0)? as u16;
+    let register = named(uop.dst);
+    let segment = loaded(cpu, bus, register, selector)?;
+    // As wide as the stack was.
+    stack::drop::<K>(cpu, u64::from(T::BITS / 8));
+    hold(cpu, register, segment);
+    if register == Seg::Ss {
+        cpu.shade_stack(uop);
+    }
+    Ok(())
+}
+
+/// `lss`, `lfs`, `lgs`, `lds`, `les` (`small` is the segment register): an offset of width `T`, then a selector.
 pub(crate) fn load_pointer<T: Width>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
@@ -118,8 +138,8 @@ pub(crate) fn load_pointer<T: Width>(
     let (selector, offset) = far_pointer::<T>(cpu, bus, uop)?;
     let register = named(uop.small as u8);
     let segment = loaded(cpu, bus, register, selector)?;
-    cpu.regs.set_segment(register, segment);
     T::set(&mut cpu.regs.gpr, uop.dst, offset);
+    hold(cpu, register, segment);
     Ok(())
 }
 
@@ -181,7 +201,8 @@ pub(crate) fn load_task<S: Source>(
     Ok(())
 }
 
-/// The system segment of `selector`, which must be in the global table and of type `wanted`.
+/// The system segment of `selector`, which must be in the global table and of type `wanted`. Its
+/// descriptor has 16 bytes in long mode, else 8. A 16-bit task-state segment is our limit.
 fn system_segment(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
@@ -189,8 +210,14 @@ fn system_segment(
     wanted: System,
 ) -> Result<Segment, Left> {
     let global = selector & selector::LOCAL == 0;
-    let found = if global { cpu.wide_descriptor(bus, selector)? } else { None };
-    let Some((descriptor, upper)) = found.filter(|(low, _)| low.system() == Some(wanted)) else {
+    let found = if global { cpu.system_descriptor(bus, selector)? } else { None };
+    let is_16_bit = |low: Descriptor| low.system(false) == Some(System::Tss16);
+    if wanted == System::Tss && !cpu.is_long_mode() && found.is_some_and(|(low, _)| is_16_bit(low))
+    {
+        return Err(cpu.unsupported());
+    }
+    let Some((descriptor, upper)) = found.filter(|(low, _)| low.system(true) == Some(wanted))
+    else {
         return Err(cpu.raise_for(vector::PROTECTION, selector));
     };
     if !descriptor.attributes().present() {
@@ -206,7 +233,8 @@ fn system_segment(
 
 /// What LAR, LSL, VERR and VERW ask of a descriptor.
 pub(crate) trait Question {
-    /// Whether it is asked of system descriptors of type `system`.
+    /// Whether it is asked of system descriptors of type `system`; those of 16 bits are none in long
+    /// mode.
     fn of_system(system: System) -> bool;
 
     /// Whether the segment passes, given that it may be reached.
@@ -220,7 +248,9 @@ pub(crate) struct Verw;
 
 impl Question for Lar {
     fn of_system(system: System) -> bool {
-        matches!(system, System::Ldt | System::Tss | System::BusyTss | System::CallGate)
+        use System::*;
+        let tables = matches!(system, Ldt | Tss | BusyTss | Tss16 | BusyTss16);
+        tables || matches!(system, CallGate | CallGate16 | TaskGate)
     }
 
     fn passes(_: Kind) -> bool {
@@ -230,7 +260,8 @@ impl Question for Lar {
 
 impl Question for Lsl {
     fn of_system(system: System) -> bool {
-        matches!(system, System::Ldt | System::Tss | System::BusyTss)
+        use System::*;
+        matches!(system, Ldt | Tss | BusyTss | Tss16 | BusyTss16)
     }
 
     fn passes(_: Kind) -> bool {
@@ -272,9 +303,9 @@ fn asked<Q: Question>(
     };
     let attributes = descriptor.attributes();
     let reached = attributes.dpl() >= cpu.cpl.max(selector::rpl(selector));
-    let passes = match descriptor.system() {
+    let passes = match descriptor.system(cpu.is_long_mode()) {
         Some(system) => {
-            Q::of_system(system) && reached && cpu.wide_descriptor(bus, selector)?.is_some()
+            Q::of_system(system) && reached && cpu.system_descriptor(bus, selector)?.is_some()
         }
         None => {
             let conforming = matches!(attributes.kind(), Kind::Code { conforming: true, .. });
@@ -284,7 +315,7 @@ fn asked<Q: Question>(
     Ok(passes.then_some((descriptor.0 >> 32, descriptor.limit().into())))
 }
 
-fn set_zero(cpu: &mut Cpu, zero: bool) {
+pub(super) fn set_zero(cpu: &mut Cpu, zero: bool) {
     let kept = cpu.flags.bits() & !bit::ZF;
     cpu.flags = Flags::known(kept | pack([(zero, bit::ZF)]));
 }

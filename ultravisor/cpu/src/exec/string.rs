@@ -11,6 +11,7 @@ use crate::flags::bit;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::regs::Reg;
+use crate::segment::Seg;
 use crate::uop::{Cursor, Flow, Left, Stopped, Uop, note};
 use crate::width::Width;
 
@@ -38,18 +39,38 @@ pub(crate) struct Lods;
 pub(crate) struct Cmps;
 pub(crate) struct Scas;
 
-/// Cuts an address register to the address size.
-fn cut(uop: &Uop, value: u64) -> u64 {
-    if uop.noted(note::ADDRESS_32) { value & 0xffff_ffff } else { value }
+/// The bits of an address register that count.
+fn mask(uop: &Uop) -> u64 {
+    match (uop.noted(note::ADDRESS_32), uop.noted(note::ADDRESS_16)) {
+        (_, true) => 0xffff,
+        (true, false) => 0xffff_ffff,
+        (false, false) => u64::MAX,
+    }
+}
+
+/// Sets an address register or the count: the upper half stays only with 16-bit addresses.
+fn set(cpu: &mut Cpu, uop: &Uop, reg: Reg, value: u64) {
+    let kept = if uop.noted(note::ADDRESS_16) { cpu.regs.gpr[reg] & !0xffff } else { 0 };
+    cpu.regs.gpr[reg] = kept | value & mask(uop);
 }
 
 /// Where the source is: rsi, with the segment that prefixes chose.
-pub(crate) fn source(cpu: &Cpu, uop: &Uop) -> u64 {
-    cut(uop, cpu.regs.gpr[Reg::Rsi]).wrapping_add(cpu.regs.gpr.slot(uop.segment))
+pub(crate) fn source<T: Width>(cpu: &Cpu, uop: &Uop) -> u64 {
+    let offset = cpu.regs.gpr[Reg::Rsi] & mask(uop);
+    if uop.noted(note::CHECKED) {
+        let segment = Seg::ALL[usize::from(uop.dst) % Seg::ALL.len()];
+        return cpu.within(segment, offset, u64::from(T::BITS / 8), false);
+    }
+    offset.wrapping_add(cpu.regs.gpr.slot(uop.segment))
 }
 
-pub(crate) fn target(cpu: &Cpu, uop: &Uop) -> u64 {
-    cut(uop, cpu.regs.gpr[Reg::Rdi])
+/// Where the target is: rdi, in ES; whether it is to be written.
+pub(crate) fn target<T: Width>(cpu: &Cpu, uop: &Uop, write: bool) -> u64 {
+    let offset = cpu.regs.gpr[Reg::Rdi] & mask(uop);
+    if uop.noted(note::CHECKED) {
+        return cpu.within(Seg::Es, offset, u64::from(T::BITS / 8), write);
+    }
+    offset
 }
 
 /// Moves an address register on by `count` elements.
@@ -61,7 +82,7 @@ pub(crate) fn advance<T: Width>(cpu: &mut Cpu, uop: &Uop, reg: Reg, count: u64) 
     let by = u64::from(T::BITS / 8).wrapping_mul(count);
     let old = cpu.regs.gpr[reg];
     let new = if down(cpu) { old.wrapping_sub(by) } else { old.wrapping_add(by) };
-    cpu.regs.gpr[reg] = cut(uop, new);
+    set(cpu, uop, reg, new);
 }
 
 fn down(cpu: &Cpu) -> bool {
@@ -83,7 +104,7 @@ pub(crate) fn ram_only(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64, side: Side) ->
 
 impl StringOp for Movs {
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-        let (from, to) = (source(cpu, uop), target(cpu, uop));
+        let (from, to) = (source::<T>(cpu, uop), target::<T>(cpu, uop, true));
         ram_only(cpu, bus, from, Side::Read)?;
         ram_only(cpu, bus, to, Side::Write)?;
         let value = cpu.load::<T>(bus, from)?;
@@ -96,8 +117,11 @@ impl StringOp for Movs {
     /// Where the target starts inside the source's run, an iteration reads what an earlier one
     /// wrote: such runs are cut to the distance, and close ones are left to `once`.
     fn many<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop, most: u64) -> u64 {
+        if uop.noted(note::CHECKED | note::ADDRESS_16) {
+            return 0;
+        }
         let size = u64::from(T::BITS / 8);
-        let (from, to) = (source(cpu, uop), target(cpu, uop));
+        let (from, to) = (source::<T>(cpu, uop), target::<T>(cpu, uop, true));
         let Some((_, from_page)) = cpu.tlb.page(Side::Read, from) else {
             return 0;
         };
@@ -118,7 +142,7 @@ impl StringOp for Movs {
 
 impl StringOp for Stos {
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-        let to = target(cpu, uop);
+        let to = target::<T>(cpu, uop, true);
         ram_only(cpu, bus, to, Side::Write)?;
         let value = T::get(&cpu.regs.gpr, Reg::Rax as u8);
         cpu.store::<T>(bus, to, value)?;
@@ -127,8 +151,11 @@ impl StringOp for Stos {
     }
 
     fn many<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop, most: u64) -> u64 {
+        if uop.noted(note::CHECKED | note::ADDRESS_16) {
+            return 0;
+        }
         let size = size_of::<T>();
-        let to = target(cpu, uop);
+        let to = target::<T>(cpu, uop, true);
         let Some((_, page)) = cpu.tlb.page(Side::Write, to) else {
             return 0;
         };
@@ -144,7 +171,7 @@ impl StringOp for Stos {
 
 impl StringOp for Lods {
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-        let from = source(cpu, uop);
+        let from = source::<T>(cpu, uop);
         ram_only(cpu, bus, from, Side::Read)?;
         let value = cpu.load::<T>(bus, from)?;
         T::set(&mut cpu.regs.gpr, Reg::Rax as u8, value);
@@ -157,7 +184,7 @@ impl StringOp for Cmps {
     const COMPARES: bool = true;
 
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-        let (from, to) = (source(cpu, uop), target(cpu, uop));
+        let (from, to) = (source::<T>(cpu, uop), target::<T>(cpu, uop, false));
         ram_only(cpu, bus, from, Side::Read)?;
         let a = cpu.load::<T>(bus, from)?;
         ram_only(cpu, bus, to, Side::Read)?;
@@ -173,7 +200,7 @@ impl StringOp for Scas {
     const COMPARES: bool = true;
 
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-        let to = target(cpu, uop);
+        let to = target::<T>(cpu, uop, false);
         ram_only(cpu, bus, to, Side::Read)?;
         let b = cpu.load::<T>(bus, to)?;
         let a = T::get(&cpu.regs.gpr, Reg::Rax as u8);
@@ -210,9 +237,9 @@ fn repetitions<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uo
     let behind = cpu.regs.rip;
     let mut done = 0;
     let mut outcome = O::may::<T>(cpu, bus);
-    let mut ended = outcome.is_ok() && cut(uop, cpu.regs.gpr[Reg::Rcx]) == 0;
+    let mut ended = outcome.is_ok() && cpu.regs.gpr[Reg::Rcx] & mask(uop) == 0;
     while outcome.is_ok() && !ended && done < allowed && !cpu.must_leave() {
-        let left = cut(uop, cpu.regs.gpr[Reg::Rcx]);
+        let left = cpu.regs.gpr[Reg::Rcx] & mask(uop);
         let bulk =
             if down(cpu) { 0 } else { O::many::<T>(cpu, bus, uop, left.min(allowed - done)) };
         if bulk == 0 {
@@ -223,7 +250,7 @@ fn repetitions<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uo
         }
         let now = bulk.max(1);
         done += now;
-        cpu.regs.gpr[Reg::Rcx] = left - now;
+        set(cpu, uop, Reg::Rcx, left - now);
         ended = left == now || (O::COMPARES && cpu.flags.zero() == uop.noted(note::REPEAT_NE));
     }
     if outcome.is_err() {
@@ -237,6 +264,7 @@ fn repetitions<O: StringOp, T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uo
     if !ended && done > 0 {
         cpu.pause_repeat(uop);
     }
-    cpu.regs.rip = if ended { behind } else { cpu.block_va.wrapping_add(u64::from(uop.at)) };
+    let at = cpu.block_va.wrapping_add(u64::from(uop.at));
+    cpu.regs.rip = if ended { behind } else { cpu.form.cut(at) };
     if ended && cpu.done(Flow::Through) == Flow::Through { Flow::Counted } else { Flow::Left }
 }

@@ -5,7 +5,7 @@ use crate::bus::Bus;
 use crate::cpu::{Cpu, control, vector};
 use crate::exit::Exit;
 use crate::flags::{Flags, bit};
-use crate::paging::canonical;
+use crate::mem::canonical;
 use crate::regs::Reg;
 use crate::uop::{Left, Uop};
 use crate::width::Width;
@@ -104,7 +104,7 @@ pub(crate) fn set_interrupts<const ON: bool>(
 pub(crate) fn invalidate_page(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
     privileged(cpu)?;
     let va = cpu.address(uop);
-    cpu.tlb.flush_page(va);
+    cpu.tlb.flush_page(cpu.tlb.view().cut(va));
     cpu.remapped = true;
     Ok(())
 }
@@ -141,7 +141,8 @@ pub(crate) fn write_back(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), 
     privileged(cpu)
 }
 
-/// `lidt` (`INTERRUPTS`), `lgdt`. #GP(0) for a base that is not canonical.
+/// `lidt` (`INTERRUPTS`), `lgdt`; `imm` is the mask of the bits that a base has. #GP(0) for a base
+/// that is not canonical.
 pub(crate) fn load_table<const INTERRUPTS: bool>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
@@ -150,10 +151,12 @@ pub(crate) fn load_table<const INTERRUPTS: bool>(
     privileged(cpu)?;
     let va = cpu.address(uop);
     let mut bytes = [0; 10];
-    cpu.load_bytes(bus, va, &mut bytes)?;
+    let length = if uop.imm == u64::MAX { 10 } else { 6 };
+    cpu.load_bytes(bus, va, &mut bytes[..length])?;
     let mut base = [0; 8];
     base.copy_from_slice(&bytes[2..]);
-    let (base, limit) = (u64::from_le_bytes(base), u16::from_le_bytes([bytes[0], bytes[1]]));
+    let base = u64::from_le_bytes(base) & uop.imm;
+    let limit = u16::from_le_bytes([bytes[0], bytes[1]]);
     if !canonical(base) {
         return Err(cpu.raise(vector::PROTECTION, Some(0)));
     }
@@ -165,7 +168,7 @@ pub(crate) fn load_table<const INTERRUPTS: bool>(
     Ok(())
 }
 
-/// `sidt` (`INTERRUPTS`), `sgdt`.
+/// `sidt` (`INTERRUPTS`), `sgdt`: all of the base, whatever the operand size (SDM volume 2, SGDT).
 pub(crate) fn store_table<const INTERRUPTS: bool>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
@@ -176,5 +179,6 @@ pub(crate) fn store_table<const INTERRUPTS: bool>(
     let mut bytes = [0; 10];
     bytes[..2].copy_from_slice(&limit.to_le_bytes());
     bytes[2..].copy_from_slice(&base.to_le_bytes());
-    cpu.store_bytes(bus, va, &bytes)
+    let length = if uop.imm == u64::MAX { 10 } else { 6 };
+    cpu.store_bytes(bus, va, &bytes[..length])
 }

@@ -5,6 +5,7 @@
 mod common;
 mod debug;
 mod delivery;
+mod protected;
 mod rings;
 mod segments;
 mod world;

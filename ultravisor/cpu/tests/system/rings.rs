@@ -341,6 +341,8 @@ fn what_control_registers_cannot_be_is_refused_and_what_we_cannot_do_is_our_limi
         (0, old0 | 1 << 32),
         (0, old0 & !control::PE),
         (0, old0 | control::NW),
+        // Paging does not end in 64-bit mode.
+        (0, old0 & !control::PG),
         (3, old3 | 1 << 63),
         (3, 1 << 48),
         (4, old4 & !control::PAE),
@@ -350,7 +352,7 @@ fn what_control_registers_cannot_be_is_refused_and_what_we_cannot_do_is_our_limi
         cpu.regs.set(Reg::Rax, value);
         assert_eq!(cpu.run(&mut ram, 9), exception(GP, 0), "cr{number} {value:#x}");
     }
-    for (number, value) in [(0, old0 & !control::PG), (4, old4 | 1 << 12)] {
+    for (number, value) in [(4, old4 | 1 << 6), (4, old4 | 1 << 12)] {
         let (mut cpu, mut ram) = machine(&load(number));
         cpu.regs.set(Reg::Rax, value);
         assert!(matches!(cpu.run(&mut ram, 9), Exit::Unsupported { .. }));

@@ -315,12 +315,6 @@ fn a_far_jump_goes_to_code_that_its_level_may_enter() {
 }
 
 #[test]
-fn compatibility_mode_is_our_limit() {
-    let (mut cpu, mut ram) = far(JUMP, sel::COMPATIBILITY, GATE_TARGET);
-    assert!(matches!(cpu.run(&mut ram, 9), Exit::Unsupported { length: 3, .. }));
-}
-
-#[test]
 fn a_far_call_pushes_where_it_came_from_and_a_far_return_goes_back() {
     // SDM volume 2, CALL and RET.
     let (mut cpu, mut ram) = far(&[0x48, 0xff, 0x1b, 0xf4], sel::CONFORMING, GATE_TARGET);
