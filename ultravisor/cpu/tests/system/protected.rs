@@ -343,7 +343,7 @@ fn code_of_16_bits_is_our_limit() {
 fn all_registers_are_pushed_and_popped_but_for_the_stack_pointer() {
     // SDM volume 2, PUSHA and POPA.
     let (mut cpu, mut ram) = protected(&[0x60, 0x66, 0x60, 0x66, 0x61, 0x61, 0xf4]);
-    let values: [u64; 8] = std::array::from_fn(|i| 0x1111_2222 * (i as u64 + 1) & 0xffff_ffff);
+    let values: [u64; 8] = std::array::from_fn(|i| (0x1111_2222 * (i as u64 + 1)) & 0xffff_ffff);
     for (reg, value) in Reg::ALL.into_iter().zip(values) {
         cpu.regs.set(reg, if reg == Reg::Rsp { STACK } else { value });
     }
