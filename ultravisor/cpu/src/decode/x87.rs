@@ -3,6 +3,7 @@
 use super::Lowered;
 use super::operand::set_memory;
 use crate::exec::x87::*;
+use crate::exec::x87_functions::*;
 use crate::exec::x87_memory::*;
 use crate::exec::{mmx, x87_state as state};
 use crate::uop::Meaning;
@@ -155,6 +156,14 @@ table! { registers:
     Fxtract => extract;
     Fprem => remainder::<false>;
     Fprem1 => remainder::<true>;
+    Fsin => fsin;
+    Fcos => fcos;
+    Fsincos => fsincos;
+    Fptan => fptan;
+    Fpatan => fpatan;
+    F2xm1 => f2xm1;
+    Fyl2x => fyl2x;
+    Fyl2xp1 => fyl2xp1;
     Fincstp => turn_stack::<1>;
     Fdecstp => turn_stack::<7>;
     Fnop => nothing_but_wait;

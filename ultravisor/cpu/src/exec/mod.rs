@@ -51,8 +51,11 @@ pub(crate) mod string;
 pub(crate) mod system;
 pub(crate) mod x87;
 pub(crate) mod x87_arithmetic;
+mod x87_fixed;
+pub(crate) mod x87_functions;
 pub(crate) mod x87_memory;
 pub(crate) mod x87_number;
+mod x87_series;
 pub(crate) mod x87_state;
 
 use crate::cpu::Cpu;

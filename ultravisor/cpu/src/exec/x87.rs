@@ -88,7 +88,7 @@ pub(super) fn push(cpu: &mut Cpu, outcome: Outcome) {
     }
 }
 
-fn put_on_top(cpu: &mut Cpu, bits: u128) {
+pub(super) fn put_on_top(cpu: &mut Cpu, bits: u128) {
     let x87 = &mut cpu.regs.x87;
     x87.set_top(x87.top().wrapping_sub(1));
     x87.set_st(0, bits);

@@ -48,7 +48,11 @@ fn denormals(a: Operand, b: Operand) -> u16 {
 }
 
 /// Computes on numbers: NaNs are gone, and the denormal exception is added unless it is hidden.
-fn on_numbers(a: Operand, b: Operand, compute: impl Fn(u128, u128) -> Outcome) -> Outcome {
+pub(super) fn on_numbers(
+    a: Operand,
+    b: Operand,
+    compute: impl Fn(u128, u128) -> Outcome,
+) -> Outcome {
     if let Some(outcome) = not_numbers(a.bits, b.bits) {
         return outcome;
     }
@@ -165,7 +169,7 @@ fn quotient(x: Exact, y: Exact, negative: bool) -> Exact {
 }
 
 /// Applies `f` to one number, with NaNs and the denormal exception taken care of.
-fn on_number(a: u128, f: impl Fn(u128) -> Outcome) -> Outcome {
+pub(super) fn on_number(a: u128, f: impl Fn(u128) -> Outcome) -> Outcome {
     let operand = Operand { bits: a, raised: 0 };
     on_numbers(operand, operand, |a, _| f(a))
 }
@@ -290,7 +294,9 @@ pub fn remainder<const NEAREST: bool>(a: u128, b: u128, control: Control) -> Rem
     let mut quotient = Quotient::None;
     let outcome = on_numbers(operand(a), operand(b), |a, b| match (class(a), class(b)) {
         (Class::Infinity, _) | (_, Class::Zero) => Outcome::invalid(),
-        (Class::Zero, _) | (_, Class::Infinity) => Outcome::quiet(a),
+        (Class::Zero, _) => Outcome::quiet(a),
+        // A tiny number stays one, and underflows where that is not masked.
+        (_, Class::Infinity) => Exact::of(a).round(64, control),
         _ => Outcome::quiet(0),
     });
     let special = |bits: u128| matches!(class(bits), Class::Zero | Class::Infinity);

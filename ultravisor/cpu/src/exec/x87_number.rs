@@ -249,7 +249,11 @@ impl Exact {
         control: Control,
     ) -> Outcome {
         use exception::{PRECISION, UNDERFLOW};
-        if !control.masks(UNDERFLOW) && leading + BIAS + WRAP > 0 {
+        if !control.masks(UNDERFLOW) && leading + BIAS + WRAP <= 0 {
+            // FSCALE alone comes so far (SDM volume 2, FSCALE).
+            return Outcome { bits: sign(self.negative), raised: UNDERFLOW | PRECISION, up: false };
+        }
+        if !control.masks(UNDERFLOW) {
             let carried = rounded.digits >> precision != 0;
             let digits = if carried { rounded.digits >> 1 } else { rounded.digits };
             let significand = digits << (64 - precision);

@@ -1,6 +1,7 @@
 //! From an instruction to a case: a state in which running it says something.
 
 use crate::common::Random;
+use crate::functions;
 use crate::generate::{self, Drawn, Place, code_address, number};
 use crate::numbers::{DOUBLE, SINGLE, extended};
 use crate::record::{Record, WINDOW, fx};
@@ -123,6 +124,7 @@ fn tune(instruction: &mut Instruction, start: &mut Record, place: Place, random:
     if instruction.is_string_instruction() {
         strings(instruction, start, place, random);
     }
+    functions::tune(instruction, start, random);
     let gpr = &mut start.gpr;
     #[expect(clippy::wildcard_enum_match_arm, reason = "most need nothing")]
     match instruction.mnemonic() {

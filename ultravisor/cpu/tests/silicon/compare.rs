@@ -1,6 +1,7 @@
 //! Whether both sides left the same.
 
 use crate::case::Case;
+use crate::functions;
 use crate::record::{Record, Trap, fx};
 use crate::structures::status;
 use crate::undefined::{self, Undefined};
@@ -63,6 +64,9 @@ pub fn difference(case: &Case, native: Record, ours: &Record) -> Option<String> 
     let (mut native, mut ours) = (normalised(native), ours.clone());
     if undefined::is_approximate(case.instruction.code()) {
         approximate(case, &native, &mut ours)?;
+    }
+    if functions::is_one(case.instruction.mnemonic()) {
+        functions::approximate(&native, &mut ours);
     }
     for record in [&mut native, &mut ours] {
         cleared(record, &undefined);
@@ -156,6 +160,9 @@ fn sources(case: &Case) -> String {
         } else if register.is_st() || register.is_mm() {
             out.push(format!("{register:?}={:#x}", start.st(register.number())));
         }
+    }
+    if functions::is_one(i.mnemonic()) {
+        (0..2).for_each(|number| out.push(format!("st({number})={:#x}", start.st(number))));
     }
     if let Some(offset) = start.offset(case.target, 16) {
         out.push(format!("memory={:02x?}", &start.data[offset..offset + 16]));

@@ -15,6 +15,7 @@ mod compare;
 mod coverage;
 mod engine;
 mod forms;
+mod functions;
 mod generate;
 mod native;
 mod numbers;

@@ -20,9 +20,8 @@ const fn offer(feature: CpuidFeature, leaf: u32, register: Reg, bit: u32) -> Off
     Offer { feature, leaf, register, bit, but_for: &[] }
 }
 
-/// x87's transcendental functions, and a duplicate that nobody documents.
-const OF_FPU: &[Code] =
-    &[Code::F2xm1, Code::Fyl2x, Code::Fyl2xp1, Code::Fptan, Code::Fpatan, Code::Fstpnce_sti];
+/// A duplicate that nobody documents.
+const OF_FPU: &[Code] = &[Code::Fstpnce_sti];
 
 /// The prefetches that no processor has: they are reserved NOPs.
 const RESERVED_PREFETCHES: &[Code] = &[

@@ -11,6 +11,7 @@ pub mod status {
     pub const STACK_FAULT: u16 = 0x40;
     pub const SUMMARY: u16 = 0x80;
     pub const CONDITIONS: u16 = 0x4700;
+    pub const C1: u16 = 1 << 9;
     pub const BUSY: u16 = 0x8000;
 }
 

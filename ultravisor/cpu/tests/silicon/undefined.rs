@@ -4,6 +4,7 @@
 //! operands, the instruction's page in SDM volume 2.
 
 use crate::case::{Case, address_registers};
+use crate::functions;
 use crate::generate::number;
 use crate::record::{DATA, READ_ONLY};
 use crate::structures::status;
@@ -36,6 +37,9 @@ pub struct Undefined {
 /// What is undefined after `case`; `None` if nothing that it does is defined.
 pub fn of(case: &Case) -> Option<Undefined> {
     let i = &case.instruction;
+    if functions::is_undefined(case) {
+        return None;
+    }
     #[expect(clippy::wildcard_enum_match_arm, reason = "the table names those with a row")]
     let gpr = match i.mnemonic() {
         // SDM, BSWAP: "when the operand is 16 bits the result is undefined".
@@ -70,12 +74,7 @@ pub fn of(case: &Case) -> Option<Undefined> {
         _ => None,
     };
     Some(Undefined {
-        // SDM, FFREE: the condition codes.
-        status: if matches!(i.mnemonic(), Mnemonic::Ffree | Mnemonic::Ffreep) {
-            status::CONDITIONS
-        } else {
-            0
-        },
+        status: status_bits(i.mnemonic()),
         unless_pending: compares(i.mnemonic()),
         flags: flags(case),
         gpr,
@@ -89,6 +88,17 @@ pub fn of(case: &Case) -> Option<Undefined> {
             .map(|(start, end)| case.target + start..case.target + end)
             .collect(),
     })
+}
+
+/// Bits of the x87 status word.
+fn status_bits(mnemonic: Mnemonic) -> u16 {
+    match mnemonic {
+        // SDM, FFREE: the condition codes.
+        Mnemonic::Ffree | Mnemonic::Ffreep => status::CONDITIONS,
+        // Whether an approximation was rounded up.
+        _ if functions::is_one(mnemonic) => status::C1,
+        _ => 0,
+    }
 }
 
 /// Whether it is a comparison of x87's.
