@@ -61,7 +61,7 @@ fn high(a: u128, b: u128) -> u128 {
     let halves = |number: u128| (number >> 64, u128::from(number as u64));
     let ((a_high, a_low), (b_high, b_low)) = (halves(a), halves(b));
     let (upper, lower) = (a_high * b_low, a_low * b_high);
-    let middle = (a_low * b_low >> 64) + u128::from(upper as u64) + u128::from(lower as u64);
+    let middle = ((a_low * b_low) >> 64) + u128::from(upper as u64) + u128::from(lower as u64);
     a_high * b_high + (upper >> 64) + (lower >> 64) + (middle >> 64)
 }
 

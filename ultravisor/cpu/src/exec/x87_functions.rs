@@ -20,6 +20,13 @@ use crate::x87::status::{C1, C2};
 /// One.
 const ONE: u128 = (BIAS as u128) << 64 | 1 << 63;
 
+/// Numbers, where NaNs are gone already.
+macro_rules! numbers {
+    () => {
+        Class::Normal | Class::Denormal | Class::Quiet | Class::Signalling | Class::Unsupported
+    };
+}
+
 /// Rounds a number that is no end of a series.
 fn rounded(number: Exact, control: Control) -> Outcome {
     Exact { significand: number.significand | 1, ..number }.round(64, control)
@@ -38,7 +45,7 @@ fn of_angle(
     Some(on_number(a, |a| match class(a) {
         Class::Zero => Outcome::quiet(at_zero),
         Class::Infinity => Outcome::invalid(),
-        _ => rounded(f(Turned::of(Exact::of(a))), control),
+        numbers!() => rounded(f(Turned::of(Exact::of(a))), control),
     }))
 }
 
@@ -73,7 +80,7 @@ fn power(a: u128, control: Control) -> Outcome {
             Outcome { raised: exception::PRECISION, ..Outcome::quiet(MINUS_HALF) }
         }
         _ if field(a) >= BIAS => Outcome::quiet(a),
-        _ => rounded(series::power_less_one(Exact::of(a)), control),
+        Class::Infinity | numbers!() => rounded(series::power_less_one(Exact::of(a)), control),
     })
 }
 
@@ -81,7 +88,7 @@ fn power(a: u128, control: Control) -> Outcome {
 fn by_infinity(y: u128, negative: bool) -> Outcome {
     match class(y) {
         Class::Zero => Outcome::invalid(),
-        _ => Outcome::quiet(sign(is_negative(y) != negative) | INFINITY),
+        Class::Infinity | numbers!() => Outcome::quiet(sign(is_negative(y) != negative) | INFINITY),
     }
 }
 
@@ -129,7 +136,7 @@ fn y_log_x_and_one(x: Operand, y: Operand, control: Control) -> Outcome {
         Class::Zero => Outcome::quiet(sign(is_negative(x) != is_negative(y))),
         _ if is_negative(x) && field(x) >= BIAS => Outcome::invalid(),
         Class::Infinity => by_infinity(y, false),
-        _ => times(y, logarithm_of_next(Exact::of(x)), control),
+        numbers!() => times(y, logarithm_of_next(Exact::of(x)), control),
     })
 }
 

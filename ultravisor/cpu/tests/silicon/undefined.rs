@@ -92,6 +92,7 @@ pub fn of(case: &Case) -> Option<Undefined> {
 
 /// Bits of the x87 status word.
 fn status_bits(mnemonic: Mnemonic) -> u16 {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the table names those with a row")]
     match mnemonic {
         // SDM, FFREE: the condition codes.
         Mnemonic::Ffree | Mnemonic::Ffreep => status::CONDITIONS,
