@@ -413,7 +413,7 @@ impl<'p> Machine<'p> {
     fn unsupported(&self, bytes: &[u8; 15], length: u8) -> Ended {
         let rip = self.cpu.regs.rip;
         let bytes = bytes[..usize::from(length).min(15)].to_vec();
-        let mut decoder = iced_x86::Decoder::with_ip(64, &bytes, rip, 0);
+        let mut decoder = iced_x86::Decoder::with_ip(self.cpu.bitness(), &bytes, rip, 0);
         let what =
             if bytes.is_empty() { "(no bytes)".into() } else { decoder.decode().to_string() };
         Ended::Unsupported { rip, bytes, what }

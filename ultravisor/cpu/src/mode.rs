@@ -41,6 +41,12 @@ impl Cpu {
         self.begin();
     }
 
+    /// How wide the code is that the CPU runs: 64, 32, or 16 where it is in a mode that the engine has
+    /// not.
+    pub fn bitness(&self) -> u32 {
+        self.form.bitness()
+    }
+
     /// The mode that the registers say.
     fn mode(&self) -> Form {
         let regs = &self.regs;

@@ -12,6 +12,8 @@ use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg};
 const UNITS: u64 = 128;
 /// Longest code.
 const CODE_BYTES_MAX: usize = 1024;
+/// A bit of RFLAGS that always reads as zero: in the input it says that the code is 32-bit code.
+const RESERVED_FLAG: u64 = 1 << 15;
 /// Behind the code: INT3 ends a run that falls out of it.
 const END: [u8; 16] = [0xcc; 16];
 /// A page that is away until it is asked for.
@@ -40,6 +42,8 @@ struct Left {
 struct Start<'a> {
     registers: [u64; 16],
     rflags: u64,
+    /// In 32-bit protected mode without paging.
+    narrow: bool,
     code: &'a [u8],
 }
 
@@ -57,7 +61,11 @@ impl Bench {
     }
 
     fn load(&mut self, start: &Start<'_>) {
-        self.cpu.enter_long_mode(TABLES, CODE, STACK);
+        if start.narrow {
+            self.cpu.enter_protected_mode(CODE as u32);
+        } else {
+            self.cpu.enter_long_mode(TABLES, CODE, STACK);
+        }
         for (reg, value) in Reg::ALL.into_iter().zip(start.registers) {
             self.cpu.regs.set(reg, value);
         }
@@ -130,7 +138,8 @@ fn register(u: &mut Unstructured<'_>) -> Result<u64> {
     })
 }
 
-/// Registers, flags, and the size of the slices.
+/// Registers, flags, and the size of the slices. A flag that no code starts with says that it is 32-bit
+/// code.
 fn begin(u: &mut Unstructured<'_>) -> Result<([u64; 16], u64, u64)> {
     let mut registers = [0; 16];
     for value in &mut registers {
@@ -151,7 +160,8 @@ pub fn run(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let Ok((registers, rflags, slice)) = begin(&mut u) else { return };
     let rest = u.take_rest();
-    let start = Start { registers, rflags, code: &rest[..rest.len().min(CODE_BYTES_MAX)] };
+    let narrow = rflags & RESERVED_FLAG != 0;
+    let start = Start { registers, rflags, narrow, code: &rest[..rest.len().min(CODE_BYTES_MAX)] };
     let benches = BENCHES.take().unwrap_or_else(|| [Bench::new(), Bench::new()]);
     let [mut whole, mut parts] =
         PRISTINE.with(|pristine| benches.map(|bench| bench.cleared(pristine)));

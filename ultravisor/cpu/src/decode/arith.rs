@@ -19,7 +19,7 @@ use crate::flags::with_condition;
 use crate::regs::Reg;
 use crate::uop::{Handler, Meaning, Uop, step};
 use crate::width::with_width;
-use iced_x86::{ConditionCode, Instruction, Mnemonic};
+use iced_x86::{CodeSize, ConditionCode, Instruction, Mnemonic};
 
 /// Evaluates an expression with a type alias for the place that operand kind `$kind` is.
 macro_rules! with_place {
@@ -311,6 +311,8 @@ fn bit_test<const CHANGE: u8>(i: &Instruction) -> Option<Lowered> {
     let (size, first, second) = two(&mut lowered, i)?;
     lowered.uop.meaning = with_width!(size, T => match (first, second) {
         (Kind::Mem, Kind::Imm(_)) => test_bit::<T, Mem, Imm, CHANGE> as Meaning,
+        // The address has come to the bit's word already: see `reach`.
+        (Kind::Mem, _) if i.code_size() == CodeSize::Code32 => test_bit::<T, Mem, Src, CHANGE>,
         (Kind::Mem, _) => test_bit_string::<T, CHANGE>,
         (_, Kind::Imm(_)) => test_bit::<T, Dst, Imm, CHANGE>,
         (_, Kind::Reg(..) | Kind::Mem) => test_bit::<T, Dst, Src, CHANGE>,

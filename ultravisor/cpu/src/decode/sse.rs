@@ -8,7 +8,7 @@ use crate::exec::sse::*;
 use crate::exec::sse_move::*;
 use crate::regs::Reg;
 use crate::uop::{Handler, step};
-use iced_x86::{Code, Instruction, OpKind, Register};
+use iced_x86::{Code, CodeSize, Instruction, OpKind, Register};
 
 /// The handlers of one form, by what its operand that may be either is.
 pub(super) struct Row {
@@ -34,7 +34,11 @@ pub(super) fn lower(i: &Instruction) -> Option<Lowered> {
                 set_memory(uop, i)?;
                 run = row.memory;
             }
-            OpKind::MemorySegRDI => {
+            // The narrower ones are 32-bit code's: in 64-bit mode the sum would have to be cut.
+            OpKind::MemorySegEDI | OpKind::MemorySegDI if i.code_size() != CodeSize::Code32 => {
+                return None;
+            }
+            OpKind::MemorySegRDI | OpKind::MemorySegEDI | OpKind::MemorySegDI => {
                 uop.base = Reg::Rdi as u8;
                 uop.segment = segment(i);
                 run = row.memory;

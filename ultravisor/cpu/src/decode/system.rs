@@ -148,6 +148,10 @@ fn move_segment(i: &Instruction) -> Option<Lowered> {
 /// `push` and `pop` of a segment register.
 fn on_stack(i: &Instruction, by_size: impl Fn(u32) -> Meaning) -> Option<Lowered> {
     let segment = segment_number(i.op0_register())?;
+    if i.code() == Code::Popw_CS {
+        // The first processor's alone.
+        return None;
+    }
     let bits = i.stack_pointer_increment().unsigned_abs() * 8;
     let mut lowered = Lowered::plain(i, by_size(bits));
     (lowered.uop.dst, lowered.uop.src) = (segment, segment);

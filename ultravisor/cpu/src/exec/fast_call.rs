@@ -55,10 +55,14 @@ pub(crate) fn call_return<const WIDE: bool>(
 ) -> Result<(), Left> {
     /// What of R11 counts: not RF and VM.
     const RESTORED: u64 = 0x003c_7fd7;
-    if cpu.regs.efer & control::SCE == 0 || cpu.form != Form::Long {
+    if cpu.regs.efer & control::SCE == 0 {
         return Err(undefined(cpu));
     }
+    // The manual has #UD first; the processors that were tried have this.
     privileged(cpu)?;
+    if cpu.form != Form::Long {
+        return Err(undefined(cpu));
+    }
     let rip = cpu.regs.gpr[Reg::Rcx];
     if WIDE && !canonical(rip) {
         return Err(refused(cpu));

@@ -103,10 +103,11 @@ pub(crate) fn adjust_level<P: Place>(
     bus: &mut dyn Bus,
     uop: &Uop,
 ) -> Result<(), Left> {
-    let selector = P::read_for_update::<u16>(cpu, bus, uop)?;
+    let selector = P::read::<u16>(cpu, bus, uop)?;
     let level = super::Src::get::<u16>(cpu, bus, uop)? & 3;
     let raised = selector & 3 < level;
     if raised {
+        P::read_for_update::<u16>(cpu, bus, uop)?;
         P::write::<u16>(cpu, bus, uop, selector & !3 | level)?;
     }
     super::segments::set_zero(cpu, raised);

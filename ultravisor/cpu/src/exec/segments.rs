@@ -5,7 +5,7 @@
 use super::{Place, Source};
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
-use crate::exec::stack::{self, Stack, peek, pointer, push, set_pointer};
+use crate::exec::stack::{self, Stack, peek, push};
 use crate::exec::system::privileged;
 use crate::flags::{Flags, bit, pack};
 use crate::form::Form;
@@ -93,22 +93,15 @@ pub(crate) fn store_segment<T: Width, P: Place>(
     P::write::<T>(cpu, bus, uop, selector.into())
 }
 
-/// `push fs`, `push gs`; in 32-bit code all six.
+/// `push fs`, `push gs`; in 32-bit code all six. Some processors leave the upper half of four bytes as
+/// it is, some clear it (SDM volume 2, PUSH).
 pub(crate) fn push_segment<T: Width, K: Stack>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
     uop: &Uop,
 ) -> Result<(), Left> {
-    let selector = cpu.regs.selector(named(uop.src)).into();
-    if T::BITS != 32 {
-        return push::<T, K>(cpu, bus, selector);
-    }
-    // Of four bytes the upper two stay, on all recent processors (SDM volume 2, PUSH).
-    let offset = pointer::<K>(cpu, 4_u64.wrapping_neg());
-    let va = K::at(cpu, offset, 4, true)?;
-    cpu.store::<u16>(bus, va, selector)?;
-    set_pointer::<K>(cpu, offset);
-    Ok(())
+    let selector = cpu.regs.selector(named(uop.src));
+    push::<T, K>(cpu, bus, selector.into())
 }
 
 /// `pop fs`, `pop gs`; in 32-bit code all but CS.

@@ -209,6 +209,8 @@ pub(crate) fn push_all<T: Width, K: Stack>(
     for (slot, word) in bytes.rchunks_exact_mut(size_of::<T>()).zip(words) {
         slot.copy_from_slice(&word.to_le_bytes()[..size_of::<T>()]);
     }
+    // The highest word is the first that is pushed, and to fault.
+    cpu.load_for_update::<T>(bus, va.wrapping_add(7 * size::<T>()))?;
     cpu.store_bytes(bus, va, bytes)?;
     set_pointer::<K>(cpu, bottom);
     Ok(())

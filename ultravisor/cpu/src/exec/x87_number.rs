@@ -262,16 +262,16 @@ impl Exact {
             outcome.raised |= UNDERFLOW;
             return outcome;
         }
+        if !control.masks(UNDERFLOW) {
+            // Too small even so.
+            return Outcome { bits: sign(self.negative), raised: UNDERFLOW | PRECISION, up: false };
+        }
         let lowest = MIN_EXPONENT - (precision as i32 - 1);
         let rounded = self.drop_digits(lowest - self.exponent, control.rounding());
         let significand = rounded.digits << (64 - precision);
         // Rounded up to the smallest normal number, the leading one is the exponent's.
         let field = significand >> 63;
-        let raised = match (rounded.inexact, control.masks(UNDERFLOW)) {
-            (true, _) => UNDERFLOW | PRECISION,
-            (false, true) => 0,
-            (false, false) => UNDERFLOW,
-        };
+        let raised = if rounded.inexact { UNDERFLOW | PRECISION } else { 0 };
         Outcome { bits: sign(self.negative) | field << 64 | significand, raised, up: rounded.up }
     }
 }

@@ -204,6 +204,11 @@ fn legacy(cpu: &Cpu) -> [u8; area::END] {
     bytes
 }
 
+/// How many of the area's bytes are state: 32-bit code has eight vector registers.
+fn state_end(cpu: &Cpu) -> usize {
+    if cpu.form.is_narrow() { area::XMM + 8 * 16 } else { area::END }
+}
+
 fn set_x87(cpu: &mut Cpu, bytes: &[u8; area::END]) {
     let x87 = &mut cpu.regs.x87;
     x87.set_control(u16::from_le_bytes([bytes[0], bytes[1]]));
@@ -215,7 +220,8 @@ fn set_x87(cpu: &mut Cpu, bytes: &[u8; area::END]) {
 }
 
 fn set_xmm(cpu: &mut Cpu, bytes: &[u8; area::END]) {
-    for (slot, register) in bytes[area::XMM..].chunks_exact(16).zip(&mut cpu.regs.xmm) {
+    let end = state_end(cpu);
+    for (slot, register) in bytes[area::XMM..end].chunks_exact(16).zip(&mut cpu.regs.xmm) {
         *register = number(slot);
     }
 }
@@ -241,7 +247,7 @@ pub(crate) fn fxsave(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), 
     // Of what stays, too, the processor wants to be able to write it.
     cpu.load_for_update::<u64>(bus, va.wrapping_add(area::HEADER - 8))?;
     let bytes = legacy(cpu);
-    cpu.store_bytes(bus, va, &bytes)
+    cpu.store_bytes(bus, va, &bytes[..state_end(cpu)])
 }
 
 /// `fxrstor`.
@@ -296,7 +302,7 @@ pub(crate) fn xsave(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), L
         }
     }
     if parts & PART_SSE != 0 {
-        for range in [area::MXCSR..area::ST, area::XMM..area::END] {
+        for range in [area::MXCSR..area::ST, area::XMM..state_end(cpu)] {
             area[range.clone()].copy_from_slice(&now[range]);
         }
     }
@@ -328,7 +334,7 @@ pub(crate) fn xrstor(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), 
     }
     match (parts & PART_SSE != 0, in_use & PART_SSE != 0) {
         (true, true) => set_xmm(cpu, &bytes),
-        (true, false) => cpu.regs.xmm = [0; 16],
+        (true, false) => set_xmm(cpu, &[0; area::END]),
         (false, _) => {}
     }
     Ok(())

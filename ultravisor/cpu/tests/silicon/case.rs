@@ -2,9 +2,9 @@
 
 use crate::common::Random;
 use crate::functions;
-use crate::generate::{self, Drawn, Place, code_address, number};
+use crate::generate::{self, Drawn, Mode, Place, code_address, number};
 use crate::numbers::{DOUBLE, SINGLE, extended};
-use crate::record::{Record, WINDOW, fx};
+use crate::record::{CODE_32, Record, WINDOW, fx};
 use crate::structures;
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 use ultravisor_cpu::flag;
@@ -26,10 +26,14 @@ pub struct Case {
 }
 
 /// Draws a case of form `code`, with its operand in memory or not. `None` if there is none.
-pub fn draw(code: Code, memory: bool, random: &mut Random) -> Option<Case> {
+pub fn draw(code: Code, memory: bool, mode: Mode, random: &mut Random) -> Option<Case> {
     let place = Place::draw(random);
-    let Drawn { mut instruction, aim } = generate::draw(code, memory, place, random)?;
+    let Drawn { mut instruction, aim } = generate::draw(code, memory, place, mode, random)?;
     let mut start = state(place, random);
+    if mode.is_narrow() {
+        start.code_segment = CODE_32.into();
+        start.data_segment = mode.data_segment().into();
+    }
     let pool = [random.value(), random.value(), random.next()];
     mix(&mut start, &pool, random);
     tune(&mut instruction, &mut start, place, random);
@@ -39,6 +43,9 @@ pub fn draw(code: Code, memory: bool, random: &mut Random) -> Option<Case> {
     }
     if instruction.op_kinds().any(|kind| kind == OpKind::Memory) {
         operand(&instruction, &mut start, aim.target, &pool, random);
+    }
+    if mode.is_narrow() {
+        start.gpr[..8].iter_mut().for_each(|value| *value &= 0xffff_ffff);
     }
     let bytes = generate::encode(&instruction, start.rip)?;
     start.code[..bytes.len()].copy_from_slice(&bytes);
@@ -148,7 +155,7 @@ fn tune(instruction: &mut Instruction, start: &mut Record, place: Place, random:
         Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne => {
             gpr[RCX] = random.below(4) | random.below(2) << 32;
         }
-        Mnemonic::Jrcxz | Mnemonic::Jecxz => {
+        Mnemonic::Jrcxz | Mnemonic::Jecxz | Mnemonic::Jcxz => {
             gpr[RCX] = random.below(2) | random.below(2) << 32;
         }
         Mnemonic::Pcmpestri
@@ -170,7 +177,7 @@ fn tune(instruction: &mut Instruction, start: &mut Record, place: Place, random:
             }
             instruction.set_immediate16(random.below(100) as u16);
         }
-        Mnemonic::Popf | Mnemonic::Popfq => {
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => {
             let flags = random.next() & (flag::ARITHMETIC | flag::DF) | flag::IF;
             let at = gpr[RSP];
             start.poke(at, &flags.to_le_bytes());
@@ -207,6 +214,9 @@ fn strings(instruction: &Instruction, start: &mut Record, place: Place, random: 
     let narrow = instruction.op_kinds().any(|kind| {
         matches!(kind, OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI)
     });
+    let short = instruction
+        .op_kinds()
+        .any(|kind| matches!(kind, OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI));
     let above = if narrow && place != Place::NonCanonical { random.next() << 32 } else { 0 };
     start.gpr[RSI] = place.address(random, bytes) | above;
     start.gpr[RDI] = if random.chance(3) {
@@ -214,7 +224,7 @@ fn strings(instruction: &Instruction, start: &mut Record, place: Place, random: 
     } else {
         Place::Middle.address(random, bytes) | above
     };
-    start.gpr[RCX] = random.below(14) | above;
+    start.gpr[RCX] = random.below(14) | if short { random.next() << 16 } else { above };
     if random.chance(2) {
         start.data.fill(random.below(2) as u8);
     }

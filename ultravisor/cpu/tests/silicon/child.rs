@@ -4,11 +4,13 @@
 //! trap, and the signal handler, on a stack of its own, takes the registers out of the context
 //! that the kernel saved, puts the next snippet's in, and returns into that. So every register is
 //! the snippet's to use, the stack pointer included, and the kernel tells vector, error code and
-//! fault address as the processor gave them.
+//! fault address as the processor gave them. 32-bit code is entered the same way: by what the saved
+//! context says of CS.
 #![expect(unsafe_code, reason = "executes code that the test has made, and catches its traps")]
 
 use crate::record::{
-    CODE, CODE_MAX, DATA, DATA_END, ENTRY, FX_STATE, GS_BASE, PAGE, READ_ONLY, Record, Trap, WINDOW,
+    CODE, CODE_MAX, DATA, DATA_END, ENTRY, FX_STATE, GS_BASE, GS_LIMIT, LIMITED, PAGE, READ_ONLY,
+    Record, Trap, WINDOW,
 };
 use std::ffi::{c_int, c_void};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -108,15 +110,37 @@ fn protect_read_only() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sets the handler, its stack, and the base of GS.
+/// An entry of the local table as `modify_ldt` wants it: number, base, limit, and flags.
+#[repr(C)]
+struct Entry([u32; 4]);
+
+/// A writable data segment of 32 bits, its limit in pages, present, and usable.
+const DATA_SEGMENT: u32 = 1 | 1 << 4 | 1 << 6;
+
+/// Makes [`LIMITED`] and puts it into GS: its base counts in 64-bit mode, too.
+fn set_segment() -> io::Result<()> {
+    const WRITE: c_int = 1;
+    let entry = Entry([0, GS_BASE as u32, (GS_LIMIT / PAGE) as u32, DATA_SEGMENT]);
+    let bytes = size_of::<Entry>();
+    // SAFETY: the kernel reads the entry and makes a segment of ring 3; nothing of Rust's uses GS.
+    let result = unsafe {
+        let result = libc::syscall(libc::SYS_modify_ldt, WRITE, &raw const entry, bytes);
+        if result == 0 {
+            std::arch::asm!("mov gs, {0:x}", in(reg) LIMITED, options(nostack));
+        }
+        result
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets the handler and its stack, and what GS holds.
 fn install() -> io::Result<()> {
     const STACK: usize = 256 * 1024;
-    const ARCH_SET_GS: c_int = 0x1001;
     let stack = Box::leak(vec![0_u8; STACK].into_boxed_slice());
     let alternative =
         libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK };
     // SAFETY: the stack lives for ever and is the handler's alone; the action is completely set,
-    // zero being a valid value of each field not named; nothing of Rust's uses GS.
+    // zero being a valid value of each field not named.
     let results = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handle as *const () as usize;
@@ -125,9 +149,8 @@ fn install() -> io::Result<()> {
         let set = |signal| libc::sigaction(signal, &raw const action, ptr::null_mut());
         libc::sigaltstack(&raw const alternative, ptr::null_mut())
             | signals.into_iter().fold(0, |results, signal| results | set(signal))
-            | libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, GS_BASE) as c_int
     };
-    if results == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if results == 0 { set_segment() } else { Err(io::Error::last_os_error()) }
 }
 
 /// Ends the snippet that has trapped, if it was one, and starts the next.
@@ -181,7 +204,19 @@ fn put(general: &mut Registers, fx: *mut u8, record: &Record) {
     }
     general[libc::REG_RIP as usize] = record.rip as i64;
     general[libc::REG_EFL as usize] = record.rflags as i64;
+    let segments = &mut general[libc::REG_CSGSFS as usize];
+    *segments = *segments & !0xffff | record.code_segment as i64;
     set_fx_state(fx, &record.fx);
+    // SAFETY: both selectors are of segments of ring 3 that may be read and written, and 64-bit code
+    // asks for neither.
+    unsafe {
+        std::arch::asm!(
+            "mov ds, {0:x}",
+            "mov es, {0:x}",
+            in(reg) record.data_segment,
+            options(nostack, nomem),
+        );
+    }
     // SAFETY: all three ranges are of our own mappings, to which no reference exists; the window
     // is inside the pages that may be written or is not written at all.
     unsafe {

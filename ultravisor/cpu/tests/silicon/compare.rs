@@ -8,6 +8,7 @@ use crate::undefined::{self, Undefined};
 use ultravisor_cpu::flag;
 
 const BREAKPOINT: u64 = 3;
+const OVERFLOW: u64 = 4;
 const STACK: u64 = 12;
 const PROTECTION: u64 = 13;
 const PAGE_FAULT: u64 = 14;
@@ -18,7 +19,7 @@ const RESUME: u64 = 1 << 16;
 
 /// The processor's record in the engine's terms.
 fn normalised(mut native: Record) -> Record {
-    if native.trap.vector == BREAKPOINT {
+    if matches!(native.trap.vector, BREAKPOINT | OVERFLOW) {
         // A trap, so past it.
         native.rip -= 1;
     }

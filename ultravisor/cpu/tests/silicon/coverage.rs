@@ -4,6 +4,7 @@ use crate::case;
 use crate::common::Random;
 use crate::failed;
 use crate::forms::{self, Fate};
+use crate::generate::Mode;
 use iced_x86::Code;
 use libtest_mimic::Failed;
 use std::collections::BTreeMap;
@@ -15,39 +16,46 @@ const PATH: &str = "tests/silicon/forms.txt";
 const DRAWS: usize = 60;
 const WIDTH: usize = 100;
 
-/// Whether the engine has any shape of the form.
-pub fn supported(code: Code) -> bool {
+/// Whether the engine has any shape of the form, in 64-bit mode or in 32-bit code.
+pub fn supported(code: Code, narrow: bool) -> bool {
+    let mode = if narrow { Mode::Flat } else { Mode::Long };
     let mut random = Random(code as u64);
     let mut shapes = (0..DRAWS).filter_map(|draw| {
-        case::draw(code, draw % 2 == 0, &mut random).map(|case| case.instruction)
+        case::draw(code, draw % 2 == 0, mode, &mut random).map(|case| case.instruction)
     });
     shapes.any(|shape| ultravisor_cpu::supports(&shape))
 }
 
+/// What the test does with the form there; `None` if that mode has no such form.
+fn fate(code: Code, narrow: bool) -> Option<Fate> {
+    forms::exists(code, narrow).then(|| forms::fate(code, narrow, supported(code, narrow)))
+}
+
+/// Whether the form is run on both sides there.
+pub fn is_compared(code: Code, narrow: bool) -> bool {
+    fate(code, narrow) == Some(Fate::Compared)
+}
+
 fn printed() -> Result<String, std::fmt::Error> {
-    let mut features: BTreeMap<String, BTreeMap<Fate, Vec<Code>>> = BTreeMap::new();
+    let mut features: BTreeMap<String, BTreeMap<Fates, Vec<Code>>> = BTreeMap::new();
     let mut outside: BTreeMap<String, usize> = BTreeMap::new();
     for code in forms::all() {
         let feature = forms::feature(code);
         if forms::in_scope(code) {
-            let fate = forms::fate(code, supported(code));
-            features.entry(feature).or_default().entry(fate).or_default().push(code);
+            let fates = (fate(code, false), fate(code, true));
+            features.entry(feature).or_default().entry(fates).or_default().push(code);
         } else {
             *outside.entry(format!("{:?}", code.encoding())).or_default() += 1;
         }
     }
     let mut out = String::from(
-        "Every instruction form of 64-bit mode (iced-x86's names) and what the test does with it.\n",
+        "Every instruction form of 64-bit mode and of 32-bit code (iced-x86's names) and what the test \
+         does with it.\n",
     );
     for (feature, fates) in &features {
         writeln!(out, "\n{feature}")?;
         for (fate, codes) in fates {
-            let what = match fate {
-                Fate::Compared => "compared with the processor".to_owned(),
-                Fate::NotNatively(why) => format!("implemented, not compared: {why}"),
-                Fate::Unsupported => "ends as unsupported".to_owned(),
-            };
-            writeln!(out, "  {what}: {}", codes.len())?;
+            writeln!(out, "  {}: {}", told(fate), codes.len())?;
             wrap(&mut out, codes)?;
         }
     }
@@ -56,6 +64,26 @@ fn printed() -> Result<String, std::fmt::Error> {
         writeln!(out, "  {encoding}: {count}")?;
     }
     Ok(out)
+}
+
+/// What becomes of a form in 64-bit mode and in 32-bit code.
+type Fates = (Option<Fate>, Option<Fate>);
+
+fn told(fates: &Fates) -> String {
+    let word = |fate: &Fate| match fate {
+        Fate::Compared => "compared with the processor".to_owned(),
+        Fate::NotNatively(why) => format!("implemented, not compared: {why}"),
+        Fate::Unsupported => "ends as unsupported".to_owned(),
+    };
+    match fates {
+        (Some(long), Some(narrow)) if long == narrow => word(long),
+        (Some(long), Some(narrow)) => {
+            format!("in 64-bit mode {}; in 32-bit code {}", word(long), word(narrow))
+        }
+        (Some(long), None) => format!("64-bit mode's alone, {}", word(long)),
+        (None, Some(narrow)) => format!("32-bit code's alone, {}", word(narrow)),
+        (None, None) => "of no mode".to_owned(),
+    }
 }
 
 /// The names, filled to lines.

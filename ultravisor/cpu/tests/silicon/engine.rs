@@ -2,11 +2,12 @@
 
 use crate::common::{NO_EXECUTE, PRESENT, Ram, TABLES, USER, WRITABLE};
 use crate::record::{
-    CODE, CODE_MAX, DATA, DATA_END, ENTRY, GS_BASE, PAGE, READ_ONLY, Record, Trap, WINDOW, fx,
+    CODE, CODE_MAX, DATA, DATA_END, ENTRY, FLAT, GS_BASE, GS_LIMIT, LIMITED, PAGE, READ_ONLY,
+    Record, Trap, WINDOW, fx,
 };
 use std::ops::Range;
 use ultravisor_abi::Gpa;
-use ultravisor_cpu::{Cpu, Exit, Reg, control, flag};
+use ultravisor_cpu::{Attributes, Cpu, Exit, Reg, Seg, Segment, control, flag};
 
 /// Where the code page is in guest-physical memory.
 const CODE_AT: u64 = 0x10_0000;
@@ -50,6 +51,16 @@ fn go_to_ring_3(cpu: &mut Cpu, ram: &mut Ram) {
     assert_eq!((exit, cpu.level()), (Exit::Budget, 3));
 }
 
+/// What a segment register holds that is loaded with [`FLAT`] or [`LIMITED`].
+fn segment(selector: u64) -> Segment {
+    let attributes = Attributes::data(3);
+    let flat = Segment { selector: FLAT, base: 0, limit: u32::MAX, attributes };
+    if selector == u64::from(FLAT) {
+        return flat;
+    }
+    Segment { selector: LIMITED, base: GS_BASE, limit: GS_LIMIT as u32, ..flat }
+}
+
 impl Engine {
     pub fn new() -> Self {
         let mut ram = Ram::new(4 << 20);
@@ -63,7 +74,9 @@ impl Engine {
         cpu.regs.cr4 |= control::OSXSAVE;
         cpu.regs.efer |= control::SCE;
         go_to_ring_3(&mut cpu, &mut ram);
-        cpu.regs.set_gs_base(GS_BASE);
+        cpu.regs.set_segment(Seg::Gs, segment(LIMITED.into()));
+        cpu.regs.set_segment(Seg::Fs, Segment::default());
+        cpu.regs.set_segment(Seg::Ss, segment(FLAT.into()));
         Self { cpu, ram }
     }
 
@@ -91,6 +104,13 @@ impl Engine {
             self.ram.write(window.start, &start.data);
         }
         let regs = &mut self.cpu.regs;
+        let attributes =
+            if start.is_narrow() { Attributes::code_32(3) } else { Attributes::code_64(3) };
+        let selector = start.code_segment as u16;
+        regs.set_segment(Seg::Cs, Segment { selector, base: 0, limit: u32::MAX, attributes });
+        for register in [Seg::Ds, Seg::Es] {
+            regs.set_segment(register, segment(start.data_segment));
+        }
         for (reg, value) in Reg::ALL.into_iter().zip(start.gpr) {
             regs.set(reg, value);
         }

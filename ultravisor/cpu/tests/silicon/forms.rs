@@ -1,6 +1,6 @@
 //! The forms that there are, and what becomes of each here.
 
-use iced_x86::{Code, CpuidFeature, EncodingKind};
+use iced_x86::{Code, CpuidFeature, DecoderOptions, EncodingKind};
 
 /// What the test does with a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,13 +13,27 @@ pub enum Fate {
     Unsupported,
 }
 
-/// Every form that 64-bit mode knows.
+/// Every form that 64-bit mode or 32-bit code knows.
 pub fn all() -> impl Iterator<Item = Code> {
-    Code::values().filter(|code| {
+    Code::values().filter(|&code| {
         let op = code.op_code();
         // What begins with `wait` is two instructions to a processor.
-        op.is_instruction() && op.mode64() && !op.fwait()
+        let whole = op.is_instruction() && !op.fwait();
+        whole && (exists(code, false) || exists(code, true))
     })
+}
+
+/// Whether the form is one of 64-bit mode, or of 32-bit code.
+pub fn exists(code: Code, narrow: bool) -> bool {
+    let op = code.op_code();
+    // Old and strange processors' own forms are decoded only for who asks.
+    let usual =
+        matches!(op.decoder_option(), DecoderOptions::NONE | DecoderOptions::FORCE_RESERVED_NOP);
+    if narrow {
+        op.mode32() && (usual || op.mode64()) && code != Code::Popw_CS
+    } else {
+        op.mode64()
+    }
 }
 
 /// Whether the form may be implemented at all: AVX and its kin are not offered, but for the
@@ -30,20 +44,25 @@ pub fn in_scope(code: Code) -> bool {
     code.encoding() == EncodingKind::Legacy || of_bits
 }
 
-/// Why a form that the engine has cannot be compared, if so.
-pub fn why_not(code: Code) -> Option<&'static str> {
+/// Why a form that the engine has cannot be compared, if so. 32-bit code's pushes of segment registers
+/// can: both sides have the same selectors.
+pub fn why_not(code: Code, narrow: bool) -> Option<&'static str> {
     let name = format!("{code:?}");
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     if starts(&["Rdtsc", "Cpuid", "Rdrand", "Rdseed"]) {
         Some("its answer is the machine's own")
     } else if starts(&["Sgdt", "Sidt", "Sldt", "Str_", "Lar_", "Lsl_", "Verr", "Verw", "Smsw"])
-        || ["Sreg", "Pushq_FS", "Pushq_GS", "Pushw_FS", "Pushw_GS"]
-            .iter()
-            .any(|part| name.contains(part))
+        || !narrow
+            && ["Sreg", "Pushq_FS", "Pushq_GS", "Pushw_FS", "Pushw_GS"]
+                .iter()
+                .any(|part| name.contains(part))
     {
         Some("its answer is the host system's")
-    } else if starts(&["Popq_FS", "Popq_GS", "Popw_FS", "Popw_GS", "Lss_", "Lfs_", "Lgs_"])
-        || starts(&["Jmp_m16", "Call_m16", "Retf", "Iret"])
+    } else if starts(&["Popq_FS", "Popq_GS", "Lss_", "Lfs_", "Lgs_", "Lds_", "Les_", "Mov_Sreg"])
+        || starts(&["Jmp_m16", "Call_m16", "Jmp_ptr", "Call_ptr", "Retf", "Iret"])
+        || ["Popw", "Popd"].iter().any(|pop| {
+            ["_ES", "_SS", "_DS", "_FS", "_GS"].iter().any(|seg| name == format!("{pop}{seg}"))
+        })
     {
         Some("it would load the host system's descriptors")
     } else if starts(&["Int_", "Int1", "Syscall", "Sysenter"]) {
@@ -66,8 +85,8 @@ pub fn why_not(code: Code) -> Option<&'static str> {
 }
 
 /// The fate of a form, given whether the engine has it.
-pub fn fate(code: Code, supported: bool) -> Fate {
-    match (supported, why_not(code)) {
+pub fn fate(code: Code, narrow: bool, supported: bool) -> Fate {
+    match (supported, why_not(code, narrow)) {
         (false, _) => Fate::Unsupported,
         (true, Some(why)) => Fate::NotNatively(why),
         (true, None) => Fate::Compared,

@@ -1,10 +1,38 @@
-//! From a form to instructions: operands of every kind that 64-bit mode has, from a seed.
+//! From a form to instructions: operands of every kind that the mode has, from a seed.
 
 use crate::common::Random;
-use crate::record::{DATA, ENTRY, GS_BASE, PAGE, READ_ONLY, WINDOW};
+use crate::record::{DATA, ENTRY, FLAT, GS_BASE, LIMITED, PAGE, READ_ONLY, WINDOW};
 use iced_x86::{
-    Code, Encoder, Instruction, MemorySize, OpCodeOperandKind as Kind, OpKind, Register,
+    Code, CodeSize, Encoder, Instruction, MemorySize, OpCodeOperandKind as Kind, OpKind, Register,
 };
+
+/// What code is run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// 64-bit mode.
+    Long,
+    /// 32-bit code with segments that are all memory.
+    Flat,
+    /// 32-bit code whose DS and ES have a base and a limit.
+    Limited,
+}
+
+impl Mode {
+    /// Whether it is 32-bit code.
+    pub fn is_narrow(self) -> bool {
+        self != Self::Long
+    }
+
+    /// What DS and ES hold.
+    pub fn data_segment(self) -> u16 {
+        if self == Self::Limited { LIMITED } else { FLAT }
+    }
+
+    /// How many registers of a kind there are.
+    fn registers(self) -> u64 {
+        if self.is_narrow() { 8 } else { 16 }
+    }
+}
 
 /// An instruction, and which address its memory operand is to have.
 pub struct Drawn {
@@ -93,19 +121,22 @@ fn from(first: Register, random: &mut Random, count: u64) -> Register {
 }
 
 /// The register or memory that operand kind `kind` can be, as a register.
-fn register(kind: Kind, random: &mut Random) -> Option<Register> {
+fn register(kind: Kind, mode: Mode, random: &mut Random) -> Option<Register> {
+    let all = mode.registers();
     #[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds are no registers of ours")]
     Some(match kind {
-        Kind::r8_or_mem | Kind::r8_reg | Kind::r8_opcode => from(Register::AL, random, 20),
+        Kind::r8_or_mem | Kind::r8_reg | Kind::r8_opcode => {
+            from(Register::AL, random, if mode.is_narrow() { 8 } else { 20 })
+        }
         Kind::r16_or_mem | Kind::r16_reg | Kind::r16_reg_mem | Kind::r16_rm | Kind::r16_opcode => {
-            from(Register::AX, random, 16)
+            from(Register::AX, random, all)
         }
         Kind::r32_or_mem
         | Kind::r32_reg
         | Kind::r32_reg_mem
         | Kind::r32_rm
         | Kind::r32_opcode
-        | Kind::r32_vvvv => from(Register::EAX, random, 16),
+        | Kind::r32_vvvv => from(Register::EAX, random, all),
         Kind::r64_or_mem
         | Kind::r64_reg
         | Kind::r64_reg_mem
@@ -113,7 +144,7 @@ fn register(kind: Kind, random: &mut Random) -> Option<Register> {
         | Kind::r64_opcode
         | Kind::r64_vvvv => from(Register::RAX, random, 16),
         Kind::mm_or_mem | Kind::mm_reg | Kind::mm_rm => from(Register::MM0, random, 8),
-        Kind::xmm_or_mem | Kind::xmm_reg | Kind::xmm_rm => from(Register::XMM0, random, 16),
+        Kind::xmm_or_mem | Kind::xmm_reg | Kind::xmm_rm => from(Register::XMM0, random, all),
         Kind::sti_opcode => from(Register::ST0, random, 8),
         Kind::cr_reg => {
             [Register::CR0, Register::CR2, Register::CR3, Register::CR4][random.below(4) as usize]
@@ -127,6 +158,10 @@ fn register(kind: Kind, random: &mut Random) -> Option<Register> {
         Kind::dx => Register::DX,
         Kind::eax => Register::EAX,
         Kind::rax => Register::RAX,
+        Kind::es => Register::ES,
+        Kind::cs => Register::CS,
+        Kind::ss => Register::SS,
+        Kind::ds => Register::DS,
         Kind::fs => Register::FS,
         Kind::gs => Register::GS,
         _ => return None,
@@ -145,8 +180,14 @@ const fn may_be_memory(kind: Kind) -> bool {
     )
 }
 
-/// The kind of operand that an immediate, branch or string operand of the form is.
-fn fixed(kind: Kind, a32: bool) -> Option<OpKind> {
+/// The kind of operand that an immediate, branch or string operand of the form is; `short` says that
+/// the address size is not the mode's own.
+fn fixed(kind: Kind, mode: Mode, short: bool) -> Option<OpKind> {
+    let (a32, a16) = (short && !mode.is_narrow(), short && mode.is_narrow());
+    if let Some(string) = string(kind, a16) {
+        return Some(string);
+    }
+    let a32 = a32 || mode.is_narrow();
     #[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds are not fixed")]
     Some(match kind {
         Kind::imm8 | Kind::imm8_const_1 | Kind::imm4_m2z => OpKind::Immediate8,
@@ -158,7 +199,10 @@ fn fixed(kind: Kind, a32: bool) -> Option<OpKind> {
         Kind::imm32sex64 => OpKind::Immediate32to64,
         Kind::imm64 => OpKind::Immediate64,
         Kind::br64_1 | Kind::br64_4 => OpKind::NearBranch64,
+        Kind::br32_1 | Kind::br32_4 => OpKind::NearBranch32,
         Kind::br16_1 | Kind::br16_2 => OpKind::NearBranch16,
+        Kind::farbr2_2 => OpKind::FarBranch16,
+        Kind::farbr4_2 => OpKind::FarBranch32,
         Kind::seg_rSI if a32 => OpKind::MemorySegESI,
         Kind::seg_rSI => OpKind::MemorySegRSI,
         Kind::es_rDI if a32 => OpKind::MemoryESEDI,
@@ -167,6 +211,17 @@ fn fixed(kind: Kind, a32: bool) -> Option<OpKind> {
         Kind::seg_rDI => OpKind::MemorySegRDI,
         _ => return None,
     })
+}
+
+/// The same for string operands with 16-bit addresses.
+fn string(kind: Kind, a16: bool) -> Option<OpKind> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds are no strings")]
+    match kind {
+        Kind::seg_rSI if a16 => Some(OpKind::MemorySegSI),
+        Kind::es_rDI if a16 => Some(OpKind::MemoryESDI),
+        Kind::seg_rDI if a16 => Some(OpKind::MemorySegDI),
+        _ => None,
+    }
 }
 
 /// The shape of a memory operand.
@@ -189,13 +244,22 @@ fn bytes(code: Code) -> u64 {
 
 /// Draws an instruction of form `code`; `memory` says which shape is wanted where there are two.
 /// `None` if the form has no such shape, or none that can be run where `place` is.
-pub fn draw(code: Code, memory: bool, place: Place, random: &mut Random) -> Option<Drawn> {
+pub fn draw(
+    code: Code,
+    memory: bool,
+    place: Place,
+    mode: Mode,
+    random: &mut Random,
+) -> Option<Drawn> {
     let mut instruction = Instruction::default();
     instruction.set_code(code);
+    if mode.is_narrow() {
+        instruction.set_code_size(CodeSize::Code32);
+    }
     let op = code.op_code();
     let bytes = bytes(code);
     let mut aim = Aim { target: place.address(random, bytes), ..Aim::default() };
-    let a32 = random.chance(12) && place != Place::NonCanonical;
+    let short = random.chance(12) && place != Place::NonCanonical;
     let mut has_memory = false;
     let mut immediates = 0;
     for (operand, &kind) in (0..).zip(op.op_kinds()) {
@@ -203,18 +267,26 @@ pub fn draw(code: Code, memory: bool, place: Place, random: &mut Random) -> Opti
             has_memory = true;
             let addressing = Addressing { target: aim.target, bytes };
             instruction.set_op_kind(operand, OpKind::Memory);
-            aim = address(&mut instruction, kind, &addressing, a32, random)?;
-        } else if let Some(register) = register(kind, random) {
+            aim = if mode.is_narrow() {
+                address_32(&mut instruction, kind, &addressing, (mode, short), random)?
+            } else {
+                address(&mut instruction, kind, &addressing, short, random)?
+            };
+        } else if let Some(register) = register(kind, mode, random) {
             instruction.set_op_kind(operand, OpKind::Register);
             instruction.set_op_register(operand, register);
         } else if kind == Kind::seg_rBX_al {
             has_memory = true;
             instruction.set_op_kind(operand, OpKind::Memory);
-            instruction.set_memory_base(if a32 { Register::EBX } else { Register::RBX });
+            instruction.set_memory_base(match (mode.is_narrow(), short) {
+                (false, false) => Register::RBX,
+                (true, true) => Register::BX,
+                (false, true) | (true, false) => Register::EBX,
+            });
             instruction.set_memory_index(Register::AL);
             aim.base = Some((3, aim.target));
         } else {
-            let first = fixed(kind, a32)?;
+            let first = fixed(kind, mode, short)?;
             let second = first == OpKind::Immediate8 && immediates > 0;
             let fixed = if second { OpKind::Immediate8_2nd } else { first };
             instruction.set_op_kind(operand, fixed);
@@ -248,6 +320,10 @@ fn immediate(instruction: &mut Instruction, kind: OpKind, random: &mut Random) {
         OpKind::Immediate32to64 => instruction.set_immediate32to64((value as i32).into()),
         OpKind::Immediate64 => instruction.set_immediate64(value),
         OpKind::NearBranch64 => instruction.set_near_branch64(around(random, 100)),
+        OpKind::NearBranch32 => instruction.set_near_branch32(around(random, 100) as u32),
+        OpKind::FarBranch16 | OpKind::FarBranch32 => {
+            instruction.set_far_branch_selector(value as u16);
+        }
         _ => {}
     }
 }
@@ -337,9 +413,77 @@ fn address(
     Some(aim)
 }
 
+/// The same for 32-bit code; in 16 bits only the first 64 KiB are reached, where nothing is.
+fn address_32(
+    instruction: &mut Instruction,
+    kind: Kind,
+    addressing: &Addressing,
+    (mode, short): (Mode, bool),
+    random: &mut Random,
+) -> Option<Aim> {
+    let override_ = [Register::GS, Register::SS, Register::FS, Register::CS];
+    if random.chance(8) {
+        instruction.set_segment_prefix(override_[random.below(4) as usize]);
+    }
+    let width = if short { 2 } else { 4 };
+    let mut aim = Aim { target: addressing.target, ..Aim::default() };
+    let displacement = match random.below(4) {
+        0 => 0,
+        1 => random.below(256).wrapping_sub(128) as u32,
+        2 => random.below(addressing.bytes * 4 + 8) as u32,
+        _ => random.next() as u32,
+    };
+    if kind == Kind::mem_offs || short || random.chance(12) {
+        instruction.set_memory_displ_size(width);
+        let offset = addressing.target.wrapping_sub(base_of(instruction, mode)) as u32;
+        let offset = if short { offset & 0xffff } else { offset };
+        instruction.set_memory_displacement64(offset.into());
+        if short && kind != Kind::mem_offs {
+            short_registers(instruction, random);
+        }
+        return Some(aim);
+    }
+    let small = (-128..128).contains(&(displacement as i32));
+    instruction.set_memory_displ_size(if small { 1 } else { 4 });
+    instruction.set_memory_displacement64(displacement.into());
+    let (base, index) = (random.below(8) as usize, random.below(8) as usize);
+    instruction.set_memory_base(Register::EAX + base as u32);
+    let mut sum = (addressing.target as u32).wrapping_sub(displacement);
+    if random.chance(2) && index != 4 && index != base {
+        let scale = 1 << random.below(4);
+        let value = random.next() as u32;
+        instruction.set_memory_index(Register::EAX + index as u32);
+        instruction.set_memory_index_scale(scale);
+        aim.index = Some((index, value.into()));
+        sum = sum.wrapping_sub(value.wrapping_mul(scale));
+    }
+    sum = sum.wrapping_sub(base_of(instruction, mode) as u32);
+    aim.base = Some((base, sum.into()));
+    Some(aim)
+}
+
+/// The base of the segment that the operand is in.
+fn base_of(instruction: &Instruction, mode: Mode) -> u64 {
+    let prefix = instruction.segment_prefix();
+    let of_stack = matches!(instruction.memory_base(), Register::ESP | Register::EBP);
+    let by_default = prefix == Register::None && !of_stack;
+    if prefix == Register::GS || by_default && mode == Mode::Limited { GS_BASE } else { 0 }
+}
+
+/// The registers that 16-bit addresses are made of (SDM volume 2, table 2-1).
+fn short_registers(instruction: &mut Instruction, random: &mut Random) {
+    use Register::{BP, BX, DI, None, SI};
+    let pairs =
+        [(BX, SI), (BX, DI), (BP, SI), (BP, DI), (SI, None), (DI, None), (BP, None), (BX, None)];
+    let (base, index) = pairs[random.below(8) as usize];
+    instruction.set_memory_base(base);
+    instruction.set_memory_index(index);
+}
+
 /// The instruction's bytes where snippets start.
 pub fn encode(instruction: &Instruction, at: u64) -> Option<Vec<u8>> {
-    let mut encoder = Encoder::new(64);
+    let narrow = instruction.code_size() == CodeSize::Code32;
+    let mut encoder = Encoder::new(if narrow { 32 } else { 64 });
     encoder.encode(instruction, at).ok()?;
     Some(encoder.take_buffer())
 }

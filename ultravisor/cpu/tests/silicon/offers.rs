@@ -108,8 +108,14 @@ pub fn check() -> Result<(), Failed> {
                 && !offer.but_for.contains(code)
         };
         for code in forms::all().filter(belongs) {
-            if coverage::supported(code) != offered {
-                wrong.push(format!("{:?} is offered: {offered}, but {code:?}", offer.feature));
+            let modes = [false, true].into_iter().filter(|&narrow| forms::exists(code, narrow));
+            for narrow in modes {
+                if coverage::supported(code, narrow) != offered {
+                    let feature = offer.feature;
+                    wrong.push(format!(
+                        "{feature:?} is offered: {offered}, but {code:?} (32-bit: {narrow})"
+                    ));
+                }
             }
         }
     }

@@ -14,6 +14,14 @@ pub const READ_ONLY: u64 = DATA + 2 * PAGE;
 pub const DATA_END: u64 = READ_ONLY + PAGE;
 /// The base of GS on both sides.
 pub const GS_BASE: u64 = 0x40;
+/// The last offset of GS in 32-bit code: in the middle of what may be written.
+pub const GS_LIMIT: u64 = DATA + 0xfff;
+/// Selectors as the host's kernel has them: 64-bit code, 32-bit code, flat data.
+pub const CODE_64: u16 = 0x33;
+pub const CODE_32: u16 = 0x23;
+pub const FLAT: u16 = 0x2b;
+/// The first segment of the child's local table: what GS holds, and DS and ES may.
+pub const LIMITED: u16 = 7;
 pub const PAGE: u64 = 4096;
 /// How many bytes of data are set before a run; all others are zero.
 pub const WINDOW: usize = 1024;
@@ -50,6 +58,10 @@ pub struct Record {
     pub gpr: [u64; 16],
     pub rip: u64,
     pub rflags: u64,
+    /// What CS holds: [`CODE_64`] or [`CODE_32`].
+    pub code_segment: u64,
+    /// What DS and ES hold: [`FLAT`] or [`LIMITED`].
+    pub data_segment: u64,
     /// x87 and SSE, as FXSAVE writes them.
     pub fx: [u8; 512],
     /// Where `data` lies.
@@ -68,6 +80,8 @@ impl Record {
             gpr: [0; 16],
             rip: ENTRY,
             rflags: 0,
+            code_segment: CODE_64.into(),
+            data_segment: FLAT.into(),
             fx: [0; 512],
             window: DATA,
             data: [0; WINDOW],
@@ -117,6 +131,11 @@ impl Record {
         std::array::from_fn(|i| self.fx[offset + i])
     }
 
+    /// Whether it is 32-bit code.
+    pub fn is_narrow(&self) -> bool {
+        self.code_segment == CODE_32.into()
+    }
+
     /// The offset in `data` of address `at`, if it lies there with `bytes` bytes.
     pub fn offset(&self, at: u64, bytes: usize) -> Option<usize> {
         let offset = usize::try_from(at.wrapping_sub(self.window)).ok()?;
@@ -132,7 +151,7 @@ impl Record {
 
     /// Sends it to the other process.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        let numbers = [self.rip, self.rflags, self.window];
+        let numbers = [self.rip, self.rflags, self.window, self.code_segment, self.data_segment];
         let trap = [self.trap.vector, self.trap.error, self.trap.address, self.stray];
         for number in self.gpr.iter().chain(&numbers).chain(&trap) {
             to.write_all(&number.to_le_bytes())?;
@@ -153,7 +172,8 @@ impl Record {
         for register in &mut record.gpr {
             *register = number(from)?;
         }
-        for field in [&mut record.rip, &mut record.rflags, &mut record.window] {
+        let Record { rip, rflags, window, code_segment, data_segment, .. } = &mut record;
+        for field in [rip, rflags, window, code_segment, data_segment] {
             *field = number(from)?;
         }
         let Trap { vector, error, address } = &mut record.trap;

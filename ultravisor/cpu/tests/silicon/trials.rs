@@ -4,6 +4,7 @@ use crate::case::{self, Case};
 use crate::common::Random;
 use crate::compare;
 use crate::engine::{Engine, Unexpected};
+use crate::generate::Mode;
 use crate::native::Processor;
 use crate::{coverage, failed, forms, undefined};
 use iced_x86::Code;
@@ -11,8 +12,8 @@ use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Cases of each shape (operand in a register, in memory) of a form.
-const CASES: usize = 220;
+/// Cases of each shape (operand in a register, in memory) of a form, in each mode.
+const CASES: usize = 110;
 /// The least number of executions of a whole run.
 const EXECUTIONS_MIN: u64 = 200_000;
 /// How many differences of a form are told.
@@ -30,7 +31,7 @@ fn rounds() -> u64 {
 pub fn by_feature() -> Vec<Trial> {
     let mut groups: BTreeMap<String, Vec<Code>> = BTreeMap::new();
     for code in forms::all().filter(|&code| forms::in_scope(code)) {
-        if forms::why_not(code).is_none() && coverage::supported(code) {
+        if [false, true].iter().any(|&narrow| coverage::is_compared(code, narrow)) {
             groups.entry(forms::feature(code)).or_default().push(code);
         }
     }
@@ -61,20 +62,30 @@ fn group(codes: &[Code]) -> Result<(), Failed> {
             continue;
         }
         for round in 0..rounds() {
-            let mut random = Random(code as u64 | round << 32);
-            let cases = cases(code, &mut random);
-            differences.extend(compare_all(code, &cases, &mut processor, &mut engine)?);
+            for narrow in [false, true] {
+                if !coverage::is_compared(code, narrow) {
+                    continue;
+                }
+                let mut random = Random(code as u64 | u64::from(narrow) << 31 | round << 32);
+                let cases = cases(code, narrow, &mut random);
+                differences.extend(compare_all(code, &cases, &mut processor, &mut engine)?);
+            }
         }
     }
     if differences.is_empty() { Ok(()) } else { Err(failed(differences.join("\n"))) }
 }
 
 /// Cases of a form that the engine has.
-fn cases(code: Code, random: &mut Random) -> Vec<Case> {
+fn cases(code: Code, narrow: bool, random: &mut Random) -> Vec<Case> {
     let shape = |memory| {
+        let mode = |draw| match (narrow, draw % 4) {
+            (false, _) => Mode::Long,
+            (true, 0) => Mode::Limited,
+            (true, _) => Mode::Flat,
+        };
         // Some draws have no encoding or no meaning: bounded, not until enough.
         let draws: Vec<Case> = (0..2 * CASES)
-            .filter_map(|_| case::draw(code, memory, random))
+            .filter_map(|draw| case::draw(code, memory, mode(draw), random))
             .filter(|case| ultravisor_cpu::supports(&case.instruction))
             .filter(|case| undefined::of(case).is_some())
             .take(CASES)

@@ -6,9 +6,9 @@
 use crate::case::{Case, address_registers};
 use crate::functions;
 use crate::generate::number;
-use crate::record::{DATA, READ_ONLY};
+use crate::record::{DATA, LIMITED, PAGE, READ_ONLY};
 use crate::structures::status;
-use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind, RflagsBits};
+use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind, Register, RflagsBits};
 use std::ops::Range;
 use ultravisor_cpu::flag;
 
@@ -59,7 +59,9 @@ pub fn of(case: &Case) -> Option<Undefined> {
         }
         // SDM, MASKMOVDQU: which bytes are looked at where some are not selected.
         Mnemonic::Maskmovdqu | Mnemonic::Maskmovq
-            if !(DATA..READ_ONLY - 16).contains(&case.start.gpr[7]) =>
+            if !(DATA..READ_ONLY - 16).contains(&case.start.gpr[7])
+                || case.start.data_segment == LIMITED.into()
+                || i.op0_kind() == OpKind::MemorySegDI =>
         {
             return None;
         }
@@ -71,6 +73,10 @@ pub fn of(case: &Case) -> Option<Undefined> {
         {
             return None;
         }
+        // AMD's MM, bit 17 of MXCSR.
+        Mnemonic::Fxrstor | Mnemonic::Fxrstor64 if has_strange_mxcsr(case) => return None,
+        // When it is looked whether the segment may be written.
+        Mnemonic::Arpl if i.segment_prefix() == Register::CS => return None,
         _ => None,
     };
     Some(Undefined {
@@ -78,7 +84,8 @@ pub fn of(case: &Case) -> Option<Undefined> {
         unless_pending: compares(i.mnemonic()),
         flags: flags(case),
         gpr,
-        fault_address: matches!(i.memory_size().size(), 14 | 17..)
+        fault_address: both_operands_fault(case)
+            || matches!(i.memory_size().size(), 14 | 17..)
             || i.memory_size() == MemorySize::Xsave
             || i.memory_size() == MemorySize::Xsave64,
         // AMD counts the destination of `pop` to the stack, and where `call` finds its target.
@@ -86,6 +93,7 @@ pub fn of(case: &Case) -> Option<Undefined> {
         bytes: bytes(i.code())
             .iter()
             .map(|(start, end)| case.target + start..case.target + end)
+            .chain(pushed_half(case))
             .collect(),
     })
 }
@@ -100,6 +108,29 @@ fn status_bits(mnemonic: Mnemonic) -> u16 {
         _ if functions::is_one(mnemonic) => status::C1,
         _ => 0,
     }
+}
+
+/// Whether two memory operands lie where nothing is: as those with 16-bit addresses do.
+fn both_operands_fault(case: &Case) -> bool {
+    let (i, gpr) = (&case.instruction, case.start.gpr);
+    let mut kinds = i.op_kinds();
+    let short = kinds.all(|kind| matches!(kind, OpKind::MemorySegSI | OpKind::MemoryESDI));
+    let nowhere = |register: usize| !(DATA - 64..READ_ONLY + PAGE).contains(&gpr[register]);
+    i.is_string_instruction() && case.start.is_narrow() && (short || nowhere(6) && nowhere(7))
+}
+
+/// Whether a saved state that is to be loaded has a bit in MXCSR that not all makers have.
+fn has_strange_mxcsr(case: &Case) -> bool {
+    let offset = case.start.offset(case.target + 26, 1);
+    offset.is_some_and(|offset| case.start.data[offset] & 2 != 0)
+}
+
+/// SDM, PUSH: of a segment register in 32 bits the upper half is cleared or stays.
+fn pushed_half(case: &Case) -> Option<Range<u64>> {
+    let i = &case.instruction;
+    let pushed = i.mnemonic() == Mnemonic::Push && i.op0_register().is_segment_register();
+    let top = case.start.gpr[4];
+    (pushed && i.stack_pointer_increment() == -4).then(|| top.wrapping_sub(2)..top)
 }
 
 /// Whether it is a comparison of x87's.

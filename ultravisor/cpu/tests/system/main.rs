@@ -5,6 +5,8 @@
 mod common;
 mod debug;
 mod delivery;
+mod gates32;
+mod paging32;
 mod protected;
 mod rings;
 mod segments;
