@@ -91,6 +91,16 @@ pub(crate) mod vector {
     pub const ALIGNMENT: u8 = 17;
 }
 
+/// What CPUID says of a local APIC, which itself is the machine's: with x2APIC mode and a timer that
+/// knows TSC deadlines and always runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalApic {
+    /// IA32_APIC_BASE has it on.
+    pub enabled: bool,
+    /// Ticks a second of its timer before that divides them, and of the time-stamp counter.
+    pub clock_hz: u32,
+}
+
 /// Why a handler left its block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stop {
@@ -157,6 +167,10 @@ pub struct Cpu {
     pub(crate) stop: Option<Stop>,
     /// An answer for the next instruction, kept until that retires.
     pub(crate) supplied: Option<u64>,
+    /// That answer is a refusal.
+    pub(crate) refused: bool,
+    /// The local APIC that CPUID tells of.
+    pub(crate) apic: Option<LocalApic>,
     /// Where blocks end: at the breakpoints of whoever runs the CPU and at the guest's own.
     pub(crate) breakpoints: BTreeSet<u64>,
     /// The former alone.
@@ -217,6 +231,8 @@ impl Cpu {
             leave: false,
             stop: None,
             supplied: None,
+            refused: false,
+            apic: None,
             breakpoints: BTreeSet::new(),
             asked: BTreeSet::new(),
             recut: false,
@@ -263,10 +279,23 @@ impl Cpu {
         self.flush_all();
     }
 
-    /// Answers [`Exit::MmioRead`], [`Exit::PortRead`], [`Exit::TimeStamp`] or [`Exit::Random`]:
-    /// consumed when the instruction is executed again, which is the next thing that happens.
+    /// Answers [`Exit::MmioRead`], [`Exit::PortRead`], [`Exit::MsrRead`], [`Exit::MsrWrite`],
+    /// [`Exit::TimeStamp`] or [`Exit::Random`]: consumed when the instruction is executed again,
+    /// which is the next thing that happens.
     pub fn supply(&mut self, value: u64) {
         self.supplied = Some(value);
+    }
+
+    /// Answers [`Exit::MsrRead`] or [`Exit::MsrWrite`] with #GP(0): there is no such register, or it
+    /// cannot hold that.
+    pub fn refuse(&mut self) {
+        self.supply(0);
+        self.refused = true;
+    }
+
+    /// There is a local APIC, or none (as at first): what CPUID says of it, its timer and its clock.
+    pub fn offer_apic(&mut self, apic: Option<LocalApic>) {
+        self.apic = apic;
     }
 
     /// Whether an answer waits for the next instruction.

@@ -9,7 +9,7 @@
 
 use crate::bus::Bus;
 use crate::cpu::{Cpu, Progress, Stop, vector};
-use crate::event::{Cause, Event, Then, then};
+use crate::event::{Cause, Event, Interrupt, Then, then};
 use crate::exit::Exit;
 use crate::flags::bit;
 use crate::mem::canonical;
@@ -38,11 +38,11 @@ mod error {
 }
 
 impl Cpu {
-    /// Presents the interrupt that the interrupt controller has next, or none. It is taken at an
-    /// instruction boundary, if RFLAGS.IF is set and CR8 lets it pass, which is told by
-    /// [`Exit::Interrupt`]; it is then presented no more.
-    pub fn present_interrupt(&mut self, vector: Option<u8>) {
-        self.pending.interrupt = vector;
+    /// Presents the interrupt that the interrupt controllers have next, or none. It is taken at an
+    /// instruction boundary, if RFLAGS.IF is set and the task priority lets it pass, which is told
+    /// by [`Exit::Interrupt`]; it is then presented no more.
+    pub fn present_interrupt(&mut self, interrupt: Option<Interrupt>) {
+        self.pending.interrupt = interrupt;
     }
 
     /// A non-maskable interrupt; one more while one waits is the same one.
@@ -124,16 +124,20 @@ impl Cpu {
             return Some(Event::new(vector::DEBUG, Cause::Trap));
         }
         if pending.nmi && !self.nmi_blocked {
-            return Some(Event::new(vector::NMI, Cause::Interrupt));
+            return Some(Event::new(vector::NMI, Cause::NonMaskable));
         }
-        let vector = pending.interrupt?;
-        let open = self.system_flags & bit::IF != 0 && u64::from(vector >> 4) > self.regs.cr8;
-        open.then_some(Event::new(vector, Cause::Interrupt))
+        let interrupt = pending.interrupt?;
+        let passes = match interrupt {
+            Interrupt::Local(vector) => vector >> 4 > self.regs.task_priority >> 4,
+            Interrupt::External(_) => true,
+        };
+        let open = self.system_flags & bit::IF != 0 && passes;
+        open.then_some(Event::new(interrupt.vector(), Cause::Interrupt))
     }
 
     /// Whether the instruction to come holds off `event`.
     fn holds_off(&self, event: &Event) -> bool {
-        let maskable = event.cause == Cause::Interrupt && event.vector != vector::NMI;
+        let maskable = event.cause == Cause::Interrupt;
         // An instruction that waits for its answer has begun, and a breakpoint that was told is
         // passed before anything comes between.
         self.supplied.is_some()
@@ -165,16 +169,16 @@ impl Cpu {
         if self.stop.is_some() {
             return done;
         }
-        match (event.cause, event.vector) {
-            (Cause::Interrupt, vector::NMI) => {
+        match event.cause {
+            Cause::NonMaskable => {
                 self.pending.nmi = false;
                 self.nmi_blocked = true;
             }
-            (Cause::Interrupt, vector) => {
+            Cause::Interrupt => {
                 self.pending.interrupt = None;
-                self.leave(Exit::Interrupt { vector });
+                self.leave(Exit::Interrupt { vector: event.vector });
             }
-            (Cause::Fault | Cause::Trap | Cause::Software, _) => self.tell_traps(),
+            Cause::Fault | Cause::Trap | Cause::Software => self.tell_traps(),
         }
         done
     }
@@ -344,7 +348,9 @@ impl Cpu {
     fn flags_to_push(&self, cause: Cause) -> u64 {
         let resumes = match cause {
             Cause::Fault => true,
-            Cause::Trap | Cause::Interrupt => self.is_inside_repeat() || self.resumes(),
+            Cause::Trap | Cause::Interrupt | Cause::NonMaskable => {
+                self.is_inside_repeat() || self.resumes()
+            }
             Cause::Software => false,
         };
         self.rflags() | if resumes { bit::RF } else { 0 }

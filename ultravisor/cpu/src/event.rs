@@ -7,10 +7,30 @@ pub(crate) enum Cause {
     Fault,
     /// The end of an instruction that did complete.
     Trap,
-    /// An interrupt or NMI.
+    /// An interrupt that RFLAGS.IF holds off.
     Interrupt,
+    /// One that it does not.
+    NonMaskable,
     /// `int n`, `int3`.
     Software,
+}
+
+/// An interrupt as an interrupt controller presents it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// The local APIC's, with this vector: the task priority may hold it off.
+    Local(u8),
+    /// An 8259A's, with this vector: it passes the local APIC by (ExtINT), and its task priority.
+    External(u8),
+}
+
+impl Interrupt {
+    /// Which entry of the table of handlers it goes to.
+    pub const fn vector(self) -> u8 {
+        match self {
+            Self::Local(vector) | Self::External(vector) => vector,
+        }
+    }
 }
 
 /// Something to deliver.
@@ -91,7 +111,7 @@ impl Event {
             Cause::Fault | Cause::Trap => {
                 CLASSES.get(usize::from(self.vector)).copied().unwrap_or(Class::Benign)
             }
-            Cause::Interrupt | Cause::Software => Class::Benign,
+            Cause::Interrupt | Cause::NonMaskable | Cause::Software => Class::Benign,
         }
     }
 }
@@ -103,8 +123,8 @@ pub(crate) struct Pending {
     /// Debug exceptions of what has retired, as DR6 has them.
     pub traps: u64,
     pub nmi: bool,
-    /// The vector that the interrupt controller presents.
-    pub interrupt: Option<u8>,
+    /// What the interrupt controllers present.
+    pub interrupt: Option<Interrupt>,
     /// STI set IF: interrupts wait.
     pub interrupt_shadow: Option<u64>,
     /// The stack segment was loaded: everything waits for its stack pointer.

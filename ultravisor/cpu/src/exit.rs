@@ -45,12 +45,14 @@ pub enum Exit {
         value: u32,
     },
     /// `rdmsr` of a register of the local APIC's (IA32_APIC_BASE, IA32_TSC_DEADLINE, 0x800 to
-    /// 0x8ff); `rip` is at the instruction. Answer with [`crate::Cpu::supply`].
+    /// 0x8ff); `rip` is at the instruction. Answer with [`crate::Cpu::supply`] or
+    /// [`crate::Cpu::refuse`].
     MsrRead {
         /// Which.
         number: u32,
     },
-    /// `wrmsr` to one of them; `rip` is past it.
+    /// `wrmsr` to one of them; `rip` is at the instruction. Answer with [`crate::Cpu::supply`] (any
+    /// value) once it is written, or with [`crate::Cpu::refuse`].
     MsrWrite {
         /// Which.
         number: u32,

@@ -31,8 +31,9 @@ mod decode;
 mod run;
 
 pub use bus::{Access, Bus, HostPage, Page};
-pub use cpu::{Cpu, control};
+pub use cpu::{Cpu, LocalApic, control};
 pub use decode::supports;
+pub use event::Interrupt;
 pub use exit::Exit;
 pub use flags::bit as flag;
 pub use regs::{Gprs, Msrs, Reg, Regs};

@@ -205,8 +205,9 @@ pub struct Regs {
     pub directory_pointers: [u64; 4],
     /// Control register 4.
     pub cr4: u64,
-    /// The task priority: interrupts whose vector is below 16 times the next one wait.
-    pub cr8: u64,
+    /// The local APIC's task priority, the upper half of which is CR8: its interrupts wait whose
+    /// vectors are of no higher class (SDM volume 3, 11.8.3.1 and 11.8.6).
+    pub task_priority: u8,
     /// The addresses of the four debug breakpoints.
     pub dr: [u64; 4],
     /// What the breakpoints wait for (SDM volume 3, 17.2.4). Set from outside it has no effect.
@@ -248,7 +249,7 @@ impl Default for Regs {
             cr3: 0,
             directory_pointers: [0; 4],
             cr4: 0,
-            cr8: 0,
+            task_priority: 0,
             dr: [0; 4],
             dr7: 0x400,
             dr6: 0xffff_0ff0,

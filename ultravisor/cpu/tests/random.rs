@@ -68,7 +68,9 @@ fn outcome_on(cpu: &mut Cpu, ram: &mut Ram, seed: u64, units: u64) -> Left {
             Exit::PortRead { .. } | Exit::MsrRead { .. } | Exit::MmioRead { .. } => {
                 cpu.supply(cpu.units() ^ 0x5a5a)
             }
-            Exit::PortWrite { .. } | Exit::MsrWrite { .. } | Exit::MmioWrite { .. } => {}
+            Exit::PortWrite { .. } | Exit::MmioWrite { .. } => {}
+            Exit::MsrWrite { number, .. } if number & 1 != 0 => cpu.refuse(),
+            Exit::MsrWrite { .. } => cpu.supply(0),
             other @ (Exit::Memory { .. }
             | Exit::Random
             | Exit::Breakpoint

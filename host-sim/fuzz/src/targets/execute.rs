@@ -106,7 +106,9 @@ impl Bench {
     fn answer(&mut self, exit: Exit) -> Option<Exit> {
         match exit {
             Exit::Budget | Exit::Halt | Exit::Pause | Exit::Call => {}
-            Exit::PortWrite { .. } | Exit::MsrWrite { .. } | Exit::MmioWrite { .. } => {}
+            Exit::PortWrite { .. } | Exit::MmioWrite { .. } => {}
+            Exit::MsrWrite { number, .. } if number & 1 != 0 => self.cpu.refuse(),
+            Exit::MsrWrite { .. } => self.cpu.supply(0),
             Exit::TimeStamp | Exit::Random => self.cpu.supply(self.cpu.units()),
             Exit::PortRead { .. } | Exit::MsrRead { .. } | Exit::MmioRead { .. } => {
                 self.cpu.supply(self.cpu.units() ^ 0x5a5a);

@@ -47,7 +47,7 @@ pub(crate) fn read_control(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<
         2 => regs.cr2,
         3 => regs.cr3,
         4 => regs.cr4,
-        8 => regs.cr8,
+        8 => u64::from(regs.task_priority >> 4),
         _ => return Err(cpu.raise(vector::INVALID_OPCODE, None)),
     };
     // 32-bit code sees the lower half.
@@ -172,12 +172,12 @@ fn set_cr4(cpu: &mut Cpu, bus: &mut dyn Bus, value: u64) -> Result<(), Left> {
     Ok(())
 }
 
-/// CR8, the task priority: four bits (SDM volume 3, 10.8.6).
+/// CR8, the task priority: four bits, which clear those below (SDM volume 3, 11.8.6).
 fn set_priority(cpu: &mut Cpu, value: u64) -> Result<(), Left> {
     if value > 15 {
         return refused(cpu);
     }
-    cpu.regs.cr8 = value;
+    cpu.regs.task_priority = (value as u8) << 4;
     cpu.look_for_events();
     Ok(())
 }

@@ -133,8 +133,7 @@ pub(crate) fn write_msr(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), L
     let value = (gpr[Reg::Rdx] << 32) | (gpr[Reg::Rax] & 0xffff_ffff);
     let number = gpr[Reg::Rcx] as u32;
     if is_apics(number) {
-        cpu.leave_when_done(Exit::MsrWrite { number, value });
-        return Ok(());
+        return answer(cpu, Exit::MsrWrite { number, value }).map(drop);
     }
     if !fits(number, value) {
         return Err(cpu.raise(vector::PROTECTION, Some(0)));

@@ -48,8 +48,12 @@ pub(crate) fn privileged(cpu: &mut Cpu) -> Result<(), Left> {
     if cpu.cpl == 0 { Ok(()) } else { Err(cpu.raise(vector::PROTECTION, Some(0))) }
 }
 
-/// The answer to `exit`, which ends the run if there is none yet.
+/// The answer to `exit`, which ends the run if there is none yet; #GP(0) if that is a refusal.
 pub(crate) fn answer(cpu: &mut Cpu, exit: Exit) -> Result<u64, Left> {
+    if core::mem::take(&mut cpu.refused) {
+        cpu.supplied = None;
+        return Err(cpu.raise(vector::PROTECTION, Some(0)));
+    }
     match cpu.supplied {
         Some(value) => Ok(value),
         None => Err(cpu.leave(exit)),

@@ -4,7 +4,7 @@ use crate::common::{CODE, DATA, PAGE, Ram, STACK, assemble};
 use crate::world::*;
 use iced_x86::code_asm::*;
 use ultravisor_abi::Gpa;
-use ultravisor_cpu::{Access, Cpu, Exit, Page, Reg, Seg, flag};
+use ultravisor_cpu::{Access, Cpu, Exit, Interrupt, LocalApic, Page, Reg, Seg, flag};
 
 /// Where the interrupt descriptor table is; 256 gates.
 const IDT: u64 = DATA + 0x4_0000;
@@ -309,9 +309,9 @@ fn an_interrupt_waits_for_if_and_for_its_priority() {
         a.hlt()
     });
     let (mut cpu, mut ram) = guest(&code);
-    cpu.regs.cr8 = 3;
+    cpu.regs.task_priority = 0x3f;
     cpu.regs.set(Reg::Rcx, 2);
-    cpu.present_interrupt(Some(0x35));
+    cpu.present_interrupt(Some(Interrupt::Local(0x35)));
     assert!(!cpu.wakes());
     assert_eq!(cpu.run(&mut ram, 100), Exit::Interrupt { vector: 0x35 });
     assert_eq!(cpu.regs.rip, handler(0x35));
@@ -319,6 +319,65 @@ fn an_interrupt_waits_for_if_and_for_its_priority() {
     // It is presented no more.
     handled(&mut cpu, &mut ram, 0x35);
     assert!(!cpu.wakes());
+}
+
+#[test]
+fn an_8259as_interrupt_passes_the_task_priority_by_whatever_its_vector() {
+    // SDM volume 3, 11.1: ExtINT has no priority. Vector 2 is a handler's number like another.
+    for vector in [0x02, 0x08, 0x35, 0xff] {
+        let (mut cpu, mut ram) = guest(&[0x90, 0x90, 0xf4]);
+        cpu.set_rflags(flag::IF);
+        cpu.regs.task_priority = 0xff;
+        cpu.present_interrupt(Some(Interrupt::Local(vector)));
+        assert!(!cpu.wakes(), "{vector:#x}");
+        cpu.present_interrupt(Some(Interrupt::External(vector)));
+        assert_eq!(cpu.run(&mut ram, 9), Exit::Interrupt { vector });
+        cpu.raise_nmi();
+        assert!(cpu.wakes(), "an NMI is not held off by one");
+    }
+}
+
+#[test]
+fn cr8_is_the_upper_half_of_the_task_priority_and_clears_the_lower() {
+    // SDM volume 3, 11.8.6.
+    let (mut cpu, mut ram) = guest(&assemble(|a| {
+        a.mov(rax, cr8)?;
+        a.mov(cr8, rcx)?;
+        a.hlt()
+    }));
+    cpu.regs.task_priority = 0x57;
+    cpu.regs.set(Reg::Rcx, 5);
+    assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.task_priority), (5, 0x50));
+}
+
+#[test]
+fn cpuid_tells_of_a_local_apic_if_there_is_one_and_of_its_switch() {
+    // SDM volume 2, CPUID: leaves 1, 6, 0xb and 0x15.
+    let says = |apic, leaf: u64, part: u64| {
+        let (mut cpu, mut ram) = guest(&[0x0f, 0xa2, 0xf4]);
+        cpu.offer_apic(apic);
+        set(&mut cpu, [(Reg::Rax, leaf), (Reg::Rcx, part)]);
+        assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
+        [Reg::Rax, Reg::Rbx, Reg::Rcx, Reg::Rdx].map(|reg| cpu.regs.get(reg))
+    };
+    let with = |enabled| Some(LocalApic { enabled, clock_hz: 25_000_000 });
+    let of_leaf_1 = |apic| says(apic, 1, 0);
+    let [_, _, x2apic_and_deadline, on] = of_leaf_1(None);
+    assert_eq!((x2apic_and_deadline >> 21 & 9, on >> 9 & 1), (0, 0));
+    let [_, _, x2apic_and_deadline, on] = of_leaf_1(with(false));
+    assert_eq!((x2apic_and_deadline >> 21 & 9, on >> 9 & 1), (9, 0));
+    let [_, _, x2apic_and_deadline, on] = of_leaf_1(with(true));
+    assert_eq!((x2apic_and_deadline >> 21 & 9, on >> 9 & 1), (9, 1));
+    assert_eq!((says(None, 0, 0)[0], says(with(true), 0, 0)[0]), (0xd, 0x15));
+    for leaf in [6, 0xb, 0x15] {
+        assert_eq!(says(None, leaf, 0), [0; 4]);
+    }
+    assert_eq!(says(with(true), 6, 0), [4, 0, 0, 0]);
+    assert_eq!(says(with(true), 0x15, 0), [1, 1, 25_000_000, 0]);
+    // One thread, one core, and then no level.
+    let levels = [0, 1, 2].map(|part| says(with(true), 0xb, part));
+    assert_eq!(levels, [[0, 1, 0x100, 0], [0, 1, 0x201, 0], [0, 0, 2, 0]]);
 }
 
 #[test]
@@ -331,14 +390,14 @@ fn sti_and_a_load_of_ss_hold_interrupts_off_for_one_instruction() {
         a.hlt()
     });
     let (mut cpu, mut ram) = guest(&sti);
-    cpu.present_interrupt(Some(0x40));
+    cpu.present_interrupt(Some(Interrupt::Local(0x40)));
     assert_eq!(cpu.run(&mut ram, 100), Exit::Interrupt { vector: 0x40 });
     assert_eq!(frame::<1>(&cpu, &ram), [CODE + 2]);
     // An STI that changes nothing holds nothing off.
     let (mut cpu, mut ram) = guest(&sti);
     cpu.set_rflags(flag::IF);
     assert_eq!(cpu.run(&mut ram, 1), Exit::Budget);
-    cpu.present_interrupt(Some(0x40));
+    cpu.present_interrupt(Some(Interrupt::Local(0x40)));
     assert_eq!(cpu.run(&mut ram, 100), Exit::Interrupt { vector: 0x40 });
     assert_eq!(frame::<1>(&cpu, &ram), [CODE + 1]);
     let switch = assemble(|a| {
@@ -355,7 +414,7 @@ fn sti_and_a_load_of_ss_hold_interrupts_off_for_one_instruction() {
         if nmi {
             cpu.raise_nmi()
         } else {
-            cpu.present_interrupt(Some(0x40))
+            cpu.present_interrupt(Some(Interrupt::Local(0x40)))
         }
         cpu.run(&mut ram, 3);
         assert_eq!(ram.read_u64(IST - 16), IST, "on the new stack");
@@ -406,7 +465,7 @@ fn a_halted_guest_is_woken_by_what_may_come_in() {
     ram.write(handler(0x50), &[0x48, 0xcf]);
     assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
     assert!(!cpu.wakes());
-    cpu.present_interrupt(Some(0x50));
+    cpu.present_interrupt(Some(Interrupt::Local(0x50)));
     assert!(cpu.wakes());
     assert_eq!(cpu.run(&mut ram, 100), Exit::Interrupt { vector: 0x50 });
     assert_eq!(frame::<1>(&cpu, &ram), [CODE + 2]);
@@ -533,7 +592,7 @@ fn an_answer_that_was_asked_for_is_not_lost_to_an_interrupt_but_to_a_fault() {
     cpu.set_rflags(flag::IF);
     assert_eq!(cpu.run(&mut ram, 100), told);
     cpu.supply(7);
-    cpu.present_interrupt(Some(0x60));
+    cpu.present_interrupt(Some(Interrupt::Local(0x60)));
     assert_eq!(cpu.run(&mut ram, 100), Exit::Interrupt { vector: 0x60 });
     assert_eq!((cpu.regs.get(Reg::Rax), frame::<1>(&cpu, &ram)[0]), (7, CODE + 3));
     // A push of a device's word onto a stack that is not there: the handler's own load asks anew.
@@ -559,7 +618,7 @@ fn a_told_breakpoint_is_passed_before_an_interrupt_comes_in() {
     cpu.set_rflags(flag::IF);
     cpu.break_at(CODE + 1);
     assert_eq!(cpu.run(&mut ram, 100), Exit::Breakpoint);
-    cpu.present_interrupt(Some(0x70));
+    cpu.present_interrupt(Some(Interrupt::Local(0x70)));
     assert_eq!(cpu.run(&mut ram, 100), Exit::Interrupt { vector: 0x70 });
     assert_eq!(frame::<1>(&cpu, &ram), [CODE + 2]);
     assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);

@@ -488,7 +488,21 @@ fn the_apics_registers_are_the_machines() {
         cpu.supply(0x1_0000_0002);
         let value = 0x1_0000_0002;
         assert_eq!(cpu.run(&mut ram, 9), Exit::MsrWrite { number, value });
+        let rip = cpu.regs.rip;
+        assert_eq!(cpu.run(&mut ram, 9), Exit::MsrWrite { number, value }, "not answered yet");
+        cpu.supply(0);
         assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
+        // One that is refused is #GP(0) of the instruction.
+        cpu.regs.rip = rip;
+        cpu.run(&mut ram, 9);
+        cpu.refuse();
+        assert_eq!(cpu.run(&mut ram, 9), exception(GP, 0), "{number:#x}");
+        assert_eq!(cpu.regs.rip, rip);
+        assert_eq!(cpu.run(&mut ram, 9), Exit::MsrWrite { number, value }, "and over with that");
+        cpu.regs.rip = CODE;
+        cpu.run(&mut ram, 9);
+        cpu.refuse();
+        assert_eq!(cpu.run(&mut ram, 9), exception(GP, 0), "{number:#x}");
     }
 }
 
