@@ -50,6 +50,8 @@ pub struct CostTable {
     pub exit: Cost,
     /// In addition, when QEMU must run.
     pub user: Cost,
+    /// The guest, which had halted, is woken, without the exit of its HLT.
+    pub wake: Cost,
     /// A call that the ultravisor serves itself.
     pub ultracall: Cost,
     /// One unit shared or unshared, with its hypercall, ultracall and zeroing.
@@ -98,6 +100,11 @@ const PLAIN: CostTable = CostTable {
     guest_unit: GUEST_UNIT,
     exit: cost(1_000_000, Tag::Read, "kvm-unit-tests vmexit, CVM_eval cpuid: 450-1250 ns"),
     user: cost(1_500_000, Tag::Derived, "port-in to QEMU minus port-in to the kernel"),
+    wake: cost(
+        5_000_000,
+        Tag::Derived,
+        "fio at depth 1 by interrupt minus by polling, 6 us on Intel (CVM_eval), less one exit",
+    ),
     ultracall: nothing(),
     convert: nothing(),
     page_out: nothing(),
@@ -113,6 +120,7 @@ const PEF: CostTable = CostTable {
     guest_unit: GUEST_UNIT,
     exit: cost(3_700_000, Tag::Estimate, "POWER9 exit 2300 ns and two ultravisor legs"),
     user: cost(3_000_000, Tag::Estimate, "no published number"),
+    wake: cost(21_300_000, Tag::Estimate, "25 us, less one exit; no published number"),
     ultracall: cost(1_000_000, Tag::Estimate, "no published number"),
     convert: cost(12_000_000, Tag::Estimate, "no published number"),
     page_out: cost(12_000_000, Tag::Estimate, "bounded by POWER9's 112 us page fault"),
@@ -130,11 +138,12 @@ const PEF: CostTable = CostTable {
 
 impl CostTable {
     /// The rows with their names, for outputs.
-    pub const fn rows(&self) -> [(&'static str, Cost); 12] {
+    pub const fn rows(&self) -> [(&'static str, Cost); 13] {
         [
             ("guest work unit", self.guest_unit),
             ("exit", self.exit),
             ("exit to QEMU, in addition", self.user),
+            ("wake-up of a guest that had halted, in addition", self.wake),
             ("ultracall", self.ultracall),
             ("share or unshare one unit", self.convert),
             ("page-out of one unit, without cipher", self.page_out),
@@ -159,6 +168,7 @@ impl CostTable {
             Event::Page { op, effect, .. } => self.page_ps(*op, *effect, unit),
             // The whole unit was read and hashed before the tag differed.
             Event::Tampered { .. } => self.page_in.ps + self.cipher_byte.ps * unit.bytes(),
+            Event::Woken { .. } => self.wake.ps,
             Event::Wait { ns, .. } => ns.saturating_mul(1000),
             Event::IotlbMiss { .. } => self.iotlb_miss.ps,
             Event::IotlbHits { hits, .. } => hits.saturating_mul(self.iotlb_hit.ps),
@@ -191,6 +201,7 @@ impl CostTable {
             | Event::Plugged { .. }
             | Event::Frame { .. }
             | Event::Taken { .. }
+            | Event::Unwoken { .. }
             | Event::Leak { .. }
             | Event::Comparison { .. }
             | Event::Actor { .. }
@@ -203,7 +214,11 @@ impl CostTable {
     const fn exit_ps(&self, reason: ExitReason) -> u64 {
         match reason {
             ExitReason::Mmio | ExitReason::Port => self.exit.ps + self.user.ps,
-            ExitReason::Notify | ExitReason::Hypercall | ExitReason::Idle => self.exit.ps,
+            ExitReason::Notify
+            | ExitReason::Hypercall
+            | ExitReason::Idle
+            | ExitReason::Apic
+            | ExitReason::Interrupt => self.exit.ps,
             ExitReason::PageFault => 0, // part of the page-in
         }
     }

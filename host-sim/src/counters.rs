@@ -82,6 +82,8 @@ counters! {
     UvCalls = "uv.calls", "Ultracalls of the guest.";
     HvCalls = "hv.calls", "Hypercalls that the hypervisor saw, reflections included.";
     Exits = "exits", "Returns to the hypervisor.";
+    Interrupts = "interrupts", "Interrupts that the guest took.";
+    Wakes = "wakes", "Times that the guest had halted and an interrupt woke it.";
     Kicks = "kicks", "QueueNotify writes.";
     Requests = "requests", "Chains put into used rings of data queues.";
     BounceCopies = "bounce.copies", "Copies between private buffers and swiotlb slots.";
@@ -330,6 +332,8 @@ impl Counters {
                 self.count_page_bytes(*effect, *bytes);
             }
             Event::Touch { .. } => self.count_touch(&record.event),
+            Event::Taken { .. } => self.add(C::Interrupts, 1),
+            Event::Woken { .. } => self.add(C::Wakes, 1),
             Event::Kick { .. } => self.add(C::Kicks, 1),
             Event::Completed { data, .. } => self.add(C::Requests, u64::from(*data)),
             Event::Wait { ns, .. } => self.add(C::GuestWaitUnits, *ns),
@@ -375,7 +379,7 @@ impl Counters {
             | Event::Flip { .. }
             | Event::Plugged { .. }
             | Event::Frame { .. }
-            | Event::Taken { .. }
+            | Event::Unwoken { .. }
             | Event::Leak { .. }
             | Event::Actor { .. }
             | Event::Hot { .. }

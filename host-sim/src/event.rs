@@ -409,6 +409,12 @@ pub enum Event {
         /// Which entry of its table of handlers.
         vector: u8,
     },
+    /// The guest, which had halted, was woken: what woke it is delivered next.
+    #[serde(rename = "cpu.wake")]
+    Woken {
+        /// By which interrupt; `None`: by a non-maskable one.
+        vector: Option<u8>,
+    },
     /// A declared secret showed in plain.
     #[serde(rename = "leak")]
     Leak {
@@ -444,6 +450,16 @@ pub enum Event {
         at_ns: Option<u64>,
         /// Where the guest was.
         chain: Option<Chain>,
+    },
+    /// The run got stuck with a guest that had halted: what could have woken it, and why it did not.
+    #[serde(rename = "stuck.wake")]
+    Unwoken {
+        /// What.
+        source: WakeSource,
+        /// Which device, if it is one.
+        device: Option<DeviceIndex>,
+        /// Why not.
+        why: WhyAsleep,
     },
     /// The run got stuck: where the guest spent its time.
     #[serde(rename = "stuck.hot")]

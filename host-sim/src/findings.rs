@@ -77,6 +77,8 @@ impl Facts {
             | Event::IotlbHits { .. }
             | Event::Frame { .. }
             | Event::Taken { .. }
+            | Event::Woken { .. }
+            | Event::Unwoken { .. }
             | Event::Actor { .. }
             | Event::Hot { .. }
             | Event::LeaksLeftOut { .. }

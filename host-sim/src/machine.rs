@@ -7,6 +7,7 @@
 mod calls;
 mod devices;
 mod interleave;
+mod interrupts;
 mod meddle;
 mod platform;
 mod polls;
@@ -25,6 +26,7 @@ use crate::pc::Pc;
 use crate::probe::Probes;
 use crate::scenario::plan::{OnTamper, Plan};
 use interleave::Service;
+use interrupts::Attention;
 use polls::Polls;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stuck::Samples;
@@ -68,8 +70,9 @@ pub struct Machine<'p> {
     polls: Polls,
     /// What devices behind bit 33 are limited to.
     limit: Option<RamRange>,
-    /// What answers at I/O ports.
+    /// What answers at I/O ports, and the interrupt controllers.
     pc: Pc,
+    attention: Attention,
     /// What RDRAND and RDSEED give: the same in each run with the same seed.
     random: blake3::OutputReader,
     /// How long the guest has waited with nothing due, in nanoseconds.
@@ -126,6 +129,7 @@ impl<'p> Machine<'p> {
             polls: Polls::default(),
             limit: platform::limit(plan),
             pc: Pc::default(),
+            attention: Attention::default(),
             random: random(plan.seed),
             idle_ns: 0,
             told: (0, 0),
@@ -135,6 +139,7 @@ impl<'p> Machine<'p> {
             is_at_hidden: false,
         };
         machine.power_on();
+        machine.tell_of_apic();
         machine
     }
 
@@ -218,8 +223,12 @@ impl<'p> Machine<'p> {
             return step.or_else(|| self.poll(device));
         }
         self.ask_for_interrupt();
+        if self.attention.is_asleep() {
+            return self.sleep();
+        }
         let left = self.units_left();
-        let next_ns = self.next_due_ns().into_iter().chain(self.polls.next_ns()).min();
+        let dues = self.next_service_ns().into_iter().chain(self.polls.next_ns());
+        let next_ns = dues.chain(self.next_clock_ns()).min();
         let units = match next_ns {
             Some(at_ns) => left.min(self.host.hv.recorder.units_until(at_ns)),
             None => left,
@@ -280,10 +289,16 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn next_due_ns(&self) -> Option<u64> {
+    /// When a device is due next.
+    fn next_service_ns(&self) -> Option<u64> {
         // What is due for a device that is away waits for it.
         let dues = self.due.iter().filter(|due| !self.is_away(due.device)).map(|due| due.at_ns);
-        dues.chain(self.services.iter().map(Service::at_ns)).chain(self.next_tick_ns()).min()
+        dues.chain(self.services.iter().map(Service::at_ns)).min()
+    }
+
+    /// When somebody is due next whom a guest that waits can wait for.
+    fn next_due_ns(&self) -> Option<u64> {
+        self.next_service_ns().into_iter().chain(self.next_tick_ns()).min()
     }
 
     /// The first queue that is due now.
@@ -296,10 +311,11 @@ impl<'p> Machine<'p> {
     }
 
     fn handle(&mut self, exit: Exit) -> Option<Ended> {
-        if needs_the_host(&exit)
-            && let Some(ended) = self.host_step()
-        {
-            return Some(ended);
+        if needs_the_host(&exit) {
+            self.attention.enter(self.cpu.units());
+            if let Some(ended) = self.host_step() {
+                return Some(ended);
+            }
         }
         match exit {
             Exit::Budget => None,
@@ -307,10 +323,7 @@ impl<'p> Machine<'p> {
             Exit::MmioRead { gpa, bytes } => self.mmio_read(gpa, bytes),
             Exit::MmioWrite { gpa, bytes, value } => self.mmio_write(gpa, bytes, value),
             Exit::Memory { gpa, .. } => self.page_fault(gpa),
-            Exit::Halt => {
-                self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Idle });
-                self.wait(WaitBy::Halt)
-            }
+            Exit::Halt => self.halt(),
             Exit::Pause => self.wait(WaitBy::Pause),
             Exit::TimeStamp => {
                 self.cpu.supply(self.host.hv.recorder.now_ns());
@@ -333,9 +346,8 @@ impl<'p> Machine<'p> {
                 None
             }
             Exit::PortWrite { port, bytes, value } => self.port_write(port, bytes, value),
-            Exit::MsrRead { number } | Exit::MsrWrite { number, .. } => {
-                Some(self.not_implemented(format!("model-specific register {number:#x}")))
-            }
+            Exit::MsrRead { number } => self.apic_msr_read(number),
+            Exit::MsrWrite { number, value } => self.apic_msr_write(number, value),
             Exit::Random => {
                 let mut bytes = [0; 8];
                 self.random.fill(&mut bytes);
@@ -441,6 +453,8 @@ fn needs_the_host(exit: &Exit) -> bool {
         | Exit::Memory { .. }
         | Exit::PortRead { .. }
         | Exit::PortWrite { .. }
+        | Exit::MsrRead { .. }
+        | Exit::MsrWrite { .. }
         | Exit::Halt => true,
         Exit::Budget
         | Exit::Pause
@@ -450,8 +464,6 @@ fn needs_the_host(exit: &Exit) -> bool {
         | Exit::Exception { .. }
         | Exit::Shutdown { .. }
         | Exit::Unsupported { .. }
-        | Exit::MsrRead { .. }
-        | Exit::MsrWrite { .. }
         | Exit::Random => false,
     }
 }

@@ -1,18 +1,25 @@
 //! What a bare-metal guest of a PC expects at its I/O ports, as thin devices.
 //!
-//! Time is virtual time. The 8254's counter 0 and COM1 interrupt through the 8259As; nothing else here
-//! does.
+//! Time is virtual time, of which the 8254, the local APIC's timer and the clock are made. The 8254's
+//! counter 0 and COM1 interrupt through the 8259As and the I/O APIC (`wiring.rs`).
 
+mod apic;
 mod clock;
 mod counters;
 mod interrupts;
 mod serial;
+mod silence;
+mod wiring;
+
+pub use apic::{HZ as APIC_HZ, Mode as ApicMode, Refused};
+pub use ultravisor_abi::boot::VIRTIO_INPUTS;
+pub use wiring::{At, Presented, Wiring};
 
 use clock::Clock;
 use counters::Counters;
-use interrupts::Pics;
 use serial::Serial;
 use std::ops::RangeInclusive;
+use wiring::Line;
 
 /// Who answers at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +58,6 @@ const PORTS: [(RangeInclusive<u16>, Device); 9] = [
     (0x604..=0x605, Device::PowerManagement),
 ];
 
-/// The input of the first 8259A that the 8254's counter 0 is at.
-const TIMER: u8 = 0;
-/// That of COM1.
-const COM1: u8 = 4;
 /// Text that has no line feed yet is told when it is so long, in bytes.
 const LINE_BYTES_MAX: usize = 256;
 /// PM1a control: ACPI is on (ACPI 6.5, table 4.17).
@@ -78,7 +81,8 @@ pub enum Effect {
 /// The devices.
 pub struct Pc {
     com1: Serial,
-    pics: Pics,
+    /// The interrupt controllers.
+    pub wiring: Wiring,
     counters: Counters,
     clock: Clock,
     power: u16,
@@ -92,7 +96,7 @@ impl Default for Pc {
     fn default() -> Self {
         Self {
             com1: Serial::new(),
-            pics: Pics::default(),
+            wiring: Wiring::default(),
             counters: Counters::default(),
             clock: Clock::default(),
             power: SCI_EN,
@@ -123,8 +127,8 @@ impl Pc {
     fn read_byte(&mut self, port: u16, now_ns: u64) -> u8 {
         match device_at(port) {
             None | Some((Device::DebugExit, _)) => 0xff,
-            Some((Device::Pic, at)) => self.pics.first.read(at),
-            Some((Device::SecondPic, at)) => self.pics.second.read(at),
+            Some((Device::Pic, at)) => self.wiring.pics.first.read(at),
+            Some((Device::SecondPic, at)) => self.wiring.pics.second.read(at),
             Some((Device::Pit, at)) => self.counters.read(at, now_ns),
             Some((Device::Speaker, _)) => self.counters.read_gate(now_ns),
             Some((Device::Cmos, at)) => self.clock.read(at, now_ns),
@@ -159,8 +163,8 @@ impl Pc {
         let done = match device_at(port) {
             // One byte of the power register alone changes nothing: its users write both.
             None | Some((Device::DebugExit | Device::PowerManagement, _)) => Ok(()),
-            Some((Device::Pic, at)) => self.pics.first.write(at, value),
-            Some((Device::SecondPic, at)) => self.pics.second.write(at, value),
+            Some((Device::Pic, at)) => self.wiring.pics.first.write(at, value),
+            Some((Device::SecondPic, at)) => self.wiring.pics.second.write(at, value),
             Some((Device::Pit, at)) => self.counters.write(at, value, now_ns),
             Some((Device::Speaker, _)) => {
                 self.counters.write_gate(value, now_ns);
@@ -183,26 +187,27 @@ impl Pc {
         }
     }
 
-    /// The vector that the interrupt controllers ask the CPU to take at virtual time `now_ns`.
-    pub fn vector(&mut self, now_ns: u64) -> Option<u8> {
+    /// What the interrupt controllers have for the processor at virtual time `now_ns`.
+    pub fn present(&mut self, now_ns: u64) -> Presented {
         if self.counters.has_ticked(now_ns) {
-            self.pics.request(TIMER);
+            self.wiring.pulse(Line::Timer);
         }
         if self.com1.has_interrupted() {
-            self.pics.request(COM1);
+            self.wiring.pulse(Line::Com1);
         }
-        self.pics.vector()
+        self.wiring.present(now_ns)
     }
 
-    /// The CPU takes the interrupt that it was asked to take.
-    pub fn acknowledge(&mut self) {
-        self.pics.acknowledge();
+    /// When a clock changes next what there is for the processor, in virtual nanoseconds; later than
+    /// when [`Pc::present`] was asked last.
+    pub fn next_clock_ns(&self) -> Option<u64> {
+        let tick = self.counters.next_tick_ns().filter(|_| self.wiring.awaits_tick());
+        tick.into_iter().chain(self.wiring.local.next_ns()).min()
     }
 
-    /// When the next interrupt comes that is let through, in virtual nanoseconds; later than when
-    /// [`Pc::vector`] was asked last.
-    pub fn next_interrupt_ns(&self) -> Option<u64> {
-        self.counters.next_tick_ns().filter(|_| self.pics.lets_through(TIMER))
+    /// The same of what RFLAGS.IF does not hold off.
+    pub fn next_non_maskable_ns(&self) -> Option<u64> {
+        self.counters.next_tick_ns().filter(|_| self.wiring.tick_is_non_maskable())
     }
 
     fn write_power(&mut self, value: u16) -> Effect {
@@ -240,6 +245,7 @@ impl Pc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ultravisor_cpu::Interrupt;
 
     #[test]
     fn the_ports_are_in_order_and_nobody_has_two() {
@@ -288,30 +294,40 @@ mod tests {
         assert_eq!(pc.take_lines(), [vec![7; LINE_BYTES_MAX]]);
     }
 
+    /// What is presented at `now_ns`, by its vector.
+    fn vector(pc: &mut Pc, now_ns: u64) -> Option<u8> {
+        pc.present(now_ns).interrupt.map(Interrupt::vector)
+    }
+
+    fn take(pc: &mut Pc, vector: u8, now_ns: u64) {
+        pc.wiring.take(Interrupt::External(vector), now_ns);
+    }
+
     #[test]
     fn the_line_and_the_timer_interrupt_through_the_pic() {
         let mut pc = Pc::default();
         assert_eq!(pc.write(0x3f9, 1, 2, 0), Effect::Nothing, "COM1 is to say when it can send");
-        assert_eq!(pc.vector(0), None, "masked");
+        assert_eq!(vector(&mut pc, 0), None, "masked");
         assert_eq!(pc.write(0x21, 1, 0xef, 0), Effect::Nothing);
-        assert_eq!(pc.vector(0), Some(12));
-        pc.acknowledge();
-        assert_eq!(pc.vector(0), None);
+        assert_eq!(vector(&mut pc, 0), Some(12));
+        take(&mut pc, 12, 0);
+        assert_eq!(vector(&mut pc, 0), None);
         // A thousand ticks a second.
         for (port, value) in [(0x43, 0x34), (0x40, 0xa9), (0x40, 0x04), (0x20, 0x20)] {
             assert_eq!(pc.write(port, 1, value, 0), Effect::Nothing);
         }
-        assert_eq!(pc.next_interrupt_ns(), None, "masked");
+        assert_eq!(pc.next_clock_ns(), None, "masked");
         pc.write(0x21, 1, 0xfe, 0);
-        let due = pc.next_interrupt_ns().expect("it ticks");
-        assert_eq!((pc.vector(due - 1), pc.vector(due)), (None, Some(8)));
-        assert!(pc.next_interrupt_ns().is_some_and(|next| next > due));
-        pc.acknowledge();
+        let due = pc.next_clock_ns().expect("it ticks");
+        assert_eq!((vector(&mut pc, due - 1), vector(&mut pc, due)), (None, Some(8)));
+        assert_eq!(pc.next_clock_ns(), None, "once more would be the same");
+        take(&mut pc, 8, due);
+        assert!(pc.next_clock_ns().is_some_and(|next| next > due));
         pc.write(0x20, 1, 0x20, due);
         // Ticks that nobody took are one.
-        assert_eq!(pc.vector(20 * due), Some(8));
-        pc.acknowledge();
+        assert_eq!(vector(&mut pc, 20 * due), Some(8));
+        take(&mut pc, 8, 20 * due);
         pc.write(0x20, 1, 0x20, due);
-        assert_eq!(pc.vector(20 * due), None);
+        assert_eq!(vector(&mut pc, 20 * due), None);
     }
 }

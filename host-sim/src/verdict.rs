@@ -357,6 +357,8 @@ fn incident(event: &Event) -> Option<Incident> {
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
+        | Event::Unwoken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

@@ -121,6 +121,8 @@ pub fn is_told(event: &Event) -> bool {
         | Event::IotlbMiss { .. }
         | Event::Frame { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
+        | Event::Unwoken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

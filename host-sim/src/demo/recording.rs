@@ -209,6 +209,8 @@ pub fn unit_of(event: &Event, unit_bytes: u64) -> Option<u64> {
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
+        | Event::Unwoken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

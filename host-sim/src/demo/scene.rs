@@ -269,6 +269,8 @@ fn acting(event: &Event) -> Actor {
         | Event::IotlbHits { .. } => Actor::Device,
         Event::Kick { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
+        | Event::Unwoken { .. }
         | Event::Wait { .. }
         | Event::Mark { .. }
         | Event::Retired { .. }

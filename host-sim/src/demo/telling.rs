@@ -198,6 +198,8 @@ pub const fn title(event: &Event) -> &'static str {
         | Event::IotlbMiss { .. }
         | Event::Frame { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
+        | Event::Unwoken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }
@@ -395,6 +397,8 @@ fn kind(event: &Event) -> &'static str {
         Event::Register { .. } => "a device register is accessed",
         Event::Popped { .. } => "a device takes a request",
         Event::Interrupt { .. } => "a device tells the guest that it is done",
+        Event::Taken { .. } => "an interrupt reaches the guest",
+        Event::Woken { .. } => "an interrupt wakes the guest, which had halted",
         Event::Status { .. } => "the driver writes the device's status",
         Event::Console { .. } => "the guest prints",
         Event::Decision { .. } => "the guest decides how to do DMA",

@@ -170,6 +170,8 @@ impl Event {
             | Self::IotlbHits { .. }
             | Self::Frame { .. }
             | Self::Taken { .. }
+            | Self::Woken { .. }
+            | Self::Unwoken { .. }
             | Self::Actor { .. }
             | Self::Hot { .. }
             | Self::LeaksLeftOut { .. } => self.encode_qemu(out),
@@ -225,6 +227,8 @@ impl Event {
             | Self::IotlbHits { .. }
             | Self::Frame { .. }
             | Self::Taken { .. }
+            | Self::Woken { .. }
+            | Self::Unwoken { .. }
             | Self::Actor { .. }
             | Self::Hot { .. }
             | Self::LeaksLeftOut { .. } => {}
@@ -262,6 +266,12 @@ impl Event {
         }
         if let Self::Taken { vector } = self {
             put!(out; 41u8, *vector);
+        }
+        if let Self::Woken { vector } = self {
+            put!(out; 42u8, *vector);
+        }
+        if let Self::Unwoken { source, device, why } = self {
+            put!(out; 43u8, *source as u8, *device, *why as u8);
         }
     }
 }

@@ -143,6 +143,10 @@ pub enum ExitReason {
     Idle,
     /// An I/O port, handled in QEMU.
     Port,
+    /// A register of the local APIC or the I/O APIC, handled in the kernel.
+    Apic,
+    /// The guest ran, and was stopped to take an interrupt.
+    Interrupt,
 }
 
 /// What the guest waited by.
@@ -179,6 +183,34 @@ pub enum Doing {
     Idling,
     /// The device is not set up, or needs a reset.
     Down,
+}
+
+/// What can wake a guest that has halted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WakeSource {
+    /// The local APIC's timer.
+    ApicTimer,
+    /// The 8254's counter 0.
+    Timer,
+    /// COM1.
+    Com1,
+    /// A virtio device.
+    Device,
+}
+
+/// Why it did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyAsleep {
+    /// The clock is not set.
+    Unset,
+    /// It is masked, at each interrupt controller that it is at.
+    Masked,
+    /// It asks, and something more urgent is served or has priority.
+    HeldOff,
+    /// It has nothing to say.
+    Quiet,
 }
 
 /// Where a byte comparison looked.

@@ -12,6 +12,9 @@ use ultravisor_abi::{Gpa, HStatus};
 impl Machine<'_> {
     /// The guest loads from a device register.
     pub(super) fn mmio_read(&mut self, gpa: Gpa, bytes: u8) -> Option<Ended> {
+        if let Some(at) = self.pc.wiring.at(gpa.0) {
+            return self.apic_read(gpa, at, bytes);
+        }
         let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
             return Some(self.machine_check(gpa));
         };
@@ -28,6 +31,9 @@ impl Machine<'_> {
 
     /// The guest stores to a device register.
     pub(super) fn mmio_write(&mut self, gpa: Gpa, bytes: u8, value: u64) -> Option<Ended> {
+        if let Some(at) = self.pc.wiring.at(gpa.0) {
+            return self.apic_write(gpa, at, bytes, value);
+        }
         let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
             return Some(self.machine_check(gpa));
         };
@@ -159,7 +165,7 @@ impl Machine<'_> {
     }
 
     /// A secure guest's access goes to the ultravisor first, which hands it on as a hypercall.
-    fn reflect(&mut self, (call, args): (ultravisor_abi::Hcall, [u64; 6])) {
+    pub(super) fn reflect(&mut self, (call, args): (ultravisor_abi::Hcall, [u64; 6])) {
         if self.host.uv.life() == Life::Secure {
             let status = HStatus::Success;
             self.host.hv.recorder.push(Event::HvCall { call, args, status, by_ultravisor: true });

@@ -70,6 +70,9 @@ impl Machine<'_> {
         let (device, queue, at_ns) = (None, None, None);
         let guest = Event::Actor { device, doing: guest, queue, at_ns, chain };
         self.host.hv.recorder.push(guest);
+        if self.attention.is_asleep() {
+            self.tell_silence();
+        }
         for index in self.slots() {
             let Stood { doing, queue, at_ns } = self.device_stood(index);
             let device = Some(index);

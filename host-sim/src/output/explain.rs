@@ -149,6 +149,8 @@ fn telling(event: &Event) -> Option<Telling> {
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
+        | Event::Unwoken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }
@@ -228,6 +230,8 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         | Event::IotlbHits { .. }
         | Event::Frame { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
+        | Event::Unwoken { .. }
         | Event::Actor { .. }
         | Event::Hot { .. }
         | Event::LeaksLeftOut { .. }

@@ -3,7 +3,7 @@
 
 use super::words;
 use crate::escape;
-use crate::event::{Chain, DeviceIndex, Doing, Ended, Event, QueueIndex};
+use crate::event::{Chain, DeviceIndex, Doing, Ended, Event, QueueIndex, WakeSource, WhyAsleep};
 use crate::log::RunLog;
 use crate::scenario::codes::Code;
 use crate::scenario::limits::Limit;
@@ -18,6 +18,9 @@ pub fn lines(plan: &Plan, log: &RunLog) -> Vec<String> {
     let told = log.records.iter().filter_map(|record| {
         if let Event::Actor { device, doing, queue, at_ns, chain } = &record.event {
             return Some(actor_of(plan, *device, *doing, (*queue, *at_ns), chain.as_ref()));
+        }
+        if let Event::Unwoken { source, device, why } = &record.event {
+            return Some(unwoken(*source, words::device(plan, *device), *why));
         }
         let Event::Hot { frame, samples, of } = &record.event else { return None };
         Some(format!("hot: {} in {samples} of {of} looks", words::frame(frame)))
@@ -88,4 +91,21 @@ pub fn actor(
         Doing::Idling => format!("{who} has nothing to do"),
         Doing::Down => format!("{who} is not set up, or needs a reset"),
     }
+}
+
+/// What could have woken the guest, `device` if it is one, and why it did not.
+pub fn unwoken(source: WakeSource, device: &str, why: WhyAsleep) -> String {
+    let who = match source {
+        WakeSource::ApicTimer => "the local APIC's timer",
+        WakeSource::Timer => "the 8254",
+        WakeSource::Com1 => "COM1",
+        WakeSource::Device => device,
+    };
+    let why = match why {
+        WhyAsleep::Unset => "it is not set",
+        WhyAsleep::Masked => "its interrupt is masked",
+        WhyAsleep::HeldOff => "its interrupt waits, held off by one that is served or by priority",
+        WhyAsleep::Quiet => "it has nothing to say",
+    };
+    format!("{who} could have woken the guest: {why}")
 }

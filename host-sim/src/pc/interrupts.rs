@@ -180,9 +180,21 @@ impl Pics {
         }
     }
 
-    /// Whether input `line` of the first would reach the CPU if it rose.
-    pub fn lets_through(&self, line: u8) -> bool {
-        self.first.due == Due::Mask && self.first.mask & (1 << line) == 0
+    /// Whether input `line` of the first would change anything if it rose: it is let through, and
+    /// does not wait already.
+    pub fn awaits(&self, line: u8) -> bool {
+        let closed = self.first.mask | self.first.requested;
+        self.first.due == Due::Mask && closed & (1 << line) == 0
+    }
+
+    /// Whether input `line` of the first asks, and was not taken yet.
+    pub fn has_requested(&self, line: u8) -> bool {
+        self.first.requested & (1 << line) != 0
+    }
+
+    /// Whether input `line` of the first is masked.
+    pub fn is_masked(&self, line: u8) -> bool {
+        self.first.mask & (1 << line) != 0
     }
 }
 
@@ -205,13 +217,13 @@ mod tests {
             let mut pics = Pics::default();
             pics.first.write(0, icw1).expect("it is built");
             for byte in 0..bytes {
-                assert!(!pics.lets_through(0), "{icw1:#x}, before byte {byte}");
+                assert!(!pics.awaits(0), "{icw1:#x}, before byte {byte}");
                 pics.first.write(1, 0x20).expect("it is built");
             }
-            assert!(pics.lets_through(0), "{icw1:#x}: ICW1 clears the mask");
+            assert!(pics.awaits(0), "{icw1:#x}: ICW1 clears the mask");
             pics.first.write(1, 0xfb).expect("it is built");
             assert_eq!((pics.first.read(1), pics.first.read(0)), (0xfb, 0));
-            assert!(pics.lets_through(2) && !pics.lets_through(0));
+            assert!(pics.awaits(2) && !pics.awaits(0));
         }
     }
 

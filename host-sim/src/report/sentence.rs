@@ -106,6 +106,7 @@ pub fn of(facts: &Facts, event: &Event) -> String {
         | Event::Life { .. }
         | Event::Wait { .. }
         | Event::Taken { .. }
+        | Event::Woken { .. }
         | Event::Mark { .. }
         | Event::Retired { .. }
         | Event::Report { .. }
@@ -134,6 +135,9 @@ pub fn of(facts: &Facts, event: &Event) -> String {
             let who = by.map_or("the guest", |_| device(facts, *by));
             let place = chain.as_deref().map_or_else(String::new, place);
             stuck::actor(who, *doing, (*queue, *at_ns), &place)
+        }
+        Event::Unwoken { source, device: by, why } => {
+            stuck::unwoken(*source, device(facts, *by), *why)
         }
         Event::Hot { frame, samples, of } => {
             let place = place(std::slice::from_ref(frame));
@@ -196,6 +200,12 @@ fn guest(event: &Event) -> String {
         Event::Life { from, to } => format!("the VM goes from {} to {}", from.name(), to.name()),
         Event::Wait { ns, .. } => format!("the guest waits {ns} ns"),
         Event::Taken { vector } => format!("interrupt {vector:#x} reaches the guest"),
+        Event::Woken { vector: Some(vector) } => {
+            format!("interrupt {vector:#x} wakes the guest, which had halted")
+        }
+        Event::Woken { vector: None } => {
+            "a non-maskable interrupt wakes the guest, which had halted".to_owned()
+        }
         Event::Mark { mark } => format!("the guest marks {mark:?}"),
         Event::Retired { instructions, .. } => format!("the guest ran {instructions} instructions"),
         Event::Report { report, name } => format!("the guest reports {}: {name}", report.name()),

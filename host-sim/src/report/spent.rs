@@ -22,7 +22,7 @@ pub enum Work {
     PageIn,
     /// Units are copied in during UV_ESM.
     TakeIn,
-    /// Exits, calls and translations.
+    /// Exits, wake-ups, calls and translations.
     Calls,
     /// The guest waits.
     Wait,
@@ -79,7 +79,7 @@ impl Work {
             Event::Page { op: PageOp::PageIn, .. } => Self::PageIn,
             Event::Page { op: PageOp::TakeIn, .. } => Self::TakeIn,
             Event::Page { .. } => Self::Share,
-            // Of the others only exits, ultracalls and translations cost anything.
+            // Of the others only exits, wake-ups, ultracalls and translations cost anything.
             _ => Self::Calls,
         }
     }

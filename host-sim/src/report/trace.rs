@@ -234,6 +234,7 @@ impl<W: Write> Run<'_, W> {
                 self.slice(VCPU, record, takes, &format!("exit: {reason:?}"))
             }
             Event::Wait { .. } => self.slice(VCPU, record, takes, "wait"),
+            Event::Woken { .. } => self.slice(VCPU, record, takes, "wake-up"),
             Event::Kick { device, .. } => {
                 let name = format!("kick {}", sentence::device(self.facts, Some(*device)));
                 self.slice(VCPU, record, 0, &name)
@@ -244,7 +245,10 @@ impl<W: Write> Run<'_, W> {
                 self.slice(VCPU, record, until - record.t_ns, name)?;
                 self.count(BOUNCES, record.t_ns, 1)
             }
-            Event::Mark { .. } | Event::Report { .. } | Event::Leak { .. } => {
+            Event::Mark { .. }
+            | Event::Report { .. }
+            | Event::Leak { .. }
+            | Event::Taken { .. } => {
                 let name = sentence::of(self.facts, &record.event);
                 self.instant(VCPU, record, &name)
             }

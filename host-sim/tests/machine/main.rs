@@ -5,6 +5,7 @@ mod calls;
 mod debugger;
 mod ends;
 mod interleave;
+mod interrupts;
 mod iommu;
 mod limits;
 mod memory;

@@ -9,7 +9,7 @@ use iced_x86::code_asm::{
 };
 
 /// `out` of a byte to a port.
-fn out(a: &mut CodeAssembler, port: u32, value: u32) {
+pub fn out(a: &mut CodeAssembler, port: u32, value: u32) {
     a.mov(edx, port).expect("a mov");
     a.mov(eax, value).expect("a mov");
     a.out(dx, al).expect("an out");
@@ -126,7 +126,7 @@ fn what_a_pc_without_that_device_would_do_happens_where_nobody_answers() {
 }
 
 /// Loads a table of handlers with one at `vector`, and a table of segments for it.
-fn handle(a: &mut CodeAssembler, vector: u64, handler: CodeLabel) {
+pub fn handle(a: &mut CodeAssembler, vector: u64, handler: CodeLabel) {
     let (table, segments) = (0x30_0000_u64, 0x30_2000_u64);
     let mut store = |at: u64, value: u64| {
         a.mov(rax, value).expect("a mov");

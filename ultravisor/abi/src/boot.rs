@@ -25,6 +25,14 @@ pub const IMAGES: Gpa = Gpa(0x10_0000);
 pub const VIRTIO_MMIO: Gpa = Gpa(0xd000_0000);
 /// Bytes from one virtio-mmio device to the next.
 pub const VIRTIO_MMIO_STRIDE: u64 = 0x1000;
+/// The I/O APIC's registers.
+pub const IO_APIC: Gpa = Gpa(0xfec0_0000);
+/// The local APIC's registers.
+pub const LOCAL_APIC: Gpa = Gpa(0xfee0_0000);
+/// The first input of the I/O APIC that virtio devices are at, level-triggered; in the FDT too.
+pub const VIRTIO_INPUT: usize = 16;
+/// How many inputs they share: device n is at the first plus n modulo this.
+pub const VIRTIO_INPUTS: usize = 8;
 /// `/chosen/bootargs` is NUL-padded to this many bytes, so that its length never changes timing.
 pub const BOOTARGS_BYTES: usize = 2048;
 /// `compatible` of the FDT node that says that an ultravisor is there (kernel

@@ -55,6 +55,11 @@ impl Cpu {
         self.next_event().is_some()
     }
 
+    /// Whether that is a non-maskable interrupt.
+    pub fn wakes_by_nmi(&self) -> bool {
+        self.next_event().is_some_and(|event| event.cause == Cause::NonMaskable)
+    }
+
     /// LIDT.
     pub(crate) fn set_handlers(&mut self, base: u64, limit: u16) {
         self.regs.idtr = (base, limit);
