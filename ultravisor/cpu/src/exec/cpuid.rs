@@ -1,8 +1,8 @@
 //! What CPUID says: what is implemented, and nothing else (SDM volume 2, CPUID).
 
 use crate::bus::Bus;
-    let call = if cpu.form == Form::Long { SYSCALL } else { 0 };
 use crate::cpu::{Cpu, LocalApic, control};
+use crate::form::Form;
 use crate::paging::PHYSICAL_BITS;
 use crate::regs::Reg;
 use crate::uop::{Left, Uop};
@@ -57,13 +57,7 @@ const LAST_EXTENDED: u32 = 0x8000_0008;
 /// `cpuid`. Leaves that are not offered read as zero.
 pub(crate) fn identify(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
     let restored = if cpu.regs.cr4 & control::OSXSAVE != 0 { OSXSAVE } else { 0 };
-<<<<<<< HEAD
     let call = if cpu.form == Form::Long { SYSCALL } else { 0 };
-    let gpr = &mut cpu.regs.gpr;
-    let [eax, ebx, ecx, edx] = match (gpr[Reg::Rax] as u32, gpr[Reg::Rcx] as u32) {
-        (0, _) => [LAST, VENDOR[0], VENDOR[2], VENDOR[1]],
-        (1, _) => [SIGNATURE, LINE, BASE_ECX | restored, BASE_EDX],
-=======
     let (leaf, part) = (cpu.regs.gpr[Reg::Rax] as u32, cpu.regs.gpr[Reg::Rcx] as u32);
     let (last, [of_apic_ecx, of_apic_edx]) = match cpu.apic {
         None => (XSAVE, [0, 0]),
@@ -73,7 +67,6 @@ pub(crate) fn identify(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Le
     let [eax, ebx, ecx, edx] = match (leaf, part) {
         (0, _) => [last, VENDOR[0], VENDOR[2], VENDOR[1]],
         (1, _) => [SIGNATURE, LINE, BASE_ECX | restored | of_apic_ecx, BASE_EDX | of_apic_edx],
->>>>>>> 8bd93f2 (cpu: external interrupts, refused MSRs, CPUID of a local APIC)
         (7, 0) => [0, LATER_EBX, 0, 0],
         (XSAVE, 0) => [PARTS, XSAVE_BYTES, XSAVE_BYTES, 0],
         (0x8000_0000, _) => [LAST_EXTENDED, 0, 0, 0],
