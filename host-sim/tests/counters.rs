@@ -230,7 +230,7 @@ fn counters_have_the_names_of_the_format_and_each_once() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), Counter::ALL.len());
-    assert_eq!(names.len(), 43);
+    assert_eq!(names.len(), 45);
 }
 
 fn report(report: ReportKind) -> Event {

@@ -165,14 +165,7 @@ fn line(plan: &Plan, record: &Record) -> String {
 
 fn sentence(plan: &Plan, event: &Event) -> String {
     match event {
-        Event::Touch { device, queue, part, direction, gpa, bytes, state, seen, .. } => format!(
-            "{}, {} {bytes} bytes of {} at {gpa:#x} ({} unit): {}",
-            words::toucher(plan, *device, *queue),
-            direction.doing(),
-            part.name(),
-            state.name(),
-            seen_words(*seen),
-        ),
+        Event::Touch { .. } => touch(plan, event),
         Event::Page { gfn, op: PageOp::PageOut, cause, .. } => {
             format!("unit {gfn:#x} goes out{}", because(plan, *cause))
         }
@@ -193,14 +186,14 @@ fn sentence(plan: &Plan, event: &Event) -> String {
             let who = words::toucher(plan, Some(*device), Some(*queue));
             format!("{who} gives up its ring: {reason}")
         }
-        Event::Foreign { device, queue, dma } => format!(
-            "{} was given {dma:#x}, which the DMA API did not make",
-            words::toucher(plan, Some(*device), Some(*queue)),
-        ),
-        Event::Flip { device } => format!(
-            "{}: QEMU, told of the switch, turns iommu_platform on",
-            words::device(plan, Some(*device)),
-        ),
+        Event::Foreign { device, queue, dma } => {
+            let who = words::toucher(plan, Some(*device), Some(*queue));
+            format!("{who} was given {dma:#x}, which the DMA API did not make")
+        }
+        Event::Flip { device } => {
+            let who = words::device(plan, Some(*device));
+            format!("{who}: QEMU, told of the switch, turns iommu_platform on")
+        }
         Event::Sigbus { gfn } => format!("QEMU gets SIGBUS: unit {gfn:#x} could not be paged out"),
         Event::Life { from, to } => format!("the VM goes from {} to {}", from.name(), to.name()),
         // Not among the telling ones.
@@ -237,6 +230,20 @@ fn sentence(plan: &Plan, event: &Event) -> String {
         | Event::LeaksLeftOut { .. }
         | Event::Bounce { .. } => format!("{event:?}"),
     }
+}
+
+fn touch(plan: &Plan, event: &Event) -> String {
+    let Event::Touch { device, queue, part, direction, gpa, bytes, state, seen, .. } = event else {
+        return String::new();
+    };
+    format!(
+        "{}, {} {bytes} bytes of {} at {gpa:#x} ({} unit): {}",
+        words::toucher(plan, *device, *queue),
+        direction.doing(),
+        part.name(),
+        state.name(),
+        seen_words(*seen),
+    )
 }
 
 fn by_whom(plan: &Plan, writer: Option<Cause>) -> String {
