@@ -56,6 +56,10 @@ impl<'s> Chains<'s> {
 fn program_counters(cpu: &Cpu, memory: &Memory) -> Vec<u64> {
     let mut counters = vec![cpu.regs.rip];
     let mut base = cpu.regs.get(Reg::Rbp);
+    // Frames of 32-bit code have another form.
+    if cpu.bitness() != 64 {
+        return counters;
+    }
     while counters.len() < FRAMES_MAX {
         let (Some(next), Some(back)) = (word(memory, base), word(memory, base.wrapping_add(8)))
         else {

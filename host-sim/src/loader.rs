@@ -1,11 +1,19 @@
-//! What lies in guest memory when the guest starts: boot protocol `elf64` (`ultravisor_abi::boot`).
+//! What lies in guest memory when the guest starts, and where it starts: boot protocol `elf64`
+//! (`ultravisor_abi::boot`), Multiboot 1, PVH.
+
+mod bios;
+mod map;
+mod multiboot;
+mod pvh;
 
 use crate::fdt::{self, FdtSpec, Reserved};
 use crate::image::Image;
 use crate::iommu;
 use crate::scenario::plan::{Boot, Describes, Iommu, MachinePlan, Plan};
+use crate::scenario::start;
 use firmware::bootargs::BootArgs;
 use firmware::workload::WORK_MAX;
+use std::ops::Range;
 use ultravisor::memory::Memory;
 use ultravisor::platform::RamRange;
 use ultravisor_abi::Gpa;
@@ -65,9 +73,18 @@ pub fn reserved(machine: &MachinePlan, devices: usize) -> Result<Reserved, Strin
     })
 }
 
-/// Where the CPU begins.
+/// How the CPU begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub enum Start {
+    /// In long mode.
+    Long(Long),
+    /// In 32-bit protected mode, without paging.
+    Protected(Protected),
+}
+
+/// Where the CPU begins in long mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Long {
     /// First instruction.
     pub rip: u64,
     /// Stack.
@@ -78,7 +95,25 @@ pub struct Start {
     pub rdi: u64,
 }
 
-/// Writes page tables, FDT and `image` into the memory of a guest with `devices` device slots.
+/// Where the CPU begins in 32-bit protected mode: flat segments, no paging, no interrupts, no tables
+/// (Multiboot Specification 0.6.96, 3.2; Xen's `docs/misc/pvh.pandoc`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// First instruction.
+    pub eip: u32,
+    /// What says that it was loaded by a Multiboot loader; 0 for PVH, which leaves it open.
+    pub eax: u32,
+    /// Where what is handed over begins.
+    pub ebx: u32,
+}
+
+/// A file in the guest's memory, and what is said of it.
+struct Module<'p> {
+    place: Range<u64>,
+    command_line: &'p str,
+}
+
+/// Writes what a guest with `devices` device slots finds when it starts, and `image`, into its memory.
 ///
 /// # Errors
 /// What does not fit, in words.
@@ -88,6 +123,18 @@ pub fn load(
     devices: usize,
     image: &Image,
 ) -> Result<Start, String> {
+    for segment in &image.segments {
+        write(memory, segment.gpa, &segment.bytes)?;
+    }
+    match plan.guest.boot {
+        Boot::Elf64 | Boot::Slof => long(memory, plan, devices, image.entry).map(Start::Long),
+        Boot::Multiboot1 => protected(memory, plan, image, multiboot::hand_over),
+        Boot::Pvh => protected(memory, plan, image, pvh::hand_over),
+    }
+}
+
+/// Page tables and FDT.
+fn long(memory: &mut Memory, plan: &Plan, devices: usize, entry: u64) -> Result<Long, String> {
     page_tables(memory)?;
     let machine = &plan.machine;
     let window_bytes = iommu::window_bytes(machine.memory_bytes);
@@ -102,11 +149,39 @@ pub fn load(
     };
     let tree = fdt::build(&spec).map_err(|error| error.to_string())?;
     write(memory, FDT, &tree)?;
-    for segment in &image.segments {
-        write(memory, segment.gpa, &segment.bytes)?;
-    }
     let top = plan.machine.memory_bytes.min(LOW_RAM_END.0);
-    Ok(Start { rip: image.entry, rsp: top, cr3: PAGE_TABLES.0, rdi: FDT.0 })
+    Ok(Long { rip: entry, rsp: top, cr3: PAGE_TABLES.0, rdi: FDT.0 })
+}
+
+/// What a protocol hands over: from entry, memory map, command line and modules to the bytes from the
+/// start of [`map::HANDOVER`] on.
+type HandOver = fn(u32, &[map::Range], &str, &[Module<'_>]) -> (Vec<u8>, Protected);
+
+/// Modules, and what tells of them.
+fn protected(
+    memory: &mut Memory,
+    plan: &Plan,
+    image: &Image,
+    hand_over: HandOver,
+) -> Result<Start, String> {
+    let guest = &plan.guest;
+    let sizes = guest.modules.iter().map(|module| module.bytes.len() as u64);
+    let places: Vec<Range<u64>> = start::places(image.end(), sizes).collect();
+    for (module, place) in guest.modules.iter().zip(&places) {
+        write(memory, Gpa(place.start), &module.bytes)?;
+    }
+    let said = guest.modules.iter().zip(places);
+    let modules: Vec<Module<'_>> =
+        said.map(|(module, place)| Module { place, command_line: &module.command_line }).collect();
+    let map = map::memory_map(&ram(plan.machine.memory_bytes));
+    let entry = u32::try_from(image.entry).map_err(|_| "the entry is not below 4 GiB")?;
+    let (bytes, start) = hand_over(entry, &map, &guest.command_line, &modules);
+    if map::HANDOVER.start + bytes.len() as u64 > map::HANDOVER.end {
+        return Err(format!("{} bytes of command lines and lists do not fit", bytes.len()));
+    }
+    write(memory, Gpa(map::HANDOVER.start), &bytes)?;
+    write(memory, Gpa(bios::DATA_AREA), &bios::data_area())?;
+    Ok(Start::Protected(start))
 }
 
 /// What the guest is told.

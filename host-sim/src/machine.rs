@@ -12,6 +12,7 @@ mod meddle;
 mod platform;
 mod polls;
 mod ports;
+mod screen;
 mod stuck;
 
 use crate::call_chain::{self, Chains};
@@ -19,7 +20,7 @@ use crate::device::Device;
 use crate::event::{Budget, Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex, WaitBy};
 use crate::guest_bus::{GuestBus, Hidden};
 use crate::host::HostSide;
-use crate::image::Symbols;
+use crate::image::{Class, Symbols};
 use crate::loader::Start;
 use crate::log::BY_TAMPERING;
 use crate::pc::Pc;
@@ -113,9 +114,20 @@ impl<'p> Machine<'p> {
         symbols: Vec<&'p Symbols>,
     ) -> Self {
         let mut cpu = Cpu::new();
-        cpu.enter_long_mode(start.cr3, start.rip, start.rsp);
-        cpu.regs.set(Reg::Rdi, start.rdi);
-        let probes = symbols.first().map(|known| Probes::arm(known, &mut cpu)).unwrap_or_default();
+        match start {
+            Start::Long(start) => {
+                cpu.enter_long_mode(start.cr3, start.rip, start.rsp);
+                cpu.regs.set(Reg::Rdi, start.rdi);
+            }
+            Start::Protected(start) => {
+                cpu.enter_protected_mode(start.eip);
+                cpu.regs.set(Reg::Rax, u64::from(start.eax));
+                cpu.regs.set(Reg::Rbx, u64::from(start.ebx));
+            }
+        }
+        // What they tell of lies in registers of 64 bits.
+        let probed = symbols.first().filter(|known| known.class() == Class::Elf64);
+        let probes = probed.map(|known| Probes::arm(known, &mut cpu)).unwrap_or_default();
         let mut machine = Self {
             plan,
             cpu,
@@ -161,6 +173,7 @@ impl<'p> Machine<'p> {
     /// Takes the machine apart once it has ended.
     pub fn stop(mut self, ended: Ended) -> Stopped {
         self.print_rest();
+        self.print_screen();
         self.host.hv.recorder.run_is_over();
         self.tell_stuck(&ended);
         self.break_off();

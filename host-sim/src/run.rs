@@ -86,7 +86,8 @@ impl<'p> Prepared<'p> {
             ImagePlan::Builtin => builtin::GUEST.into(),
             ImagePlan::File { bytes, .. } => Arc::clone(bytes),
         };
-        let guest = parse(&guest_file, &Limits::guest(plan.machine.memory_bytes))?;
+        let limits = Limits::of(plan.guest.boot.protocol(), plan.machine.memory_bytes);
+        let guest = parse(&guest_file, &limits)?;
         let slof = parse(builtin::SLOF, &Limits::slof())?;
         Ok(Self { plan, guest_file, guest, slof })
     }
@@ -99,7 +100,7 @@ impl<'p> Prepared<'p> {
     /// The images that may run, the guest's first.
     pub fn images(&self) -> Vec<&Image> {
         match self.plan.guest.boot {
-            Boot::Elf64 => vec![&self.guest],
+            Boot::Elf64 | Boot::Multiboot1 | Boot::Pvh => vec![&self.guest],
             Boot::Slof => vec![&self.guest, &self.slof],
         }
     }
@@ -107,7 +108,7 @@ impl<'p> Prepared<'p> {
     /// The images that may run, the guest's first.
     pub fn into_images(self) -> Vec<Image> {
         match self.plan.guest.boot {
-            Boot::Elf64 => vec![self.guest],
+            Boot::Elf64 | Boot::Multiboot1 | Boot::Pvh => vec![self.guest],
             Boot::Slof => vec![self.guest, self.slof],
         }
     }
@@ -124,7 +125,7 @@ impl<'p> Prepared<'p> {
     pub fn power_on(&self) -> Result<Machine<'_>, CannotRun> {
         let plan = self.plan;
         let (first, devices) = match plan.guest.boot {
-            Boot::Elf64 => (&self.guest, plan.devices.clone()),
+            Boot::Elf64 | Boot::Multiboot1 | Boot::Pvh => (&self.guest, plan.devices.clone()),
             Boot::Slof => (&self.slof, with_boot_disk(&plan.devices, &self.guest_file)),
         };
         let symbols = self.images().into_iter().map(|image| &image.symbols).collect();

@@ -57,21 +57,25 @@ impl Listing {
 
     /// The instructions that begin in `start..end`, as far as they are good.
     fn decode(&self, start: u64, end: u64) -> Vec<Instruction> {
-        let bytes = self.bytes(start, end);
-        let decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
+        let (bitness, bytes) = self.bytes(start, end);
+        let decoder = Decoder::with_ip(bitness, bytes, start, DecoderOptions::NONE);
         decoder.into_iter().take_while(|one| !one.is_invalid()).collect()
     }
 
-    /// The bytes that an image's file has at `start..end`.
-    fn bytes(&self, start: u64, end: u64) -> &[u8] {
-        let segments = self.images.iter().flat_map(|image| &image.segments);
-        let found = segments.into_iter().find_map(|segment| {
+    /// The bytes that an image's file has at `start..end`, and how wide their code is.
+    fn bytes(&self, start: u64, end: u64) -> (u32, &[u8]) {
+        let of_image = |image: &'_ Image| image.symbols.class().bitness();
+        let segments = self
+            .images
+            .iter()
+            .flat_map(|image| image.segments.iter().map(move |segment| (of_image(image), segment)));
+        let found = segments.into_iter().find_map(|(bitness, segment)| {
             let from = usize::try_from(start.checked_sub(segment.gpa.0)?).ok()?;
             let bytes = segment.bytes.get(from..)?;
             let length = usize::try_from(end.saturating_sub(start)).ok()?.min(bytes.len());
-            (length > 0).then(|| &bytes[..length])
+            (length > 0).then(|| (bitness, &bytes[..length]))
         });
-        found.unwrap_or_default()
+        found.unwrap_or((64, &[]))
     }
 }
 

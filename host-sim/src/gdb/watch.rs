@@ -76,7 +76,7 @@ pub fn hit(watches: &[Watch], cpu: &Cpu, bytes: &[u8]) -> Option<Watch> {
 
 /// What the instruction at `rip` is about to access.
 fn accesses(cpu: &Cpu, bytes: &[u8]) -> Vec<Access> {
-    let mut decoder = Decoder::with_ip(64, bytes, cpu.regs.rip, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(cpu.bitness(), bytes, cpu.regs.rip, DecoderOptions::NONE);
     let instruction = decoder.decode();
     let mut factory = InstructionInfoFactory::new();
     let used = factory.info(&instruction).used_memory().to_vec();

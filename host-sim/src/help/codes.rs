@@ -180,7 +180,7 @@ pub const PAGES: &[Told] = &[
         "image/check.rs",
         "Images are hostile input: each header is checked before a byte of it is believed.",
         "See the page of the rule's own code, and the README on own images.",
-        Words("any of E321 to E339 and E350 to E358"),
+        Words("any of E321 to E339 and E350 to E364"),
     ),
     told(
         Code::BAD_GLOB,

@@ -1,36 +1,43 @@
 //! The rules of `error.rs`, in the order in which a file is read.
 
+use super::announce::{self, MultibootHeader};
+use super::class::Class;
 use super::error::Rule::{
-    ByteOrder, Class, Dynamic, Entry, FileSize, HeaderCut, Interpreter, Machine, NotElf, NotExec,
-    NothingToLoad, Overlap, Pie, ProgramHeaderCount, ProgramHeaderSize, ProgramHeadersOutside,
-    SegmentAlign, SegmentFile, SegmentMoved, SegmentPlace, SegmentSize, SegmentWraps, Version,
-    WriteExecute,
+    self, ByteOrder, Dynamic, Entry, FileSize, HeaderCut, Interpreter, Machine, MultibootFlags,
+    NoMultiboot, NoPvhNote, NotElf, NotExec, NothingToLoad, Overlap, Pie, ProgramHeaderCount,
+    ProgramHeaderSize, ProgramHeadersOutside, SegmentAlign, SegmentFile, SegmentMoved,
+    SegmentPlace, SegmentSize, SegmentWraps, Version, WriteExecute, WrongClass,
 };
-use super::{ImageError, Limits, PROGRAM_HEADERS_MAX, Segment, SegmentFlags};
-use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::header::{EI_CLASS, EI_DATA, EI_VERSION, ELFCLASS64, ELFDATA2LSB, ELFMAG};
-use goblin::elf::header::{EM_X86_64, ET_DYN, ET_EXEC, EV_CURRENT, Header};
+use super::{ImageError, Limits, PROGRAM_HEADERS_MAX, Protocol, Segment, SegmentFlags};
+use goblin::elf::header::{EI_CLASS, EI_DATA, EI_VERSION, ELFDATA2LSB, ELFMAG};
+use goblin::elf::header::{ET_DYN, ET_EXEC, EV_CURRENT, Header};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, ProgramHeader};
 use std::ops::Range;
 use ultravisor_abi::Gpa;
 
-/// How the fields of the files that are accepted lie.
-pub(super) const LAYOUT: Ctx = Ctx { container: Container::Big, le: Endian::Little };
-
-const HEADER_BYTES: usize = 64;
-const PROGRAM_HEADER_BYTES: u16 = 56;
+/// What a Multiboot header may demand of its loader (Multiboot Specification 0.6.96, 3.1.2): modules
+/// on page boundaries, a memory map, a video mode. Bits 3 to 15 would be demands that nobody knows;
+/// those from 16 on may be passed over.
+const MULTIBOOT_KNOWN: u32 = 0b111;
+const MULTIBOOT_DEMANDS: u32 = 0xffff;
 
 /// A header whose program headers are good.
 pub(super) struct Checked {
+    pub(super) class: Class,
     pub(super) header: Header,
     pub(super) loads: Vec<Load>,
+    /// Where it starts, guest-physical.
+    pub(super) entry: u64,
 }
 
 /// A segment that is good.
 pub(super) struct Load {
     header: u16,
     file: Range<usize>,
+    /// Where it goes, guest-physical.
     memory: Range<u64>,
+    /// Where it thinks that it is.
+    virtual_start: u64,
     flags: SegmentFlags,
 }
 
@@ -43,11 +50,20 @@ impl Load {
             flags: self.flags,
         }
     }
+
+    /// Where the byte that the image calls `address` lies, if it is in here.
+    const fn physical(&self, address: u64) -> Option<u64> {
+        let bytes = self.memory.end - self.memory.start;
+        match address.checked_sub(self.virtual_start) {
+            Some(offset) if offset < bytes => Some(self.memory.start + offset),
+            Some(_) | None => None,
+        }
+    }
 }
 
 pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<Checked, Vec<ImageError>> {
-    let header = file_header(bytes, limits).map_err(|error| vec![error])?;
-    let program_headers = program_headers(bytes, &header).map_err(|error| vec![error])?;
+    let (class, header) = file_header(bytes, limits).map_err(|error| vec![error])?;
+    let program_headers = program_headers(bytes, class, &header).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let mut loads: Vec<Load> = Vec::new();
     for (index, program_header) in (0..).zip(&program_headers) {
@@ -72,10 +88,11 @@ pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<Checked, Vec<ImageE
             _ => (),
         }
     }
-    if errors.is_empty() {
-        errors.extend(whole(&header, &loads));
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    if errors.is_empty() { Ok(Checked { header, loads }) } else { Err(errors) }
+    let entry = entry(bytes, limits, &header, &loads).map_err(|error| vec![error])?;
+    Ok(Checked { class, header, loads, entry })
 }
 
 fn at(header: &ProgramHeader) -> String {
@@ -88,53 +105,81 @@ fn both(load: &Load, other: &Load) -> String {
     format!("it covers {this}, and program header {} covers {that}", other.header)
 }
 
-fn file_header(bytes: &[u8], limits: &Limits) -> Result<Header, ImageError> {
-    let refuse = |rule, found: String| Err(ImageError::in_file(rule, found));
+/// The rule that holds for files of any kind.
+pub(super) fn file_size(bytes: &[u8], limits: &Limits) -> Result<(), ImageError> {
     let (size, most) = (bytes.len(), limits.file_bytes_max);
-    if size > most {
-        return refuse(FileSize, format!("{size} bytes, at most {most}"));
-    }
-    if !bytes.starts_with(ELFMAG) {
-        // Not which bytes: the name may have led to a file that is nobody's business.
-        return refuse(NotElf, format!("a file of {size} bytes"));
-    }
-    if size < HEADER_BYTES {
-        return refuse(HeaderCut, format!("{size} bytes"));
-    }
-    for (field, allowed, rule) in [
-        (EI_CLASS, ELFCLASS64, Class),
-        (EI_DATA, ELFDATA2LSB, ByteOrder),
-        (EI_VERSION, EV_CURRENT, Version),
-    ] {
-        if bytes[field] != allowed {
-            return refuse(rule, format!("found {}", bytes[field]));
-        }
-    }
-    // Class and order are settled, so goblin reads the one layout that is accepted.
-    let Ok(header) = goblin::elf::Elf::parse_header(bytes) else {
-        return refuse(HeaderCut, format!("{size} bytes"));
-    };
-    let found = |number: u16| format!("found {number}");
-    if header.e_machine != EM_X86_64 {
-        return refuse(Machine, found(header.e_machine));
-    }
-    if header.e_type == ET_DYN {
-        return refuse(Pie, found(header.e_type));
-    }
-    if header.e_type != ET_EXEC {
-        return refuse(NotExec, found(header.e_type));
-    }
-    // goblin reads program headers of 56 bytes whatever this field says.
-    if header.e_phentsize != PROGRAM_HEADER_BYTES {
-        return refuse(ProgramHeaderSize, found(header.e_phentsize));
-    }
-    if header.e_phnum == 0 || header.e_phnum > PROGRAM_HEADERS_MAX {
-        return refuse(ProgramHeaderCount, found(header.e_phnum));
+    let found = || format!("{size} bytes, at most {most}");
+    if size > most { Err(ImageError::in_file(FileSize, found())) } else { Ok(()) }
+}
+
+/// The image's Multiboot header.
+pub(super) fn multiboot(bytes: &[u8]) -> Result<MultibootHeader, ImageError> {
+    let header = MultibootHeader::find(bytes).ok_or_else(|| {
+        let found = announce::instead_of_a_header(bytes);
+        let found = found.unwrap_or_else(|| format!("a file of {} bytes", bytes.len()));
+        ImageError::in_file(NoMultiboot, found)
+    })?;
+    if header.flags & MULTIBOOT_DEMANDS & !MULTIBOOT_KNOWN != 0 {
+        let found = format!("flags {:#x} at offset {:#x}", header.flags, header.offset);
+        return Err(ImageError::in_file(MultibootFlags, found));
     }
     Ok(header)
 }
 
-fn program_headers(bytes: &[u8], header: &Header) -> Result<Vec<ProgramHeader>, ImageError> {
+fn file_header(bytes: &[u8], limits: &Limits) -> Result<(Class, Header), ImageError> {
+    let refuse = |rule, found: String| Err(ImageError::in_file(rule, found));
+    let size = bytes.len();
+    if !bytes.starts_with(ELFMAG) {
+        // Not which bytes: the name may have led to a file that is nobody's business.
+        return refuse(NotElf, format!("a file of {size} bytes"));
+    }
+    let class = bytes.get(EI_CLASS).copied().and_then(Class::of);
+    let header_bytes = class.unwrap_or_default().header_bytes();
+    if size < header_bytes {
+        return refuse(HeaderCut, format!("{size} bytes of {header_bytes}"));
+    }
+    let is_loaded = |class: &Class| limits.protocol.is_physical() || *class == Class::Elf64;
+    let Some(class) = class.filter(is_loaded) else {
+        let other = announce::instead_of_a_header(bytes).map(|what| format!(", {what}"));
+        let found = format!("found {}{}", bytes[EI_CLASS], other.unwrap_or_default());
+        return refuse(WrongClass, found);
+    };
+    for (field, allowed, rule) in
+        [(EI_DATA, ELFDATA2LSB, ByteOrder), (EI_VERSION, EV_CURRENT, Version)]
+    {
+        if bytes[field] != allowed {
+            return refuse(rule, format!("found {}", bytes[field]));
+        }
+    }
+    // Class and order are settled, so goblin reads one of the two layouts that are accepted.
+    let Ok(header) = goblin::elf::Elf::parse_header(bytes) else {
+        return refuse(HeaderCut, format!("{size} bytes of {header_bytes}"));
+    };
+    for (is_broken, rule, number) in [
+        (header.e_machine != class.machine(), Machine, header.e_machine),
+        (header.e_type == ET_DYN, Pie, header.e_type),
+        (header.e_type != ET_EXEC, NotExec, header.e_type),
+        // goblin reads program headers of the class's size whatever this field says.
+        (header.e_phentsize != class.program_header_bytes(), ProgramHeaderSize, header.e_phentsize),
+        (
+            header.e_phnum == 0 || header.e_phnum > PROGRAM_HEADERS_MAX,
+            ProgramHeaderCount,
+            header.e_phnum,
+        ),
+    ] {
+        if is_broken {
+            let place = if class == Class::Elf32 { " in ELF32" } else { "" };
+            return refuse(rule, format!("found {number}{place}"));
+        }
+    }
+    Ok((class, header))
+}
+
+fn program_headers(
+    bytes: &[u8],
+    class: Class,
+    header: &Header,
+) -> Result<Vec<ProgramHeader>, ImageError> {
     let (count, offset) = (header.e_phnum, header.e_phoff);
     let outside = || {
         let found =
@@ -142,7 +187,7 @@ fn program_headers(bytes: &[u8], header: &Header) -> Result<Vec<ProgramHeader>, 
         ImageError::in_file(ProgramHeadersOutside, found)
     };
     let start = usize::try_from(offset).map_err(|_| outside())?;
-    ProgramHeader::parse(bytes, start, usize::from(count), LAYOUT).map_err(|_| outside())
+    ProgramHeader::parse(bytes, start, usize::from(count), class.layout()).map_err(|_| outside())
 }
 
 /// The bytes of the file from `offset` on, if it has them all.
@@ -158,7 +203,7 @@ fn load(
     limits: &Limits,
     index: u16,
     header: &ProgramHeader,
-) -> Result<Load, Vec<(super::Rule, String)>> {
+) -> Result<Load, Vec<(Rule, String)>> {
     let mut broken = Vec::new();
     let file = within(bytes, header.p_offset, header.p_filesz);
     if file.is_none() {
@@ -169,30 +214,33 @@ fn load(
         broken.push((SegmentSize, found));
     }
     let memory = place(limits, header).map_err(|wrong| broken.push(wrong)).ok();
-    if header.p_vaddr != header.p_paddr {
+    // Without paging nothing is moved; loaders copy, whatever the alignment, and nobody keeps code
+    // from being written.
+    let is_mapped = !limits.protocol.is_physical();
+    if is_mapped && header.p_vaddr != header.p_paddr {
         let found = format!("p_vaddr {:#x}, p_paddr {:#x}", header.p_vaddr, header.p_paddr);
         broken.push((SegmentMoved, found));
     }
-    if !aligned(header) {
+    if is_mapped && !aligned(header) {
         let ProgramHeader { p_align, p_offset, p_vaddr, .. } = *header;
         let found = format!("alignment {p_align:#x}, offset {p_offset:#x}, address {p_vaddr:#x}");
         broken.push((SegmentAlign, found));
     }
-    if header.is_write() && header.is_executable() {
+    if is_mapped && header.is_write() && header.is_executable() {
         broken.push((WriteExecute, format!("p_flags {:#x}", header.p_flags)));
     }
     match (file, memory) {
         (Some(file), Some(memory)) if broken.is_empty() => {
             let (writable, executable) = (header.is_write(), header.is_executable());
             let flags = SegmentFlags { writable, executable };
-            Ok(Load { header: index, file, memory, flags })
+            Ok(Load { header: index, file, memory, virtual_start: header.p_vaddr, flags })
         }
         (Some(_) | None, Some(_) | None) => Err(broken),
     }
 }
 
 /// Where the segment lies in memory.
-fn place(limits: &Limits, header: &ProgramHeader) -> Result<Range<u64>, (super::Rule, String)> {
+fn place(limits: &Limits, header: &ProgramHeader) -> Result<Range<u64>, (Rule, String)> {
     let (start, size) = (header.p_paddr, header.p_memsz);
     let Some(end) = start.checked_add(size) else {
         return Err((SegmentWraps, format!("{size:#x} bytes from {start:#x} on")));
@@ -217,13 +265,39 @@ const fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// What only all segments together can say.
-fn whole(header: &Header, loads: &[Load]) -> Option<ImageError> {
+/// Where it starts: what only all segments together can say.
+fn entry(
+    bytes: &[u8],
+    limits: &Limits,
+    header: &Header,
+    loads: &[Load],
+) -> Result<u64, ImageError> {
     if loads.is_empty() {
         let found = format!("{} of other kinds", header.e_phnum);
-        return Some(ImageError::in_file(NothingToLoad, found));
+        return Err(ImageError::in_file(NothingToLoad, found));
     }
-    let starts = |load: &Load| load.flags.executable && load.memory.contains(&header.e_entry);
-    let entry = || ImageError::in_file(Entry, format!("e_entry {:#x}", header.e_entry));
-    (!loads.iter().any(starts)).then(entry)
+    let code = || loads.iter().filter(|load| load.flags.executable);
+    let at = |address: u64| code().any(|load| load.memory.contains(&address)).then_some(address);
+    let (entry, found, named) = match limits.protocol {
+        Protocol::Elf64 => (header.e_entry, at(header.e_entry), "e_entry"),
+        // GRUB (`grub-core/loader/multiboot_elfxx.c`) and QEMU (`include/hw/elf_ops.h.inc`): as the
+        // segment that it is in has been moved, else as it is.
+        Protocol::Multiboot1 => {
+            let entry = header.e_entry;
+            let moved = code().find_map(|load| load.physical(entry));
+            (entry, moved.or_else(|| at(entry)), "e_entry")
+        }
+        Protocol::Pvh => {
+            let entry = match announce::pvh_note(bytes) {
+                Some(Ok(entry)) => entry,
+                Some(Err(found)) => return Err(ImageError::in_file(NoPvhNote, found)),
+                None => {
+                    let found = format!("{} program headers", header.e_phnum);
+                    return Err(ImageError::in_file(NoPvhNote, found));
+                }
+            };
+            (entry, at(entry), "the PVH note names")
+        }
+    };
+    found.ok_or_else(|| ImageError::in_file(Entry, format!("{named} {entry:#x}")))
 }

@@ -14,7 +14,7 @@ macro_rules! rules {
             /// Every rule, by code.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// Its error code, E321 to E339 and E350 to E358.
+            /// Its error code, E321 to E339 and E350 to E364.
             pub const fn code(self) -> u16 {
                 match self {
                     $(Self::$name => $code,)*
@@ -45,13 +45,13 @@ rules! {
     NotElf = 322, "the file is no ELF file: it does not begin with 7f 45 4c 46",
         "name the linked image, not its source, an archive or a script";
     /// e_machine.
-    Machine = 323, "the image is for another machine than x86-64 (e_machine 62)",
-        "build it for x86_64";
+    Machine = 323, "the image is for another machine than x86-64 (e_machine 62, in ELF32 3)",
+        "build it for x86_64, or for i386 if it starts in 32-bit mode";
     /// e_type.
     NotExec = 324, "the image is no executable (e_type 2)",
         "link it: an object file, a library or a core dump does not start";
     /// e_phentsize.
-    ProgramHeaderSize = 325, "a program header must have 56 bytes",
+    ProgramHeaderSize = 325, "a program header must have 56 bytes, in ELF32 32",
         "link it again: no linker writes another size";
     /// e_phnum.
     ProgramHeaderCount = 326, "there must be 1 to 64 program headers",
@@ -90,15 +90,16 @@ rules! {
     Entry = 337, "the entry lies in no executable segment",
         "name the entry to the linker: `-e _start`";
     /// e_shoff, e_shentsize.
-    SectionHeaders = 338, "the section headers lie outside the file or have another size than 64",
+    SectionHeaders = 338, "the section headers lie outside the file or have another size than 64, in ELF32 40",
         "strip it, or copy it again: the file may be cut off";
     /// Symbols.
     TooManySymbols = 339, "there are more symbols than the limit", "strip it (`strip -g` first)";
     /// e_ident to e_shstrndx.
-    HeaderCut = 350, "the file ends inside its ELF header, which has 64 bytes",
+    HeaderCut = 350, "the file ends inside its header",
         "copy it again: the file is cut off";
     /// EI_CLASS.
-    Class = 351, "the image is not ELF64 (class 2)", "build it for 64 bits (`-m64`)";
+    WrongClass = 351, "the image is not ELF64 (class 2), and nothing in it says how to start it otherwise",
+        "build it for 64 bits (`-m64`), or give it a Multiboot 1 header or a PVH note";
     /// EI_DATA.
     ByteOrder = 352, "the image is not little-endian (data 1)", "build it for x86_64";
     /// EI_VERSION.
@@ -117,6 +118,24 @@ rules! {
         "strip it, or copy it again: the file may be cut off";
     /// e_shnum.
     TooManySections = 358, "there are more sections than the limit", "strip it";
+    /// Multiboot: magic, checksum.
+    NoMultiboot = 359, "the file has no Multiboot 1 header",
+        "put one into its first 8192 bytes, on a multiple of 4: 0x1badb002, flags, and what makes the sum 0";
+    /// Multiboot: flags.
+    MultibootFlags = 360, "the Multiboot header demands what no loader knows: bits 3 to 15 of its flags",
+        "clear them: a loader must refuse what it does not know";
+    /// Multiboot: header_addr, load_addr, load_end_addr, bss_end_addr.
+    FlatAddresses = 361, "the Multiboot header's address fields contradict each other",
+        "order them: load_addr, header_addr, load_end_addr, bss_end_addr";
+    /// Multiboot: what the address fields ask for.
+    FlatFile = 362, "the Multiboot header's address fields ask for more than the file has",
+        "build it again: load_addr goes with the file's beginning, load_end_addr with its end";
+    /// Multiboot: entry_addr.
+    FlatEntry = 363, "the Multiboot header's entry_addr lies outside of what is loaded",
+        "name the address of the first instruction there";
+    /// XEN_ELFNOTE_PHYS32_ENTRY.
+    NoPvhNote = 364, "the image has no PVH note (name `Xen`, type 18) of 4 or 8 bytes",
+        "add the note in a PT_NOTE segment: it holds the physical address of the 32-bit entry";
 }
 
 /// A header of a file, by its index.

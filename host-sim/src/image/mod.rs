@@ -1,15 +1,20 @@
-//! Guest images: an ELF file is checked, rule by rule, before anything in it is believed.
+//! Guest images: a file is checked, rule by rule, before anything in it is believed.
 //!
 //! Files may be hostile. Every size and offset is checked with arithmetic that cannot wrap before
 //! it is used; sections are looked at for symbols only, and nothing in them is expanded.
 
+mod announce;
 pub mod builtin;
 mod check;
+mod class;
 mod error;
+mod flat;
 mod places;
 pub mod sweep;
 mod symbols;
 
+pub use announce::{Announced, announced};
+pub use class::Class;
 pub use error::{HeaderIndex, ImageError, Rule};
 pub use places::{PLACES_MAX, Place, PlaceKind};
 pub use symbols::{Symbol, Symbols};
@@ -27,9 +32,33 @@ pub const SECTION_HEADERS_MAX: u16 = 4096;
 /// Most symbols.
 pub const SYMBOLS_MAX: u64 = 100_000;
 
+/// How an image is loaded and started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// In long mode, identity-mapped (`ultravisor_abi::boot`).
+    Elf64,
+    /// As a Multiboot 1 loader does it: in 32-bit protected mode, without paging.
+    Multiboot1,
+    /// As a PVH guest of Xen: the same, at an entry of its own.
+    Pvh,
+}
+
+impl Protocol {
+    /// Whether there is no paging when the guest starts: then it is physical addresses that count,
+    /// and nobody keeps code and data apart.
+    pub const fn is_physical(self) -> bool {
+        match self {
+            Self::Elf64 => false,
+            Self::Multiboot1 | Self::Pvh => true,
+        }
+    }
+}
+
 /// What an image may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// How it will be started.
+    pub protocol: Protocol,
     /// Most bytes of the file.
     pub file_bytes_max: usize,
     /// Where its segments must lie.
@@ -37,16 +66,23 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For an image in a guest with this much RAM: from [`IMAGES`] to the end of the RAM that is
-    /// mapped at entry.
+    /// For an image in a guest with this much RAM that starts by `elf64`: from [`IMAGES`] to the
+    /// end of the RAM that is mapped at entry.
     pub fn guest(memory_bytes: u64) -> Self {
+        Self::of(Protocol::Elf64, memory_bytes)
+    }
+
+    /// The same for any protocol.
+    pub fn of(protocol: Protocol, memory_bytes: u64) -> Self {
         let end = memory_bytes.min(LOW_RAM_END.0);
-        Self { file_bytes_max: FILE_BYTES_MAX, place: IMAGES.0..end.max(IMAGES.0) }
+        let place = IMAGES.0..end.max(IMAGES.0);
+        Self { protocol, file_bytes_max: FILE_BYTES_MAX, place }
     }
 
     /// For boot firmware.
     pub const fn slof() -> Self {
-        Self { file_bytes_max: FILE_BYTES_MAX, place: SLOF.0..IMAGES.0 }
+        let place = SLOF.0..IMAGES.0;
+        Self { protocol: Protocol::Elf64, file_bytes_max: FILE_BYTES_MAX, place }
     }
 }
 
@@ -83,7 +119,7 @@ impl Segment {
 /// An image that passed every check.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Where it starts.
+    /// Where it starts, guest-physical.
     pub entry: u64,
     /// Its segments, in the file's order. They do not overlap.
     pub segments: Vec<Segment>,
@@ -99,10 +135,22 @@ impl Image {
     /// # Errors
     /// All rules that are broken, as far as one can see: a broken header hides what follows.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, Vec<ImageError>> {
+        check::file_size(bytes, limits).map_err(|error| vec![error])?;
+        if limits.protocol == Protocol::Multiboot1 {
+            let header = check::multiboot(bytes).map_err(|error| vec![error])?;
+            if header.is_flat() {
+                return flat::parse(bytes, limits, header).map_err(|error| vec![error]);
+            }
+        }
         let checked = check::check(bytes, limits)?;
-        let symbols = symbols::find(bytes, &checked.header).map_err(|error| vec![error])?;
-        let places = places::find(bytes, &checked.header, &symbols);
+        let symbols = symbols::find(bytes, &checked).map_err(|error| vec![error])?;
+        let places = places::find(bytes, &checked, &symbols);
         let segments = checked.loads.iter().map(|load| load.segment(bytes)).collect();
-        Ok(Self { entry: checked.header.e_entry, segments, symbols, places })
+        Ok(Self { entry: checked.entry, segments, symbols, places })
+    }
+
+    /// The first address behind it, and not below [`IMAGES`].
+    pub fn end(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.range().end).max().unwrap_or(IMAGES.0)
     }
 }

@@ -1,8 +1,7 @@
 //! What an image's file says of where things lie: its sections, and its larger data objects.
 
-use super::check::within;
+use super::check::{Checked, within};
 use super::symbols::{self, Symbol, Symbols};
-use goblin::elf::header::Header;
 use goblin::elf::section_header::{SHF_ALLOC, SHF_EXECINSTR, SectionHeader};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -47,16 +46,16 @@ impl Place {
 }
 
 /// The sections that are loaded, then the largest objects; each by address.
-pub(super) fn find(bytes: &[u8], header: &Header, symbols: &Symbols) -> Vec<Place> {
-    let mut places = sections(bytes, header);
+pub(super) fn find(bytes: &[u8], checked: &Checked, symbols: &Symbols) -> Vec<Place> {
+    let mut places = sections(bytes, checked);
     places.extend(objects(symbols));
     places
 }
 
 /// The sections that have a name; none of a file without section headers.
-fn sections(bytes: &[u8], header: &Header) -> Vec<Place> {
-    let Ok(sections) = symbols::sections(bytes, header) else { return Vec::new() };
-    let names = sections.get(usize::from(header.e_shstrndx));
+fn sections(bytes: &[u8], checked: &Checked) -> Vec<Place> {
+    let Ok(sections) = symbols::sections(bytes, checked) else { return Vec::new() };
+    let names = sections.get(usize::from(checked.header.e_shstrndx));
     let names = names.and_then(|names| within(bytes, names.sh_offset, names.sh_size));
     let names = names.map_or(&[][..], |names| &bytes[names]);
     let has = |section: &SectionHeader, flag: u32| section.sh_flags & u64::from(flag) != 0;

@@ -3,10 +3,10 @@
 //! Names come from the file and may hold anything: they are cut at 256 bytes, and what is shown
 //! of them is escaped.
 
-use super::check::{LAYOUT, within};
+use super::check::{Checked, within};
+use super::class::Class;
 use super::error::Rule::{SectionHeaders, SymbolTable, TooManySections, TooManySymbols};
 use super::{ImageError, SECTION_HEADERS_MAX, SYMBOLS_MAX};
-use goblin::elf::header::Header;
 use goblin::elf::section_header::{SHF_COMPRESSED, SHT_STRTAB, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{STT_FUNC, STT_OBJECT, Symtab};
 use std::borrow::Cow;
@@ -17,9 +17,6 @@ use std::sync::OnceLock;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Most bytes of a name without its mangling, which can be longer.
 const SHOWN_BYTES_MAX: usize = 1024;
-
-const SECTION_HEADER_BYTES: u16 = 64;
-const SYMBOL_BYTES: u64 = 24;
 
 /// One function or variable. Its name stays in the file's table until somebody asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +33,23 @@ pub struct Symbol {
 /// when the first function is looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
+    class: Class,
     table: Vec<u8>,
     names: Vec<u8>,
     functions: OnceLock<Vec<Symbol>>,
 }
 
 impl Symbols {
+    /// None, of a file that is taken for this class.
+    pub(super) fn none(class: Class) -> Self {
+        Self { class, ..Self::default() }
+    }
+
+    /// The class of the file that they are of.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.functions().is_empty()
@@ -59,8 +67,9 @@ impl Symbols {
 
     /// The symbols of one type that are defined and have a name.
     fn of_kind(&self, kind: u8) -> Vec<Symbol> {
-        let count = self.table.len() / SYMBOL_BYTES as usize;
-        let Ok(table) = Symtab::parse(&self.table, 0, count, LAYOUT) else { return Vec::new() };
+        let count = self.table.len() / self.class.symbol_bytes() as usize;
+        let layout = self.class.layout();
+        let Ok(table) = Symtab::parse(&self.table, 0, count, layout) else { return Vec::new() };
         let defined =
             table.iter().filter(|symbol| symbol.st_type() == kind && symbol.st_shndx != 0);
         let found = defined.map(|symbol| Symbol {
@@ -114,21 +123,23 @@ impl Symbols {
 }
 
 /// The image's symbols, none if it is stripped: only their place is looked at here.
-pub(super) fn find(bytes: &[u8], header: &Header) -> Result<Symbols, ImageError> {
+pub(super) fn find(bytes: &[u8], checked: &Checked) -> Result<Symbols, ImageError> {
+    let Checked { class, header, .. } = checked;
     if header.e_shnum == 0 || header.e_shoff == 0 {
-        return Ok(Symbols::default());
+        return Ok(Symbols::none(*class));
     }
-    let sections = sections(bytes, header)?;
+    let sections = sections(bytes, checked)?;
+    let symbol_bytes = class.symbol_bytes();
     let numbered = (0..).zip(&sections);
     let Some((index, table)) = numbered.clone().find(|(_, s)| s.sh_type == SHT_SYMTAB) else {
-        return Ok(Symbols::default());
+        return Ok(Symbols::none(*class));
     };
-    let count = table.sh_size / SYMBOL_BYTES;
+    let count = table.sh_size / symbol_bytes;
     if count > SYMBOLS_MAX {
         let found = format!("{count}, at most {SYMBOLS_MAX}");
         return Err(ImageError::in_section(TooManySymbols, index, found));
     }
-    let table = &bytes[part(bytes, index, table, SYMBOL_BYTES)?];
+    let table = &bytes[part(bytes, index, table, symbol_bytes)?];
     let link = sections[usize::from(index)].sh_link;
     let named = numbered.clone().find(|(index, s)| u32::from(*index) == link && is_names(s));
     let Some((index, names)) = named else {
@@ -137,7 +148,7 @@ pub(super) fn find(bytes: &[u8], header: &Header) -> Result<Symbols, ImageError>
     };
     let names = &bytes[part(bytes, index, names, 0)?];
     let (table, names) = (table.to_vec(), names.to_vec());
-    Ok(Symbols { table, names, functions: OnceLock::new() })
+    Ok(Symbols { class: *class, table, names, functions: OnceLock::new() })
 }
 
 fn is_names(section: &SectionHeader) -> bool {
@@ -173,7 +184,8 @@ fn part(
     )
 }
 
-pub(super) fn sections(bytes: &[u8], header: &Header) -> Result<Vec<SectionHeader>, ImageError> {
+pub(super) fn sections(bytes: &[u8], checked: &Checked) -> Result<Vec<SectionHeader>, ImageError> {
+    let Checked { class, header, .. } = checked;
     let (count, each, offset) = (header.e_shnum, header.e_shentsize, header.e_shoff);
     if count > SECTION_HEADERS_MAX {
         let found = format!("{count}, at most {SECTION_HEADERS_MAX}");
@@ -185,11 +197,11 @@ pub(super) fn sections(bytes: &[u8], header: &Header) -> Result<Vec<SectionHeade
             format!("{count} of {each} bytes at offset {offset:#x}, and the file has {file}");
         ImageError::in_file(SectionHeaders, found)
     };
-    if each != SECTION_HEADER_BYTES {
+    if each != class.section_header_bytes() {
         return Err(broken());
     }
     let start = usize::try_from(offset).map_err(|_| broken())?;
-    SectionHeader::parse(bytes, start, usize::from(count), LAYOUT).map_err(|_| broken())
+    SectionHeader::parse(bytes, start, usize::from(count), class.layout()).map_err(|_| broken())
 }
 
 /// The name that begins at `offset`, cut; empty if there is none.

@@ -36,6 +36,11 @@ pub fn plan(plan: &Plan) -> Value {
         "guest": {
             "image": image(&guest.image),
             "boot": guest.boot,
+            "boot_because": guest.boot_because,
+            "command_line": guest.command_line,
+            "modules": guest.modules.iter().map(|module| {
+                json!({ "holds": file(&module.path, &module.bytes), "command_line": module.command_line })
+            }).collect::<Vec<Value>>(),
             "secure": guest.secure,
             "marks": guest.marks,
             "kernel": kernel(guest.kernel),

@@ -121,7 +121,7 @@ fn profile<'de, D: Deserializer<'de>>(from: D) -> Result<CostProfile, D::Error> 
 }
 
 fn boot<'de, D: Deserializer<'de>>(from: D) -> Result<Boot, D::Error> {
-    written(from, &[Boot::Slof, Boot::Elf64])
+    written(from, &Boot::ALL)
 }
 
 fn unit<'de, D: Deserializer<'de>>(from: D) -> Result<UnitSize, D::Error> {

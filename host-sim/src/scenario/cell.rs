@@ -49,7 +49,7 @@ impl Draft {
             Setting::KickLatency(value) => self.kick_latency = At { value, span },
             Setting::OnTamper(value) => self.on_tamper = At { value, span },
             Setting::Interleave(value) => self.interleave = At { value, span },
-            Setting::Boot(value) => self.boot = At { value, span },
+            Setting::Boot(value) => self.start.boot = Some(At { value, span }),
             Setting::Secure(value) => self.secure = At { value, span },
             Setting::Rings(value) => self.rings = At { value, span },
             Setting::Order(value) => self.order = Some(At { value, span }),
@@ -188,9 +188,19 @@ impl Draft {
             ImagePlan::Builtin => true,
             ImagePlan::File { .. } => false,
         };
+        self.check_start(reader);
         GuestPlan {
             image: self.image.value.clone(),
-            boot: self.boot.value,
+            boot: self.start.boot(),
+            boot_because: self.start.boot_because(),
+            command_line: self
+                .start
+                .command_line
+                .as_ref()
+                .map(|at| &at.value)
+                .cloned()
+                .unwrap_or_default(),
+            modules: self.start.modules.iter().map(|at| at.value.clone()).collect(),
             secure: self.secure.value,
             marks: self.marks.unwrap_or(builtin),
             kernel: self.kernel(design),
@@ -202,6 +212,27 @@ impl Draft {
             rings: self.rings.value.into(),
             wait_ns: self.wait.value.0,
             units_max: self.budget.value,
+        }
+    }
+
+    /// Refuses what does not go with how the guest starts.
+    fn check_start(&self, reader: &mut Reader<'_>) {
+        self.start.check(reader);
+        let boot = self.start.boot();
+        if !boot.protocol().is_physical() {
+            return;
+        }
+        let boot = boot.word();
+        if !self.start.has_image {
+            let message = format!("the built-in guest does not start by `{boot}`");
+            let help = "say `boot: Elf64` or `boot: Slof`, or name an image of your own";
+            let span = self.start.span(&self.image.span);
+            reader.fault(Code::CONTRADICTION, &span, message, Some(help.to_owned()));
+        }
+        if let Some(work) = self.work.first() {
+            let message = format!("a guest that starts by `{boot}` is not told of any workload");
+            let help = "leave `workload` out: it brings its own, and `command_line` can steer it";
+            reader.fault(Code::CONTRADICTION, &work.span, message, Some(help.to_owned()));
         }
     }
 
@@ -231,8 +262,8 @@ impl Draft {
     /// The devices in FDT order, slof's disk first.
     pub fn devices(&self, reader: &mut Reader<'_>, design: Option<&Design>) -> Vec<DevicePlan> {
         let base = design.map_or_else(QemuOptions::default, Design::options);
-        let boot = match self.boot.value {
-            Boot::Elf64 => None,
+        let boot = match self.start.boot() {
+            Boot::Elf64 | Boot::Multiboot1 | Boot::Pvh => None,
             Boot::Slof => Some(self.boot_disk(self.qemu.value.over(base))),
         };
         let own = self.devices.iter().map(|At { value, span }| {
@@ -241,8 +272,11 @@ impl Draft {
             let (id, kind, plugged) = (id.clone(), kind.clone(), *plugged);
             (DevicePlan { id, kind, options, plugged }, span.clone())
         });
-        let all: Vec<_> =
-            boot.map(|disk| (disk, self.boot.span.clone())).into_iter().chain(own).collect();
+        let all: Vec<_> = boot
+            .map(|disk| (disk, self.start.span(&self.image.span)))
+            .into_iter()
+            .chain(own)
+            .collect();
         for (device, span) in &all {
             let place = if self.qemu.value == QemuOverrides::NONE { span } else { &self.qemu.span };
             check_options(reader, &At { value: device.options, span: place.clone() });

@@ -243,7 +243,7 @@ fn check_queue(
     queue: Option<QueueIndex>,
     draft: &Draft,
 ) {
-    let before = usize::from(draft.boot.value == Boot::Slof);
+    let before = usize::from(draft.start.boot() == Boot::Slof);
     let device = usize::from(index.0).checked_sub(before).and_then(|at| draft.devices.get(at));
     // Boot firmware's own disk is none of the list's.
     let queues = device.map_or(1, |device| sense::queues(&device.value.kind));
@@ -259,7 +259,7 @@ fn device_called(
     device: &At<String>,
     draft: &Draft,
 ) -> Option<DeviceIndex> {
-    let boot = (draft.boot.value == Boot::Slof).then_some(BOOT_DISK);
+    let boot = (draft.start.boot() == Boot::Slof).then_some(BOOT_DISK);
     let ids = || boot.into_iter().chain(draft.devices.iter().map(|at| at.value.id.as_str()));
     let place = ids().position(|id| id == device.value).and_then(|place| u8::try_from(place).ok());
     if place.is_none() && draft.devices_known {

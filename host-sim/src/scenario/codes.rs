@@ -36,7 +36,7 @@ codes! {
     CONTRADICTION = 317, "Two choices exclude each other.";
     FORMAT = 318, "The format number is not one that this version reads.";
     HEAD_WORD = 319, "The file is none of the kinds that this version reads.";
-    IMAGE = 320, "A guest image is wrong; E321 to E339 and E350 to E358 name the rule.";
+    IMAGE = 320, "A guest image is wrong; E321 to E339 and E350 to E364 name the rule.";
     BAD_GLOB = 341, "A pattern over run ids is no glob.";
     BAD_DATE = 342, "A date is not a day of the calendar, written YYYY-MM-DD.";
     DISAGREEMENT = 343, "Two scenarios find different things about the same claim.";
@@ -62,9 +62,9 @@ codes! {
 }
 
 impl Code {
-    /// The one sentence; codes of images (E321 to E339, E350 to E358) share E320's.
+    /// The one sentence; codes of images (E321 to E339, E350 to E364) share E320's.
     pub fn sentence(self) -> &'static str {
-        let is_image = (321..=339).contains(&self.0) || (350..=358).contains(&self.0);
+        let is_image = (321..=339).contains(&self.0) || (350..=364).contains(&self.0);
         let shared = if is_image { Self::IMAGE } else { self };
         Self::ALL.iter().find(|(code, _)| *code == shared).map_or("", |(_, sentence)| sentence)
     }

@@ -7,13 +7,15 @@ use super::file::{
     BugFile, ContentsFile, DeviceFile, GuestFile, ImageFile, Interleave, MachineFile, ScenarioFile,
 };
 use super::head;
+use super::images;
 use super::limits::{Limits, WORK_UNITS};
 use super::plan::{
-    Boot, Contents, CostProfile, DeviceKind, ImagePlan, Iommu, OnTamper, Peer, Platform, Plugged,
+    Contents, CostProfile, DeviceKind, ImagePlan, Iommu, OnTamper, Peer, Platform, Plugged,
 };
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
 use super::source::{DISK_BYTES_MAX, Folder, IMAGE_BYTES_MAX};
+use super::start::Start;
 use super::words::{
     Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
 };
@@ -61,7 +63,7 @@ pub struct Draft {
     pub iommu: Option<At<Iommu>>,
     pub fdt_nodes: At<u32>,
     pub image: At<ImagePlan>,
-    pub boot: At<Boot>,
+    pub start: Start,
     pub secure: At<bool>,
     pub marks: Option<bool>,
     pub rings: At<RingsWord>,
@@ -96,7 +98,8 @@ pub struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    fn read(&mut self, path: &str, bytes_max: u64) -> Result<Arc<[u8]>, (Code, String)> {
+    /// The bytes of a file below the folder, which is noted as read.
+    pub(super) fn read(&mut self, path: &str, bytes_max: u64) -> Result<Arc<[u8]>, (Code, String)> {
         let bytes = self.folder.read(path, bytes_max)?;
         self.read.insert(self.folder.path(path));
         self.inputs.insert(self.folder.shown(path), blake3::hash(&bytes).to_hex().to_string());
@@ -123,7 +126,7 @@ impl Draft {
             iommu: None,
             fdt_nodes: at(place, 0),
             image: at(place, ImagePlan::Builtin),
-            boot: at(place, Boot::Elf64),
+            start: Start::default(),
             secure: at(place, false),
             marks: None,
             rings: at(place, RingsWord::Together),
@@ -191,16 +194,19 @@ impl Draft {
     fn read_guest<'a>(
         &mut self,
         reader: &mut Reader<'a>,
-        file: GuestFile<'a>,
+        mut file: GuestFile<'a>,
         around: &mut Surroundings<'_>,
     ) {
-        if let Some(At { value: ImageFile::File(path), .. }) = reader.take_if(file.image)
-            && let Some(path) = reader.take(path)
-            && let Some(image) = read_image(reader, &path, around)
-        {
-            self.image = At { value: image, span: path.span };
+        self.start = Start::read(reader, &mut file, around);
+        if let Some(At { value: ImageFile::File(path), .. }) = reader.take_if(file.image) {
+            self.start.has_image = true;
+            if let Some(path) = reader.take(path)
+                && let Some(image) = read_image(reader, &path, around)
+            {
+                self.start.announced = images::announced(&image);
+                self.image = At { value: image, span: path.span };
+            }
         }
-        set(reader, &mut self.boot, file.boot);
         set(reader, &mut self.secure, file.secure);
         set(reader, &mut self.rings, file.rings);
         set(reader, &mut self.wait, file.wait);
@@ -247,7 +253,7 @@ fn set<'a, T>(reader: &mut Reader<'a>, field: &mut At<T>, file: Option<Located<'
 }
 
 /// What to do about a file that cannot be read.
-fn path_help(code: Code) -> Option<String> {
+pub(super) fn path_help(code: Code) -> Option<String> {
     let help = if code == Code::FILE_LIMIT {
         "take a smaller one: an image without debug information, a disk of which less is given"
     } else if code == Code::LEAVES_FOLDER {

@@ -94,6 +94,10 @@ pub struct GuestFile<'a> {
     #[serde(borrow)]
     pub boot: Option<Located<'a, Boot>>,
     #[serde(borrow)]
+    pub command_line: Option<Located<'a, String>>,
+    #[serde(borrow)]
+    pub modules: Option<Located<'a, Vec<Located<'a, ModuleFile<'a>>>>>,
+    #[serde(borrow)]
     pub secure: Option<Located<'a, bool>>,
     #[serde(borrow)]
     pub marks: Option<Located<'a, bool>>,
@@ -113,6 +117,17 @@ pub struct GuestFile<'a> {
     pub switch: Option<Located<'a, SwitchWord>>,
     #[serde(borrow)]
     pub kexec: Option<Located<'a, KexecWord>>,
+}
+
+/// One of `modules: [...]` of a guest.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "module", deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is in the README's table of what a scenario can say")]
+pub struct ModuleFile<'a> {
+    #[serde(borrow)]
+    pub file: Located<'a, String>,
+    #[serde(borrow)]
+    pub command_line: Option<Located<'a, String>>,
 }
 
 /// `limits: (...)`.

@@ -1,7 +1,8 @@
 //! Guest images as scenarios see them: the one place where the front end asks what an image is.
 
 use super::codes::Code;
-use crate::image::{Image, ImageError, Limits, builtin};
+use super::plan::ImagePlan;
+use crate::image::{self, Announced, Image, ImageError, Limits, Protocol, builtin};
 use std::sync::Arc;
 
 /// The built-in guest's bytes: what slof's boot disk holds.
@@ -9,9 +10,25 @@ pub fn builtin() -> Arc<[u8]> {
     builtin::GUEST.into()
 }
 
-/// What is wrong with `bytes` as an image for a guest with `memory_bytes` of RAM, and what to do.
-pub fn faults(bytes: &[u8], memory_bytes: u64) -> Vec<(Code, String, &'static str)> {
-    let errors = Image::parse(bytes, &Limits::guest(memory_bytes)).err().unwrap_or_default();
+/// How `image` wants to be started, if it says so. What is built in does not.
+pub fn announced(image: &ImagePlan) -> Option<Announced> {
+    match image {
+        ImagePlan::Builtin => None,
+        ImagePlan::File { bytes, .. } => image::announced(bytes),
+    }
+}
+
+/// Where `bytes` ends in the memory of a guest with `memory_bytes` of RAM, or what is wrong with it as
+/// an image that is started by `protocol`, and what to do.
+///
+/// # Errors
+/// One code, sentence and advice for each rule that is broken.
+pub fn end(
+    bytes: &[u8],
+    protocol: Protocol,
+    memory_bytes: u64,
+) -> Result<u64, Vec<(Code, String, &'static str)>> {
     let told = |error: &ImageError| (Code(error.rule.code()), error.to_string(), error.rule.act());
-    errors.iter().map(told).collect()
+    let image = Image::parse(bytes, &Limits::of(protocol, memory_bytes));
+    image.map(|image| image.end()).map_err(|errors| errors.iter().map(told).collect())
 }

@@ -2,7 +2,7 @@
 //!
 //! In data-flow order: `source` finds and reads files, `head` tells their kind, `reading` turns text
 //! into the types of `file`, `design`, `policy` and `expect`; `draft`, `work`, `claims`, `known`,
-//! `argument` and `matrix` check the values, `cell` and `resolve` make the plans, `select` does so
+//! `argument`, `start` and `matrix` check the values, `cell` and `resolve` make the plans, `select` does so
 //! for a whole command line.
 
 pub mod argument;
@@ -33,5 +33,6 @@ pub mod select;
 pub mod sense;
 pub mod size;
 pub mod source;
+pub mod start;
 pub mod words;
 pub mod work;

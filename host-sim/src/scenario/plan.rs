@@ -4,6 +4,7 @@
 use super::argument::Argument;
 use super::design::Layer;
 use super::limits::Limits;
+use crate::image::Protocol;
 use firmware::bootargs::Rings;
 use firmware::kernel::{Bug, Kernel, Kexec, Switch, Tce};
 use firmware::workload::Work;
@@ -122,6 +123,55 @@ pub enum Boot {
     Slof,
     /// The machine loads the image (boot protocol `elf64`).
     Elf64,
+    /// The machine loads the image as a Multiboot 1 loader does.
+    Multiboot1,
+    /// The machine loads the image as Xen does for a PVH guest.
+    Pvh,
+}
+
+impl Boot {
+    /// All, in the order of the README's chapter.
+    pub const ALL: [Self; 4] = [Self::Elf64, Self::Slof, Self::Multiboot1, Self::Pvh];
+
+    /// How the guest's image is started in the end.
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Slof | Self::Elf64 => Protocol::Elf64,
+            Self::Multiboot1 => Protocol::Multiboot1,
+            Self::Pvh => Protocol::Pvh,
+        }
+    }
+
+    /// As a scenario writes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Slof => "Slof",
+            Self::Elf64 => "Elf64",
+            Self::Multiboot1 => "Multiboot1",
+            Self::Pvh => "Pvh",
+        }
+    }
+}
+
+impl From<Protocol> for Boot {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Elf64 => Self::Elf64,
+            Protocol::Multiboot1 => Self::Multiboot1,
+            Protocol::Pvh => Self::Pvh,
+        }
+    }
+}
+
+/// A file that a loader puts into the guest's memory beside its image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModulePlan {
+    /// Its path as the scenario wrote it.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// What the guest is told with it. Default: nothing.
+    pub command_line: String,
 }
 
 /// The guest.
@@ -129,8 +179,15 @@ pub enum Boot {
 pub struct GuestPlan {
     /// Which image.
     pub image: ImagePlan,
-    /// How it is started.
+    /// How it is started. Default: as the image announces it, by a Multiboot header or a PVH note;
+    /// one that announces nothing by `Elf64`.
     pub boot: Boot,
+    /// Why it is started so, in words.
+    pub boot_because: String,
+    /// Its command line, for `Multiboot1` and `Pvh`: at most 4095 bytes. Default: empty.
+    pub command_line: String,
+    /// Files that lie in its memory when it starts, for `Multiboot1` and `Pvh`: at most 64.
+    pub modules: Vec<ModulePlan>,
     /// Whether the FDT shows an ultravisor and the guest is told to call UV_ESM.
     pub secure: bool,
     /// Whether it marks ready and done. If not, all is steady state.

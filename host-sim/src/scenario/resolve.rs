@@ -14,9 +14,11 @@ use super::plan::{DevicePlan, GuestPlan, ImagePlan, MachinePlan, Plan};
 use super::reading::{self, At, Reader};
 use super::work;
 use super::{head, images};
+use crate::image::Protocol;
 use firmware::workload::Work;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use ultravisor_abi::boot::LOW_RAM_END;
 
 /// A plan, and what it was made from.
 #[derive(Clone, Debug)]
@@ -166,13 +168,17 @@ fn check_design_once(reader: &mut Reader<'_>, draft: &Draft, axes: &[Axis]) {
     }
 }
 
-/// Checks the guest's image once for each size of memory that it shall run in.
+/// Checks the guest's image once for each way to start it and size of memory that it shall run in.
 fn check_image(reader: &mut Reader<'_>, draft: &Draft, made: &[Made]) {
     let ImagePlan::File { bytes, .. } = &draft.image.value else { return };
-    let memories: BTreeSet<u64> = made.iter().map(|made| made.plan.machine.memory_bytes).collect();
-    for memory_bytes in memories {
-        for (code, message, act) in images::faults(bytes, memory_bytes) {
-            reader.fault(code, &draft.image.span, message, Some(act.to_owned()));
+    let of = |made: &Made| (made.plan.guest.boot.protocol(), made.plan.machine.memory_bytes);
+    let starts: BTreeSet<(Protocol, u64)> = made.iter().map(of).collect();
+    for (protocol, memory_bytes) in starts {
+        match images::end(bytes, protocol, memory_bytes) {
+            Ok(end) => draft.start.check_room(reader, end, memory_bytes.min(LOW_RAM_END.0)),
+            Err(faults) => faults.into_iter().for_each(|(code, message, act)| {
+                reader.fault(code, &draft.image.span, message, Some(act.to_owned()));
+            }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The machine, run whole: how runs end, what calls and touches do, what is told of it.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a filter names what it keeps")]
 
+mod boot;
 mod calls;
 mod debugger;
 mod ends;

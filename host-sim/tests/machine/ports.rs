@@ -15,7 +15,7 @@ pub fn out(a: &mut CodeAssembler, port: u32, value: u32) {
     a.out(dx, al).expect("an out");
 }
 
-fn text(log: &RunLog) -> Vec<String> {
+pub fn text(log: &RunLog) -> Vec<String> {
     let told = log.records.iter().filter_map(|record| match &record.event {
         Event::Console { device: None, bytes } => Some(String::from_utf8_lossy(bytes).into_owned()),
         _ => None,

@@ -55,6 +55,9 @@ pub fn builtin() -> Plan {
         guest: GuestPlan {
             image: ImagePlan::Builtin,
             boot: Boot::Elf64,
+            boot_because: String::new(),
+            command_line: String::new(),
+            modules: Vec::new(),
             secure: false,
             marks: true,
             kernel: Kernel::PLATFORM_HOOK,

@@ -4,7 +4,7 @@
 use crate::rig::{self, Does, policy, rule, scenario};
 use firmware::kernel::Kernel;
 use host_sim::event::{Event, LeakPlace};
-use host_sim::scenario::plan::Plan;
+use host_sim::scenario::plan::{Boot, Plan};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ONLY_KERNEL: &str = "WhoMustAct(only: [GuestKernel])";
@@ -91,8 +91,9 @@ fn scenarios_that_say_so_and_normal_guests_prove_nothing() {
 fn a_run_in_which_the_design_fails_proves_nothing_and_does_not_stop_the_others() {
     let text = scenario("expect: []").replace("])],", "]), Boot([Elf64, Slof])],");
     let only_elf = |plan: &Plan| match plan.guest.boot {
-        host_sim::scenario::plan::Boot::Elf64 => needs_kernel(plan),
-        host_sim::scenario::plan::Boot::Slof => leaks(),
+        Boot::Elf64 => needs_kernel(plan),
+        Boot::Slof => leaks(),
+        other @ (Boot::Multiboot1 | Boot::Pvh) => panic!("no run asks for {other:?}"),
     };
     let ran = judged(&only_elf, &[("s.ron", &text)], ONLY_KERNEL);
     let ruling = ran.ruling("d5-platform-hook/boot=elf64", "who");

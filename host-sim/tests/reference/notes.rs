@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 /// The type whose fields carry the comments of a file type's fields, where both have one of a name.
-pub const MEANINGS: [(&str, &str); 18] = [
+pub const MEANINGS: [(&str, &str); 19] = [
     ("MachineFile", "MachinePlan"),
     ("GuestFile", "GuestPlan"),
+    ("ModuleFile", "ModulePlan"),
     ("LimitsFile", "Limits"),
     ("QemuFile", "QemuOptions"),
     ("DesignFile", "Design"),
@@ -94,6 +95,8 @@ const NOTES: &[(&str, &str)] = &[
         "DesignGuestFile.bit_33",
         "Whether its drivers accept VIRTIO_F_ACCESS_PLATFORM. Default: IfOffered.",
     ),
+    ("ModuleFile.file", "Its path, below the scenario's folder; at most 64 MiB."),
+    ("ModuleFile.command_line", "What the guest is told with it. Default: nothing."),
     ("GuestFile.tce", "How it maps many pages at once in the IOMMU."),
     ("GuestFile.bug", "What its block driver does wrong."),
     ("GuestFile.switch", "When it becomes secure."),

@@ -1,5 +1,6 @@
 //! Wrong images: a small generator builds each, a scenario names it, and its message is kept.
 
+use crate::protocols;
 use crate::rig::{self, compare};
 use std::fs;
 use std::path::Path;
@@ -9,50 +10,54 @@ const FOLDER: &str = "tests/wrong_input/images";
 
 /// A program header.
 #[derive(Clone, Copy)]
-struct Program {
-    kind: u32,
-    flags: u32,
-    offset: u64,
-    vaddr: u64,
-    paddr: u64,
-    file: u64,
-    memory: u64,
-    align: u64,
+pub struct Program {
+    pub kind: u32,
+    pub flags: u32,
+    pub offset: u64,
+    pub vaddr: u64,
+    pub paddr: u64,
+    pub file: u64,
+    pub memory: u64,
+    pub align: u64,
 }
 
 /// A section header.
 #[derive(Clone, Copy)]
-struct Section {
-    kind: u32,
-    flags: u64,
-    offset: u64,
-    size: u64,
-    link: u32,
-    entry: u64,
+pub struct Section {
+    pub kind: u32,
+    pub flags: u64,
+    pub offset: u64,
+    pub size: u64,
+    pub link: u32,
+    pub entry: u64,
 }
 
 /// What an image is written from; every field may lie.
 #[derive(Clone)]
-struct Elf {
-    magic: [u8; 4],
-    class: u8,
-    data: u8,
-    version: u8,
-    kind: u16,
-    machine: u16,
-    entry: u64,
-    program_offset: u64,
-    program_bytes: u16,
-    program_count: Option<u16>,
-    section_offset: Option<u64>,
-    section_bytes: u16,
-    section_count: Option<u16>,
-    programs: Vec<Program>,
-    sections: Vec<Section>,
-    bytes_min: usize,
+pub struct Elf {
+    /// Its fields are those of ELF32, whatever `class` says.
+    pub narrow: bool,
+    pub magic: [u8; 4],
+    pub class: u8,
+    pub data: u8,
+    pub version: u8,
+    pub kind: u16,
+    pub machine: u16,
+    pub entry: u64,
+    pub program_offset: u64,
+    pub program_bytes: u16,
+    pub program_count: Option<u16>,
+    pub section_offset: Option<u64>,
+    pub section_bytes: u16,
+    pub section_count: Option<u16>,
+    pub programs: Vec<Program>,
+    pub sections: Vec<Section>,
+    /// Bytes that stand at offsets of the file.
+    pub parts: Vec<(usize, Vec<u8>)>,
+    pub bytes_min: usize,
 }
 
-const CODE: Program = Program {
+pub const CODE: Program = Program {
     kind: 1,
     flags: 5,
     offset: 0x1000,
@@ -63,7 +68,7 @@ const CODE: Program = Program {
     align: 0x1000,
 };
 
-const DATA: Program = Program {
+pub const DATA: Program = Program {
     flags: 6,
     offset: 0,
     vaddr: 0x20_0000,
@@ -81,8 +86,9 @@ const NOTHING: Section = Section { kind: 0, flags: 0, offset: 0, size: 0, link: 
 
 impl Elf {
     /// An image with which nothing is wrong.
-    fn good() -> Self {
+    pub fn good() -> Self {
         Self {
+            narrow: false,
             magic: *b"\x7fELF",
             class: 2,
             data: 1,
@@ -98,7 +104,23 @@ impl Elf {
             section_count: None,
             programs: vec![CODE, DATA],
             sections: vec![NOTHING, SYMBOLS, NAMES],
+            parts: Vec::new(),
             bytes_min: 0x2000,
+        }
+    }
+
+    /// The same in ELF32.
+    pub fn good_32() -> Self {
+        let symbols = Section { entry: 16, ..SYMBOLS };
+        Self {
+            narrow: true,
+            class: 1,
+            machine: 3,
+            program_offset: 52,
+            program_bytes: 32,
+            section_bytes: 40,
+            sections: vec![NOTHING, symbols, NAMES],
+            ..Self::good()
         }
     }
 
@@ -108,41 +130,55 @@ impl Elf {
         elf.bytes()
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// A field that is as wide as the class.
+    fn wide(&self, value: u64) -> Vec<u8> {
+        if self.narrow { (value as u32).to_le_bytes().into() } else { value.to_le_bytes().into() }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let (header, program) = if self.narrow { (52, 32) } else { (64, 56) };
         let mut out = Vec::new();
         out.extend(self.magic);
         out.extend([self.class, self.data, self.version, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         out.extend(self.kind.to_le_bytes());
         out.extend(self.machine.to_le_bytes());
         out.extend(1_u32.to_le_bytes());
-        out.extend(self.entry.to_le_bytes());
-        out.extend(self.program_offset.to_le_bytes());
-        let sections_at = 64 + 56 * self.programs.len() as u64;
-        out.extend(self.section_offset.unwrap_or(sections_at).to_le_bytes());
+        out.extend(self.wide(self.entry));
+        out.extend(self.wide(self.program_offset));
+        let sections_at = u64::from(header) + program * self.programs.len() as u64;
+        out.extend(self.wide(self.section_offset.unwrap_or(sections_at)));
         out.extend(0_u32.to_le_bytes());
         let sections = self.section_count.unwrap_or(self.sections.len() as u16);
         let programs = self.program_count.unwrap_or(self.programs.len() as u16);
-        for field in [64, self.program_bytes, programs, self.section_bytes, sections, 0] {
+        for field in [header, self.program_bytes, programs, self.section_bytes, sections, 0] {
             out.extend(field.to_le_bytes());
         }
         for p in &self.programs {
+            let fields = [p.offset, p.vaddr, p.paddr, p.file, p.memory];
+            let fields = fields.into_iter().flat_map(|field| self.wide(field));
+            let flags = p.flags.to_le_bytes();
             out.extend(p.kind.to_le_bytes());
-            out.extend(p.flags.to_le_bytes());
-            for field in [p.offset, p.vaddr, p.paddr, p.file, p.memory, p.align] {
-                out.extend(field.to_le_bytes());
+            if self.narrow {
+                out.extend(fields.chain(flags));
+            } else {
+                out.extend(flags.into_iter().chain(fields));
             }
+            out.extend(self.wide(p.align));
         }
         for s in &self.sections {
             out.extend(0_u32.to_le_bytes());
             out.extend(s.kind.to_le_bytes());
             for field in [s.flags, 0, s.offset, s.size] {
-                out.extend(field.to_le_bytes());
+                out.extend(self.wide(field));
             }
             out.extend(s.link.to_le_bytes());
             out.extend(0_u32.to_le_bytes());
-            out.extend([8_u64, s.entry].into_iter().flat_map(u64::to_le_bytes));
+            out.extend([8, s.entry].into_iter().flat_map(|field| self.wide(field)));
         }
         out.resize(out.len().max(self.bytes_min), 0);
+        for (at, part) in &self.parts {
+            out[*at..at + part.len()].copy_from_slice(part);
+        }
         out
     }
 }
@@ -250,11 +286,14 @@ fn wrong_sections() -> Vec<Case> {
     ]
 }
 
-/// What `uvsim check` says about a scenario that names `image`.
-fn told(image: &[u8]) -> rig::Ran {
+/// What `uvsim check` says about a scenario that names `image` and, if it is not empty, this `boot`.
+pub fn told(image: &[u8], boot: &str) -> rig::Ran {
     let folder = TempDir::new().expect("a temporary folder");
-    let text = "Scenario(\n    format: 1,\n    name: \"wrong/image\",\n    about: \"A wrong image.\",\n    \
-                guest: (image: File(\"guest.elf\")),\n    expect: [],\n)\n";
+    let boot = if boot.is_empty() { String::new() } else { format!(", boot: {boot}") };
+    let text = format!(
+        "Scenario(\n    format: 1,\n    name: \"wrong/image\",\n    about: \"A wrong image.\",\n    \
+         guest: (image: File(\"guest.elf\"){boot}),\n    expect: [],\n)\n"
+    );
     let scenario = folder.path().join("scenario.ron");
     fs::write(&scenario, text).expect("a file");
     fs::write(folder.path().join("guest.elf"), image).expect("a file");
@@ -263,15 +302,17 @@ fn told(image: &[u8]) -> rig::Ran {
 
 #[test]
 fn the_image_that_all_others_are_made_from_is_good() {
-    let told = told(&Elf::good().bytes());
+    let told = told(&Elf::good().bytes(), "");
     assert_eq!(told.code, 0, "{}", told.err);
 }
 
 #[test]
 fn every_wrong_image_gets_the_message_that_was_read_aloud() {
     let mut wrong_messages = Vec::new();
-    for (name, bytes) in wrong() {
-        let told = told(&bytes);
+    let others = protocols::wrong();
+    let all = wrong().into_iter().map(|(name, bytes)| (name, "", bytes)).chain(others);
+    for (name, boot, bytes) in all {
+        let told = told(&bytes, boot);
         assert_eq!(told.code, 3, "{name}: {}", told.err);
         assert!(!told.err.contains("root:x:"), "{name}: the file's text is nobody's business");
         let kept = Path::new(FOLDER).join(format!("{name}.txt"));
@@ -288,6 +329,7 @@ fn every_message_belongs_to_an_image() {
         .collect();
     kept.sort();
     let mut names: Vec<String> = wrong().iter().map(|(name, _)| format!("{name}.txt")).collect();
+    names.extend(protocols::wrong().iter().map(|(name, ..)| format!("{name}.txt")));
     names.sort();
     assert_eq!(kept, names);
 }

@@ -4,6 +4,7 @@ mod corpus;
 mod exits;
 mod fuzzed;
 mod images;
+mod protocols;
 mod places;
 mod rig;
 #[path = "../../fuzz/src/targets/mod.rs"]

@@ -2,15 +2,23 @@
 //! that the loader relies on.
 
 use arbitrary::{Result, Unstructured};
-use host_sim::image::{Image, Limits};
+use host_sim::image::{Image, Limits, Protocol};
 
 const MEMORY_BYTES: u64 = 64 << 20;
 
 /// Any bytes.
 pub fn bytes(data: &[u8]) {
-    for limits in [Limits::guest(MEMORY_BYTES), Limits::slof()] {
+    let protocols = [Protocol::Elf64, Protocol::Multiboot1, Protocol::Pvh];
+    let guests = protocols.map(|protocol| Limits::of(protocol, MEMORY_BYTES));
+    let announced = host_sim::image::announced(data);
+    for limits in guests.into_iter().chain([Limits::slof()]) {
         match Image::parse(data, &limits) {
-            Ok(image) => check(&image, data),
+            Ok(image) => {
+                check(&image, data, &limits);
+                // What a loader is told to look for is what it finds.
+                let by = announced.as_ref().map(|announced| announced.protocol);
+                assert!(limits.protocol != Protocol::Multiboot1 || by == Some(limits.protocol));
+            }
             Err(errors) => {
                 assert!(!errors.is_empty());
                 for error in errors {
@@ -22,13 +30,14 @@ pub fn bytes(data: &[u8]) {
     }
 }
 
-fn check(image: &Image, file: &[u8]) {
+fn check(image: &Image, file: &[u8], limits: &Limits) {
     let mut ranges: Vec<_> = image.segments.iter().map(|segment| segment.range()).collect();
     for segment in &image.segments {
         assert!(segment.bytes.len() as u64 <= segment.mem_bytes && segment.mem_bytes > 0);
         assert!(segment.bytes.len() <= file.len());
         assert!(segment.range().end <= MEMORY_BYTES);
-        assert!(!(segment.flags.writable && segment.flags.executable));
+        let is_both = segment.flags.writable && segment.flags.executable;
+        assert!(!is_both || limits.protocol.is_physical());
     }
     ranges.sort_by_key(|range| range.start);
     assert!(ranges.is_sorted_by(|one, next| one.end <= next.start), "segments overlap");
