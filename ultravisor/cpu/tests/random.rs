@@ -4,7 +4,7 @@
 mod common;
 
 use common::{CODE, DATA, Ram, Random, STACK, TABLES, machine, programs};
-use ultravisor_cpu::{Cpu, Exit, Reg};
+use ultravisor_cpu::{Cpu, Exit, Reg, Seg, Segment};
 
 const PROGRAMS: u64 = 500;
 const BYTES: usize = 600;
@@ -50,6 +50,19 @@ fn outcome(code: &[u8], seed: u64, units: u64) -> Left {
     outcome_on(&mut cpu, &mut ram, seed, units)
 }
 
+/// The same of 32-bit code, whose DS ends in the middle of the data if it is `limited`.
+fn outcome_of_32_bits(code: &[u8], seed: u64, units: u64, limited: bool) -> Left {
+    let mut ram = Ram::identity();
+    ram.write(CODE, code);
+    let mut cpu = Cpu::new();
+    cpu.enter_protected_mode(CODE as u32);
+    if limited {
+        let all = cpu.regs.segment(Seg::Ds);
+        cpu.regs.set_segment(Seg::Ds, Segment { base: 4, limit: DATA as u32 + 0x7ff, ..all });
+    }
+    outcome_on(&mut cpu, &mut ram, seed, units)
+}
+
 fn outcome_on(cpu: &mut Cpu, ram: &mut Ram, seed: u64, units: u64) -> Left {
     let mut random = Random(seed);
     for reg in Reg::ALL {
@@ -91,9 +104,22 @@ fn outcome_on(cpu: &mut Cpu, ram: &mut Ram, seed: u64, units: u64) -> Left {
 
 #[test]
 fn random_code_ends_the_same_however_it_is_sliced() {
+    slices_do_not_show(PROGRAMS, outcome);
+}
+
+#[test]
+fn random_32_bit_code_ends_the_same_however_it_is_sliced() {
+    for limited in [false, true] {
+        slices_do_not_show(PROGRAMS / 2, |code, seed, units| {
+            outcome_of_32_bits(code, seed, units, limited)
+        });
+    }
+}
+
+fn slices_do_not_show(programs: u64, outcome: impl Fn(&[u8], u64, u64) -> Left) {
     let mut random = Random(99);
     let mut long = 0;
-    for number in 0..PROGRAMS {
+    for number in 0..programs {
         let code = program(&mut random);
         let seed = random.next();
         let whole = outcome(&code, seed, UNITS);
@@ -107,7 +133,7 @@ fn random_code_ends_the_same_however_it_is_sliced() {
             assert!(parts.4 == whole.4, "memory of program {number} in slices of {units}");
         }
     }
-    assert!(long > PROGRAMS / 20, "only {long} programs got anywhere");
+    assert!(long > programs / 20, "only {long} programs got anywhere");
 }
 
 /// All that a program can have changed.

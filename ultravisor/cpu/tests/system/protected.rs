@@ -10,6 +10,9 @@ use ultravisor_cpu::{Attributes, Cpu, Exit, Reg, Seg, Segment, control, flag};
 /// Where the global descriptor table is.
 pub const GDT: u64 = DATA + 0x2_0000;
 
+/// Where a segment of code begins: neither a page nor a line of one does.
+const CODE_BASE: u64 = CODE + 0x44;
+
 /// Selectors of that table.
 pub mod sel32 {
     pub const CODE: u16 = 0x08;
@@ -20,7 +23,7 @@ pub mod sel32 {
     /// At [`super::DATA`], from offset 0x1000 on.
     pub const DOWN: u16 = 0x28;
     pub const READ_ONLY: u16 = 0x30;
-    /// Code of 32 KiB at [`super::CODE`], which may be read.
+    /// Code of 32 KiB at [`super::CODE_BASE`], which may be read.
     pub const BASED_CODE: u16 = 0x38;
     pub const CODE_16: u16 = 0x40;
     /// The last byte of the table.
@@ -51,7 +54,7 @@ pub fn protected(code: &[u8]) -> (Cpu, Ram) {
         descriptor(0x93, 0, DATA, 0xffff),
         descriptor(0x97, 4, DATA, 0xfff),
         flat(0x91, false, true),
-        descriptor(0x9b, 4, CODE, 0x7fff),
+        descriptor(0x9b, 4, CODE_BASE, 0x7fff),
         flat(0x9b, false, false),
         SMALL,
     ];
@@ -315,7 +318,7 @@ fn code_with_a_base_runs_where_its_segment_puts_it_and_ends_at_its_limit() {
     // SDM volume 2, JMP: an offset beyond the limit is #GP(0) at the jump; one that is run into, there.
     let start = |offset: u64, code: &[u8]| {
         let (mut cpu, mut ram) = protected(&far(0xea, sel32::BASED_CODE, offset));
-        ram.write(CODE + offset, code);
+        ram.write(CODE_BASE + offset, code);
         (cpu.run(&mut ram, 9), cpu)
     };
     let (end, cpu) = start(0x100, &assemble_32(|a| a.hlt()));
@@ -390,4 +393,129 @@ fn sixty_four_bit_modes_own_instructions_are_undefined() {
     assert_eq!(cpu.run(&mut ram, 2), Exit::Budget);
     // 48 is DEC EAX here.
     assert_eq!(cpu.regs.get(Reg::Rdx) & (1 << 11 | 1 << 29), 1 << 29);
+}
+
+#[test]
+fn long_mode_ends_in_compatibility_mode_when_paging_does() {
+    // SDM volume 3, 9.8.5.4.
+    let (target, narrow) = (CODE + 0x1000, CODE + 0x2000);
+    let (mut cpu, mut ram) = protected(&to_long_mode(target));
+    ram.write(DATA + 0x100, &far(0, sel32::CODE, narrow)[1..]);
+    ram.write(target, &[0xff, 0x2b]);
+    cpu.regs.set(Reg::Rbx, DATA + 0x100);
+    let code = assemble_32(|a| {
+        a.mov(eax, cr0)?;
+        a.and(eax, i32::MAX)?;
+        a.mov(cr0, eax)?;
+        a.mov(ecx, 0xc000_0080_u32)?;
+        a.rdmsr()?;
+        // An address that long mode's tables did not map.
+        a.mov(edx, dword_ptr(RAM_BYTES as u32 - 4))?;
+        a.hlt()
+    });
+    ram.write(narrow, &code);
+    ram.write(RAM_BYTES - 4, &[1, 2, 3, 4]);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!((cpu.regs.efer, cpu.regs.cr0 & control::PG), (control::LME, 0));
+    assert_eq!(cpu.regs.get(Reg::Rax), control::LME);
+    assert_eq!(cpu.regs.get(Reg::Rdx), 0x0403_0201);
+}
+
+#[test]
+fn a_tables_address_has_32_bits_or_24_and_six_bytes_are_stored() {
+    // SDM volume 2, LGDT, SGDT.
+    let (mut cpu, mut ram) = protected(&assemble_32(|a| {
+        a.lgdt(fword_ptr(DATA))?;
+        a.sgdt(fword_ptr(DATA + 0x10))?;
+        a.db(&[0x66])?;
+        a.lgdt(fword_ptr(DATA))
+    }));
+    ram.write_u64(DATA, 0xfedc_1234_5678_9abc);
+    ram.write_u64(DATA + 0x10, u64::MAX);
+    assert_eq!(cpu.run(&mut ram, 2), Exit::Budget);
+    assert_eq!(cpu.regs.gdtr, (0x1234_5678, 0x9abc));
+    assert_eq!(ram.read_u64(DATA + 0x10), 0xffff_1234_5678_9abc);
+    assert_eq!(cpu.run(&mut ram, 1), Exit::Budget);
+    assert_eq!(cpu.regs.gdtr, (0x34_5678, 0x9abc));
+}
+
+#[test]
+fn a_far_pointer_loads_a_segment_and_a_null_one_is_refused_when_it_is_used() {
+    // SDM volume 2, LDS/LES/LSS and MOV: SS may not be null outside of 64-bit mode.
+    let (mut cpu, mut ram) = protected(&assemble_32(|a| {
+        a.les(ecx, fword_ptr(DATA))?;
+        a.lds(edx, fword_ptr(DATA + 0x10))?;
+        a.mov(al, byte_ptr(ecx).es())?;
+        a.mov(al, byte_ptr(edx))
+    }));
+    ram.write(DATA, &far(0, sel32::LIMITED, 0x20)[1..]);
+    ram.write(DATA + 0x10, &far(0, 3, DATA)[1..]);
+    ram.write(DATA + 0x20, &[0x5a]);
+    assert_eq!(cpu.run(&mut ram, 3), Exit::Budget);
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rdx)), (0x5a, DATA));
+    assert_eq!(cpu.run(&mut ram, 9), exception(13, 0));
+    let (mut cpu, mut ram) = protected(&assemble_32(|a| a.mov(ss, ax)));
+    assert_eq!(cpu.run(&mut ram, 9), exception(13, 0));
+}
+
+#[test]
+fn a_far_call_pushes_two_words_of_its_size_and_a_far_return_pops_them() {
+    // SDM volume 2, CALL and RET.
+    let target = CODE + 0x1000;
+    let (mut cpu, mut ram) = protected(&[&far(0x9a, sel32::CODE, target)[..], &[0xf4]].concat());
+    ram.write(target, &[0xca, 8, 0]);
+    assert_eq!(cpu.run(&mut ram, 1), Exit::Budget);
+    assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rsp)), (target, STACK - 8));
+    assert_eq!(ram.read_u64(STACK - 8), (CODE + 7) | u64::from(sel32::CODE) << 32);
+    assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
+    assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rsp)), (CODE + 8, STACK + 8));
+    let mut code = vec![0x66, 0x9a, 0, 0x20];
+    code.extend(sel32::CODE.to_le_bytes());
+    let (mut cpu, mut ram) = protected(&code);
+    assert_eq!(cpu.run(&mut ram, 1), Exit::Budget);
+    assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rsp)), (0x2000, STACK - 4));
+    let low = (CODE + 6) & 0xffff;
+    assert_eq!(u64::from(read_u32(&ram, STACK - 4)), low | u64::from(sel32::CODE) << 16);
+}
+
+#[test]
+fn a_repetition_that_comes_to_the_end_of_its_segment_stops_there() {
+    // SDM volume 2, REP: registers are those of the iteration that faults.
+    let (mut cpu, mut ram) = protected(&assemble_32(|a| {
+        a.mov(es, ax)?;
+        a.rep().stosd()
+    }));
+    cpu.regs.set(Reg::Rax, sel32::LIMITED.into());
+    cpu.regs.set(Reg::Rcx, 0x100);
+    cpu.regs.set(Reg::Rdi, 0x1_0000 - 32 + 1);
+    assert_eq!(cpu.run(&mut ram, 99), exception(13, 0));
+    assert_eq!((cpu.regs.get(Reg::Rcx), cpu.regs.get(Reg::Rdi)), (0x100 - 7, 0xfffd));
+    assert_eq!(read_u32(&ram, DATA + 0xfff9), sel32::LIMITED.into());
+    assert_eq!(read_u32(&ram, DATA + 0xfffd), 0);
+}
+
+#[test]
+fn a_breakpoint_is_at_a_linear_address_whatever_the_base_of_the_code() {
+    // SDM volume 3, 17.2.1.
+    let (mut cpu, mut ram) = protected(&far(0xea, sel32::BASED_CODE, 0x100));
+    ram.write(CODE_BASE + 0x100, &[0x40, 0x40, 0xf4]);
+    cpu.break_at(CODE_BASE + 0x101);
+    assert_eq!(cpu.run(&mut ram, 99), Exit::Breakpoint);
+    assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rax)), (0x101, 1));
+    assert_eq!(cpu.run(&mut ram, 99), Exit::Halt);
+}
+
+#[test]
+fn code_that_is_overwritten_is_decoded_afresh_through_a_base_too() {
+    // SDM volume 3, 11.6; the store is at another offset than the code.
+    let (mut cpu, mut ram) = protected(&far(0xea, sel32::BASED_CODE, 0x100));
+    let code = assemble_32(|a| {
+        a.mov(byte_ptr(CODE_BASE + 0x100 + 7), 0x48)?;
+        a.inc(eax)?;
+        a.hlt()
+    });
+    assert_eq!(code[7], 0x40);
+    ram.write(CODE_BASE + 0x100, &code);
+    assert_eq!(cpu.run(&mut ram, 99), Exit::Halt);
+    assert_eq!(cpu.regs.get(Reg::Rax), 0xffff_ffff);
 }
