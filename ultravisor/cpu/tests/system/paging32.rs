@@ -146,6 +146,25 @@ fn an_access_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
 }
 
 #[test]
+fn code_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
+    let (mut cpu, mut ram) = two_levels(&assemble_32(|a| a.jmp(ebx)), 0, 0);
+    write_u32(&mut ram, ROOT + 4 * 1023, TABLE_ENTRY);
+    write_u32(&mut ram, TABLE + 4 * 1023, DATA | PRESENT);
+    // inc eax; inc eax behind which the top is, inside of and behind an instruction.
+    ram.write(DATA + PAGE - 2, &[0x40, 0x40]);
+    ram.write(0, &[0x43, 0xf4]);
+    cpu.regs.set(Reg::Rbx, 0xffff_fffe);
+    assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
+    assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rax)), (2, 2));
+    ram.write(DATA + PAGE - 2, &[0x40, 0xb8]);
+    ram.write(0, &[1, 2, 3, 4, 0xf4]);
+    cpu.forget_code(ultravisor_abi::Gpa(0), DATA + PAGE);
+    cpu.regs.rip = 0xffff_fffe;
+    assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
+    assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rax)), (5, 0x0403_0201));
+}
+
+#[test]
 fn pae_has_three_levels_and_its_pointers_are_those_of_when_cr3_was_loaded() {
     // SDM volume 3, 4.4.1 and 4.4.2.
     let code = assemble_32(|a| {

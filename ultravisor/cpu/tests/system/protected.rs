@@ -2,7 +2,7 @@
 //! are its alone.
 
 use crate::common::{CODE, DATA, PAGE, PRESENT, RAM_BYTES, Ram, STACK, TABLES, WRITABLE};
-use crate::world::{SMALL, exception, flat};
+use crate::world::{exception, flat};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use ultravisor_cpu::{Attributes, Cpu, Exit, Reg, Seg, Segment, control, flag};
@@ -26,6 +26,8 @@ pub mod sel32 {
     /// Code of 32 KiB at [`super::CODE_BASE`], which may be read.
     pub const BASED_CODE: u16 = 0x38;
     pub const CODE_16: u16 = 0x40;
+    /// As [`BASED_CODE`], a little further on.
+    pub const OTHER_CODE: u16 = 0x48;
     /// The last byte of the table.
     pub const LIMIT: u16 = 0x4f;
 }
@@ -56,7 +58,7 @@ pub fn protected(code: &[u8]) -> (Cpu, Ram) {
         flat(0x91, false, true),
         descriptor(0x9b, 4, CODE_BASE, 0x7fff),
         flat(0x9b, false, false),
-        SMALL,
+        descriptor(0x9b, 4, CODE_BASE + 0x80, 0x7fff),
     ];
     for (at, entry) in (GDT..).step_by(8).zip(table) {
         ram.write_u64(at, entry);
@@ -151,8 +153,8 @@ fn compatibility_mode_is_32_bit_code_under_64_bit_tables_and_goes_back() {
     let (mut cpu, mut ram) = protected(&to_long_mode(target));
     let pointer = DATA + 0x100;
     ram.write(pointer, &far(0, sel32::CODE, narrow)[1..]);
-    // mov rax, -1; mov rsp, STACK as it is; jmp far [rbx] (m16:32).
-    ram.write(target, &[0x48, 0x83, 0xc8, 0xff, 0xff, 0x2b]);
+    // or rax, -1; mov rdx, rax; jmp far [rbx] (m16:32).
+    ram.write(target, &[0x48, 0x83, 0xc8, 0xff, 0x48, 0x89, 0xc2, 0xff, 0x2b]);
     let mut code = assemble_32(|a| {
         a.inc(eax)?;
         a.push(esp)?;
@@ -166,7 +168,7 @@ fn compatibility_mode_is_32_bit_code_under_64_bit_tables_and_goes_back() {
     cpu.regs.set(Reg::Rbx, pointer);
     assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
     assert_eq!(cpu.regs.rip, target + 0x101);
-    assert_eq!(cpu.regs.get(Reg::Rax), 0);
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rdx)), (0, 0xffff_ffff));
     assert_eq!(cpu.regs.get(Reg::Rsp), STACK - 4);
     assert_eq!(read_u32(&ram, STACK - 4), STACK as u32);
 }
@@ -503,6 +505,17 @@ fn a_breakpoint_is_at_a_linear_address_whatever_the_base_of_the_code() {
     assert_eq!(cpu.run(&mut ram, 99), Exit::Breakpoint);
     assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rax)), (0x101, 1));
     assert_eq!(cpu.run(&mut ram, 99), Exit::Halt);
+}
+
+#[test]
+fn the_same_offset_in_another_code_segment_is_other_code() {
+    let (mut cpu, mut ram) = protected(&far(0xea, sel32::BASED_CODE, 0x100));
+    // inc eax, and off to the same offset there: inc ebx.
+    let there = [&[0x40], &far(0xea, sel32::OTHER_CODE, 0x100)[..]].concat();
+    ram.write(CODE_BASE + 0x100, &there);
+    ram.write(CODE_BASE + 0x180, &[0x43, 0xf4]);
+    assert_eq!(cpu.run(&mut ram, 99), Exit::Halt);
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rbx)), (1, 1));
 }
 
 #[test]
