@@ -133,7 +133,7 @@ pub enum When {
 pub enum Errors {
     /// For people; with `--plain` without pictures.
     Text,
-    /// For programs: one object a line, schema `uvsim.fault/1`, and nothing else.
+    /// For programs: one object a line for each fault, schema `uvsim.fault/1`.
     Json,
 }
 
@@ -482,6 +482,7 @@ impl FromStr for ReportArg {
         };
         match path {
             Some("") => Err("the file's name is missing".to_owned()),
+            Some("-") => Err(format!("write {name}=/dev/stdout, or {name}=./- for that file")),
             None if kind != ReportKind::Github => {
                 Err(format!("write {name}=FILE: the file's name is missing"))
             }

@@ -22,7 +22,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
@@ -89,11 +89,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
     let World { runner, out, err, terminal } = world;
     let (mut out, mut talk) = (Out::new(out), Talk(err));
     let early = Style::new(When::Auto, false, Errors::Text, terminal);
-    let parsed = Command::command()
-        .color(if early.faults.color { ColorChoice::Always } else { ColorChoice::Never })
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Command::from_arg_matches(&matches));
-    let command = match parsed {
+    let command = match parsed(arguments, early) {
         Ok(command) => command,
         Err(error) => return usage(&error, &mut out, &mut talk, early),
     };
@@ -151,10 +147,46 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, world: World<'_>) -> 
     }
 }
 
+/// The command that `arguments` say. Words that are not right are told as they would be shown
+/// anywhere: they may be names of files, and those anybody's.
+fn parsed(
+    arguments: impl IntoIterator<Item = OsString>,
+    style: Style,
+) -> Result<Command, clap::Error> {
+    let parse = |arguments: Vec<OsString>| {
+        Command::command()
+            .color(if style.faults.color { ColorChoice::Always } else { ColorChoice::Never })
+            .try_get_matches_from(arguments)
+            .and_then(|matches| Command::from_arg_matches(&matches))
+    };
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let inert = |word: &OsString| OsString::from(escape::terminal(&word.to_string_lossy()));
+    parse(arguments.clone()).or_else(|error| {
+        if !error.use_stderr() {
+            return Err(error);
+        }
+        parse(arguments.iter().map(inert).collect()).and(Err(error))
+    })
+}
+
+/// What is wrong with the arguments. A variable of the environment may have several lines: none of
+/// them begins a command of a build log.
+fn inert_lines(text: &str) -> String {
+    let line = |line: &str| {
+        let bare = line.trim_start();
+        let line =
+            if bare.starts_with("::") { line.replacen("::", "\\x3a:", 1) } else { line.to_owned() };
+        escape::block(&line)
+    };
+    text.lines().map(|one| line(one) + "\n").collect()
+}
+
 fn usage(error: &clap::Error, out: &mut Out<'_>, talk: &mut Talk<'_>, style: Style) -> u8 {
     let text = error.render();
     if error.use_stderr() {
-        let text = if style.faults.color { text.ansi().to_string() } else { text.to_string() };
+        let inert = inert_lines(&text.to_string());
+        let is_inert = inert == text.to_string();
+        let text = if style.faults.color && is_inert { text.ansi().to_string() } else { inert };
         talk.say(&text);
         return exit::USAGE;
     }
@@ -203,7 +235,30 @@ fn selection(
     selection.inputs.extend(inputs);
     let id = chosen.id.as_ref().map(|glob| glob.0.clone());
     selection.keep(&Filter { design: chosen.design.clone(), id });
+    if let Err(fault) = few_enough(&selection, &policies) {
+        let faults = vec![fault];
+        return Err((wrong_input(&faults, talk, style), faults));
+    }
+    for notice in &selection.notices {
+        let text = words::wrapped("note: ", &escape::terminal(notice));
+        talk.say_unless_json(&text, style.faults);
+    }
     Ok((selection, policies))
+}
+
+/// Whether there are not too many judgements of rules: each is kept till the reports are written.
+fn few_enough(selection: &Selection, policies: &[Policy]) -> Result<(), Fault> {
+    const RULINGS_MAX: usize = 400_000;
+    let rules: usize = policies.iter().map(|policy| policy.rules.len()).sum();
+    let runs = selection.runs.len();
+    if rules.saturating_mul(runs) <= RULINGS_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "{rules} rules of policies on {runs} runs, at most {RULINGS_MAX} judgements in one command"
+    );
+    let fault = Fault::bare(Code::COUNT_LIMIT, message);
+    Err(fault.help("choose fewer runs by `--id`, or split the policy"))
 }
 
 /// Tells what is wrong with the input; nothing was judged.
@@ -221,7 +276,7 @@ fn wrong_input(faults: &[Fault], talk: &mut Talk<'_>, style: Style) -> u8 {
 /// Whether each chapter's runs are there.
 fn runs_of_chapters(selection: &Selection, seed: u64) -> Result<(), Vec<Fault>> {
     let read = selection.chapters.iter().map(|(chapter, folder)| {
-        demo::runs_of(chapter, Some(folder), seed).err().unwrap_or_default()
+        demo::runs_of(chapter, Some(folder), seed, &mut BTreeSet::new()).err().unwrap_or_default()
     });
     let faults: Vec<Fault> = read.flatten().collect();
     if faults.is_empty() { Ok(()) } else { Err(faults) }

@@ -12,7 +12,7 @@ use crate::scenario::diagnostics::nearest;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{Planned, Selection};
-use crate::streams::{Out, Style, Talk, exit, nothing_selected, progress_bar, repeat};
+use crate::streams::{Out, Repeats, Style, Talk, exit, nothing_selected, progress_bar, repeat};
 use crate::suite::{self, Done, Pace, Runner, Trouble};
 use crate::tally::Tally;
 use crate::verdict::{Judged, Verdict};
@@ -155,11 +155,13 @@ impl Comparing<'_> {
     fn tell_unexpected(&self, runs: &[&Planned], samples: &[Sample<'_>], found: &mut Found) {
         let failed: Vec<&Sample<'_>> =
             samples.iter().filter(|one| one.judged.verdict == Verdict::Fail).collect();
+        let compares = Court::new(self.policies, self.today).waits();
+        let what = if compares { Repeats::Scenario } else { Repeats::Run };
         for sample in failed.iter().take(TOLD_MAX) {
             let id = &sample.plan.id;
-            let file = runs.iter().find(|run| run.plan.id == *id).map(|run| run.typed.as_str());
-            let more = repeat(file.unwrap_or_default(), id, self.arguments.chosen.seed);
-            let more = human::under(&more, self.policies);
+            let Some(run) = runs.iter().find(|run| run.plan.id == *id) else { continue };
+            let more = repeat(run, what, self.arguments.chosen.seed);
+            let more = human::under(&more, self.policies, self.arguments.judging.today);
             found.talk.push(format!(
                 "NOT as expected: {}\n  more  {}\n",
                 escape::terminal(id),

@@ -10,8 +10,12 @@ pub fn is_active(c: char) -> bool {
     let bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let lines = matches!(c, '\u{2028}' | '\u{2029}');
     let unseen =
-        matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
-            || matches!(c, '\u{e0000}'..='\u{e007f}');
+        matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
+            || matches!(
+                c,
+                '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{3164}' | '\u{feff}'
+            )
+            || matches!(c, '\u{ffa0}' | '\u{e0000}'..='\u{e007f}');
     let none = matches!(c, '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}');
     c.is_control() || bidi || lines || unseen || none
 }

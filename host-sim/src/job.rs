@@ -14,7 +14,7 @@ use crate::saved::Source;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::Policy;
 use crate::scenario::select::{Planned, Selection};
-use crate::streams::{Out, Style, Talk, nothing_selected, progress_bar, repeat};
+use crate::streams::{Out, Repeats, Style, Talk, nothing_selected, progress_bar, repeat};
 use crate::suite::{self, Done, Pace, Runner, Trouble};
 use crate::tally::Tally;
 use crate::verdict::{Judged, Verdict};
@@ -180,7 +180,7 @@ impl Progress<'_, '_, '_, '_> {
     /// The last word about a run.
     fn settle(&mut self, number: usize, heard: Heard) {
         let Heard { mut judged, explanation, mut run } = heard;
-        let Planned { plan, typed, .. } = &self.job.selection.runs[number];
+        let Planned { plan, .. } = &self.job.selection.runs[number];
         let rulings = self.court.rulings(number);
         judged.verdict = policy::overall(&judged, &rulings);
         self.tally.count(judged.verdict, judged.unjudged);
@@ -191,9 +191,7 @@ impl Progress<'_, '_, '_, '_> {
         self.print(&human::run(plan, &judged, Paint(self.job.style.out_color)));
         self.print(&human::excused(&judged, &rulings));
         if judged.verdict == Verdict::Fail {
-            let more = repeat(typed, &plan.id, self.job.arguments.chosen.seed);
-            let more = human::under(&more, self.job.policies);
-            let more = format!("{more} --report events=events.ndjson");
+            let more = format!("{} --report events=events.ndjson", self.more(number));
             let why = explanation.unwrap_or_default();
             let text = human::unexpected(plan, &run.ended, &judged, &rulings, (&why, &more));
             self.print(&text);
@@ -206,13 +204,24 @@ impl Progress<'_, '_, '_, '_> {
 
     /// Where a run comes from, for those who read its events later.
     fn source(&self, planned: &Planned) -> Source {
-        let Planned { plan, file, typed, .. } = planned;
+        let Planned { file, .. } = planned;
         let hash = self.job.selection.inputs.get(file);
         Source {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            repeat: repeat(typed, &plan.id, self.job.arguments.chosen.seed),
+            repeat: repeat(planned, Repeats::Run, self.job.arguments.chosen.seed),
             inputs: hash.map(|hash| (file.clone(), hash.clone())).into_iter().collect(),
         }
+    }
+
+    /// The command that judges a run again, as it was judged here.
+    fn more(&self, number: usize) -> String {
+        let RunArgs { chosen, judging, .. } = self.job.arguments;
+        let rulings = self.court.rulings(number);
+        let is_beside_others =
+            rulings.iter().any(|ruling| ruling.compares && ruling.verdict == Verdict::Fail);
+        let what = if is_beside_others { Repeats::Scenario } else { Repeats::Run };
+        let command = repeat(&self.job.selection.runs[number], what, chosen.seed);
+        human::under(&command, self.job.policies, judging.today)
     }
 
     fn say(&mut self, text: &str) {
@@ -227,7 +236,7 @@ impl Progress<'_, '_, '_, '_> {
             "bug in uvsim: {} (run {}, seed {seed})\n  repeat: {}\n",
             escape::terminal_cut(why, 400),
             escape::terminal(&planned.plan.id),
-            escape::terminal(&repeat(&planned.typed, &planned.plan.id, seed)),
+            escape::terminal(&repeat(planned, Repeats::Run, seed)),
         );
         self.say(&text);
     }
@@ -240,17 +249,15 @@ impl Progress<'_, '_, '_, '_> {
 
     /// Keeps a run for the reports.
     fn keep(&mut self, number: usize, end: End) {
-        let Planned { plan, file, typed, places, .. } = &self.job.selection.runs[number];
+        let repeat = self.more(number);
+        let Planned { plan, file, places, .. } = &self.job.selection.runs[number];
         let row = Row {
             id: plan.id.clone(),
             file: file.clone(),
             scenario: plan.scenario.clone(),
             design: plan.design.clone(),
             axes: plan.axes.clone(),
-            repeat: human::under(
-                &repeat(typed, &plan.id, self.job.arguments.chosen.seed),
-                self.job.policies,
-            ),
+            repeat,
             places: places.clone(),
             end,
         };

@@ -11,6 +11,7 @@ use crate::scenario::plan::{Boot, DeviceKind, ImagePlan, Plan};
 use crate::secrets::Sweep;
 use firmware::pattern::{self, Pattern, SectorSource, Stream};
 use firmware::workload::{BlockOp, NetOp, SECTOR_BYTES, Work, block_regions};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where bytes differ.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,7 +39,14 @@ impl Difference {
 
 /// Compares and searches, and writes down what it finds. Only the built-in guest's intentions are
 /// known: other images are searched for leaks, not compared.
-pub fn judge(plan: &Plan, ended: &Ended, devices: &[Device], host: &mut HostSide) {
+///
+/// *Returns* whether it came to an end before somebody set `late`.
+pub fn judge(
+    plan: &Plan,
+    (ended, devices): (&Ended, &[Device]),
+    host: &mut HostSide,
+    late: &AtomicBool,
+) -> bool {
     if plan.guest.image == ImagePlan::Builtin {
         let finished = *ended == Ended::Exit(0);
         for work in &plan.work {
@@ -48,10 +56,12 @@ pub fn judge(plan: &Plan, ended: &Ended, devices: &[Device], host: &mut HostSide
         }
     }
     if host.secrets.any() {
-        for leak in leaks(devices, host) {
+        let Some(leaks) = leaks(devices, host, late) else { return false };
+        for leak in leaks {
             host.hv.recorder.push(leak);
         }
     }
+    true
 }
 
 /// The device that a kind of work uses: the first of that kind, slof's disk excluded.
@@ -157,14 +167,17 @@ fn console(seed: u64, lines: u32, device: &Device) -> Option<Difference> {
 }
 
 /// A declared secret in plain where the host side can see it: normal memory, disks, wires,
-/// consoles. Each place is told once for each unit, block or frame.
-fn leaks(devices: &[Device], host: &HostSide) -> Vec<Event> {
+/// consoles. Each place is told once for each unit, block or frame. `None`: it was too late.
+fn leaks(devices: &[Device], host: &HostSide, late: &AtomicBool) -> Option<Vec<Event>> {
     let memory = host.uv.memory();
     let unit = memory.unit();
     let mut found = Vec::new();
     let mut bytes = vec![0; usize::try_from(unit.bytes()).unwrap_or(0)];
     let mut sweep = Sweep::default();
     for (gfn, _) in memory.touched() {
+        if late.load(Ordering::Relaxed) {
+            return None;
+        }
         if host.normal().read(unit.start(gfn), &mut bytes)
             && let Some(at) = sweep.find(&host.secrets, unit.start(gfn).0, &bytes)
         {
@@ -178,6 +191,9 @@ fn leaks(devices: &[Device], host: &HostSide) -> Vec<Event> {
         let blocks = device.disk().into_iter().flat_map(|disk| disk.written());
         let mut sweep = Sweep::default();
         for (start, block) in blocks {
+            if late.load(Ordering::Relaxed) {
+                return None;
+            }
             if let Some(at) = sweep.find(&host.secrets, start, block) {
                 found.push(Event::Leak { place: LeakPlace::Disk, at });
             }
@@ -191,7 +207,7 @@ fn leaks(devices: &[Device], host: &HostSide) -> Vec<Event> {
             found.push(Event::Leak { place: LeakPlace::Console, at: at as u64 });
         }
     }
-    found
+    Some(found)
 }
 
 /// Which devices are left in DEVICE_NEEDS_RESET.

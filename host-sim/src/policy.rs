@@ -37,6 +37,9 @@ pub struct Ruling {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Whether it looks at other runs too.
+    #[serde(skip)]
+    pub compares: bool,
 }
 
 /// A waiver as a result shows it.
@@ -85,6 +88,14 @@ pub fn overall(own: &Judged, rulings: &[Ruling]) -> Verdict {
     if own.unjudged && sum == Verdict::Pass { Verdict::None } else { sum }
 }
 
+/// Whether a rule looks at several runs.
+const fn compares(asked: &Asked) -> bool {
+    match asked {
+        Asked::NoMoreThan { .. } | Asked::WhoMustAct { .. } => true,
+        Asked::Claim { .. } | Asked::Rate { .. } => false,
+    }
+}
+
 /// One rule of one policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
@@ -127,10 +138,7 @@ impl<'p> Court<'p> {
 
     /// Whether rulings are final only after [`Court::close`]: a rule looks at more than one run.
     pub fn waits(&self) -> bool {
-        self.rules().any(|(_, rule)| match &rule.check {
-            Asked::NoMoreThan { .. } | Asked::WhoMustAct { .. } => true,
-            Asked::Claim { .. } | Asked::Rate { .. } => false,
-        })
+        self.rules().any(|(_, rule)| compares(&rule.check))
     }
 
     /// Whether a rule asks who must act, which takes a proof.
@@ -246,6 +254,7 @@ impl<'p> Court<'p> {
             found: answer.found.clone(),
             waiver,
             help: rule.help.clone(),
+            compares: compares(&rule.check),
         }
     }
 

@@ -64,7 +64,7 @@ pub fn run_until(plan: &Plan, late: &AtomicBool) -> Result<RunLog, CannotRun> {
 fn one(plan: &Plan, late: &AtomicBool) -> Result<RunLog, CannotRun> {
     let prepared = Prepared::new(plan)?;
     let stopped = prepared.power_on()?.run(late).ok_or(CannotRun::WallClock)?;
-    Ok(prepared.conclude(stopped))
+    prepared.conclude(stopped, late).ok_or(CannotRun::WallClock)
 }
 
 /// A plan with its images checked: a machine of it can be powered on as often as one likes, and each
@@ -137,12 +137,16 @@ impl<'p> Prepared<'p> {
         Ok(Machine::new(plan, host, devices, start, symbols))
     }
 
-    /// What a machine that has stopped leaves behind, judged by its bytes.
-    pub fn conclude(&self, mut stopped: Stopped) -> RunLog {
-        judge::judge(self.plan, &stopped.ended, &stopped.devices, &mut stopped.host);
+    /// What a machine that has stopped leaves behind, judged by its bytes; `None` if somebody set
+    /// `late` before that was done.
+    pub fn conclude(&self, mut stopped: Stopped, late: &AtomicBool) -> Option<RunLog> {
+        let told = (&stopped.ended, stopped.devices.as_slice());
+        if !judge::judge(self.plan, told, &mut stopped.host, late) {
+            return None;
+        }
         let needs_reset = judge::needs_reset(&stopped.devices);
         let (records, hash) = stopped.host.hv.recorder.finish();
-        RunLog {
+        Some(RunLog {
             records,
             ended: stopped.ended,
             hash,
@@ -150,7 +154,7 @@ impl<'p> Prepared<'p> {
             needs_reset,
             what_if: self.plan.what_if(),
             twins: Vec::new(),
-        }
+        })
     }
 }
 

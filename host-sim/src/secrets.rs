@@ -9,6 +9,8 @@ pub const WINDOW: usize = 16;
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// How many secrets there may be; what is declared beyond is refused.
 pub const SECRETS_MAX: usize = 256;
+/// [`WINDOW`] bytes in a row of a secret.
+type Window = [u8; WINDOW];
 /// Any [`WINDOW`] bytes of a secret hold one whole chunk of this many bytes, counted from the
 /// secret's start. So it is enough to search for chunks, and few patterns search fast.
 const CHUNK: usize = WINDOW / 2;
@@ -19,55 +21,64 @@ const FEW: usize = 64;
 #[derive(Default)]
 pub struct Secrets {
     secrets: Vec<Vec<u8>>,
-    /// Each chunk of each secret: (which secret, where in it).
-    chunks: Vec<(usize, usize)>,
     /// Made anew by the first search after a secret was added: a guest may add many in a row.
     finder: OnceCell<Option<Finder>>,
 }
 
-enum Finder {
+/// Finds chunks, and tells by the windows around one whether a secret shows there: the guest has
+/// chosen both secrets and memory, and no place may cost more than any other.
+struct Finder {
+    chunks: Chunks,
+    /// All of all secrets, sorted.
+    windows: Vec<Window>,
+}
+
+enum Chunks {
     Few(packed::Searcher),
     Many(AhoCorasick),
 }
 
 impl Secrets {
-    /// Adds one. Shorter than [`WINDOW`], it can never show.
+    /// Adds one.
     ///
-    /// *Returns* whether there was room for it.
+    /// *Returns* whether it is long enough to show, and there was room for it.
     pub fn add(&mut self, secret: &[u8]) -> bool {
-        if !self.has_room(secret.len()) {
+        if !self.takes(secret.len()) {
             return false;
         }
-        let whole = secret.len() / CHUNK;
-        self.chunks.extend((0..whole).map(|chunk| (self.secrets.len(), chunk * CHUNK)));
         self.secrets.push(secret.to_vec());
         self.finder.take();
         true
     }
 
-    /// Whether a secret of `bytes` bytes can be added.
-    pub fn has_room(&self, bytes: usize) -> bool {
+    /// Whether a secret of `bytes` bytes can be added. One shorter than [`WINDOW`] would never show.
+    pub fn takes(&self, bytes: usize) -> bool {
         let held: usize = self.secrets.iter().map(Vec::len).sum();
-        self.secrets.len() < SECRETS_MAX && bytes <= SECRET_BYTES_MAX - held
+        bytes >= WINDOW && self.secrets.len() < SECRETS_MAX && bytes <= SECRET_BYTES_MAX - held
     }
 
     fn search(&self) -> Option<Finder> {
         if !self.any() {
             return None;
         }
-        let patterns =
-            || self.chunks.iter().map(|(which, at)| &self.secrets[*which][*at..at + CHUNK]);
-        if self.chunks.len() <= FEW
-            && let Some(few) = packed::Searcher::new(patterns())
-        {
-            return Some(Finder::Few(few));
-        }
-        AhoCorasick::new(patterns()).ok().map(Finder::Many)
+        let chunks = || self.secrets.iter().flat_map(|secret| secret.chunks_exact(CHUNK));
+        let few = (chunks().count() <= FEW).then(|| packed::Searcher::new(chunks())).flatten();
+        let chunks = match few {
+            Some(few) => Chunks::Few(few),
+            None => Chunks::Many(AhoCorasick::new(chunks()).ok()?),
+        };
+        let windows = |secret: &Vec<u8>| -> Vec<Window> {
+            secret.windows(WINDOW).filter_map(|window| window.try_into().ok()).collect()
+        };
+        let mut windows: Vec<Window> = self.secrets.iter().flat_map(windows).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        Some(Finder { chunks, windows })
     }
 
     /// Whether any was declared.
     pub fn any(&self) -> bool {
-        !self.chunks.is_empty()
+        !self.secrets.is_empty()
     }
 
     /// Where in `bytes` a secret shows first.
@@ -75,43 +86,41 @@ impl Secrets {
         let finder = self.finder.get_or_init(|| self.search()).as_ref()?;
         let mut from = 0;
         while from < bytes.len() {
-            let (pattern, at) = match finder {
-                Finder::Few(few) => {
-                    let found = few.find_in(bytes, (from..bytes.len()).into())?;
-                    (found.pattern(), found.start())
-                }
-                Finder::Many(many) => {
-                    let input = aho_corasick::Input::new(bytes).span(from..bytes.len());
-                    let found = many.find(input)?;
-                    (found.pattern(), found.start())
-                }
-            };
-            if let Some(start) = self.shown(bytes, at, pattern.as_usize()) {
+            let at = finder.chunks.find(bytes, from)?;
+            if let Some(start) = finder.shown(bytes, at) {
                 return Some(start);
             }
             from = at + 1;
         }
         None
     }
+}
 
-    /// The run of secret bytes around the chunk at `at`, if it is long enough: where it starts.
-    fn shown(&self, bytes: &[u8], at: usize, pattern: usize) -> Option<usize> {
-        // Equal chunks are one pattern to a searcher; any of them may continue.
-        let (which, place) = self.chunks[pattern];
-        let wanted = &self.secrets[which][place..place + CHUNK];
-        let same = self
-            .chunks
-            .iter()
-            .filter(|(which, place)| &self.secrets[*which][*place..place + CHUNK] == wanted);
-        let runs = same.map(|(which, place)| {
-            let secret = &self.secrets[*which];
-            let before = secret[..*place].iter().rev().zip(bytes[..at].iter().rev());
-            let before = before.take_while(|(a, b)| a == b).count();
-            let after = secret[place + CHUNK..].iter().zip(&bytes[at + CHUNK..]);
-            let after = after.take_while(|(a, b)| a == b).count();
-            (at - before, before + CHUNK + after)
-        });
-        runs.filter(|(_, length)| *length >= WINDOW).map(|(start, _)| start).min()
+impl Chunks {
+    /// Where in `bytes` the first one from `from` on is.
+    fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        match self {
+            Self::Few(few) => {
+                few.find_in(bytes, (from..bytes.len()).into()).map(|found| found.start())
+            }
+            Self::Many(many) => {
+                let input = aho_corasick::Input::new(bytes).span(from..bytes.len());
+                many.find(input).map(|found| found.start())
+            }
+        }
+    }
+}
+
+impl Finder {
+    /// Where the first of the windows around the chunk at `at` starts that is of a secret.
+    fn shown(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let is_of_one = |start: &usize| {
+            bytes
+                .get(*start..start + WINDOW)
+                .and_then(|window| <&Window>::try_from(window).ok())
+                .is_some_and(|window| self.windows.binary_search(window).is_ok())
+        };
+        (at.saturating_sub(WINDOW - CHUNK)..=at).find(is_of_one)
     }
 }
 
@@ -204,9 +213,10 @@ mod tests {
         assert_eq!(secrets.find(&[0; 64]), None);
         assert!(!secrets.add(&vec![1; SECRET_BYTES_MAX + 1]));
         assert!(!secrets.any());
+        assert!(!secrets.add(&[1; WINDOW - 1]), "it would never show");
         for _ in 0..SECRETS_MAX {
-            assert!(secrets.add(&[]));
+            assert!(secrets.add(&[1; WINDOW]));
         }
-        assert!(!secrets.add(&[]), "there may be {SECRETS_MAX} secrets");
+        assert!(!secrets.add(&[1; WINDOW]), "there may be {SECRETS_MAX} secrets");
     }
 }

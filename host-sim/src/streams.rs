@@ -5,7 +5,7 @@ use crate::escape;
 use crate::output::human::shell_word;
 use crate::output::words;
 use crate::scenario::diagnostics::{self, Fault, Form, Look, one_of};
-use crate::scenario::select::Selection;
+use crate::scenario::select::{Planned, Selection};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 
@@ -197,11 +197,11 @@ pub fn nothing_selected(chosen: &Chosen, selection: &Selection, talk: &mut Talk<
             }
         },
         (Some(wanted), false) => {
-            let names = one_of(designs.iter().map(String::as_str));
-            format!(
-                "none of {} is of design `{wanted}`; there are {names}",
-                words::count(*all, "run")
-            )
+            let runs = words::count(*all, "run");
+            match one_of(designs.iter().map(String::as_str)) {
+                _ if designs.is_empty() => format!("none of {runs} has a design"),
+                names => format!("none of {runs} is of design `{wanted}`; there are {names}"),
+            }
         }
         (None, true) => format!("`--id` matches none of {}", words::count(*all, "run")),
         (Some(_), true) => {
@@ -215,9 +215,29 @@ pub fn nothing_selected(chosen: &Chosen, selection: &Selection, talk: &mut Talk<
     exit::NOTHING
 }
 
-/// The command that repeats one run.
-pub fn repeat(file: &str, id: &str, seed: u64) -> String {
-    let seed = if seed == 1 { String::new() } else { format!(" --seed {seed}") };
-    // The id has no characters that a glob would read otherwise.
-    format!("uvsim run {} --id {}{seed}", shell_word(file), shell_word(id))
+/// How much of its scenario a command repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// The run alone.
+    Run,
+    /// All runs, since one is judged beside others.
+    Scenario,
+}
+
+/// The command that repeats a run.
+pub fn repeat(run: &Planned, what: Repeats, seed: u64) -> String {
+    let mut command = "uvsim run".to_owned();
+    for file in run.design_file.iter().chain([&run.typed]) {
+        // What begins with a dash would be an option.
+        let here = if file.starts_with('-') { "./" } else { "" };
+        command.push_str(&format!(" {here}{}", shell_word(file)));
+    }
+    if what == Repeats::Run {
+        // The id has no characters that a glob would read otherwise.
+        command.push_str(&format!(" --id {}", shell_word(&run.plan.id)));
+    }
+    if seed != 1 {
+        command.push_str(&format!(" --seed {seed}"));
+    }
+    command
 }

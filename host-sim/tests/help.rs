@@ -15,6 +15,7 @@ use host_sim::scenario::diagnostics::{Fault, SourceText};
 use host_sim::scenario::plan::Plan;
 use host_sim::scenario::{design, select};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,7 +102,8 @@ fn in_words(code: Code) -> Vec<Fault> {
             let runner = |plan: &Plan, late: &AtomicBool| {
                 run::run_until(plan, late).map_err(|why| why.to_string())
             };
-            demo::story_of(&chapter, None, 1, &runner).err().unwrap_or_default()
+            let runs = demo::runs_of(&chapter, None, 1, &mut BTreeSet::new()).expect("they ship");
+            demo::story_of(&chapter, &runs, &runner).err().unwrap_or_default()
         }
         Code::DISAGREEMENT => {
             let folder = TempDir::new().expect("a temporary folder");

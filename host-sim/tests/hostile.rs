@@ -337,10 +337,11 @@ fn secrets_without_end_are_refused() {
     let log = run_guest(|a| {
         call(a, OurCall::Secret.number(), &[CODE, 1 << 60])?;
         call(a, OurCall::Secret.number(), &[u64::MAX - 8, 16])?;
+        call(a, OurCall::Secret.number(), &[CODE, 15])?;
         let mut again = a.create_label();
         a.mov(ebx, 90_000)?;
         a.set_label(&mut again)?;
-        call(a, OurCall::Secret.number(), &[CODE, 0])?;
+        call(a, OurCall::Secret.number(), &[CODE, 16])?;
         a.dec(ebx)?;
         a.jnz(again)?;
         exit(a, 0)

@@ -5,11 +5,15 @@ use super::screen::Look;
 use super::story::Story;
 use super::{cast, plain, source, terminal};
 use crate::arguments::{Chosen, DemoArgs};
+use crate::escape;
+use crate::output::human::shell_word;
 use crate::output::target::{Taken, Target};
+use crate::output::words;
 use crate::scenario::diagnostics::Fault;
 use crate::scenario::select::{self, Filter, Selection};
 use crate::streams::{Out, Style, Talk, exit, nothing_selected, progress_bar};
 use crate::suite::Runner;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -72,11 +76,14 @@ impl Demo<'_> {
         let DemoArgs { what, seed, .. } = self.arguments;
         if source::CHAPTERS.iter().any(|(word, _)| *word == what) && !Path::new(what).exists() {
             let chapter = source::chapter(what)?;
-            return Ok((source::story_of(&chapter, None, *seed, runner)?, Vec::new()));
+            let runs = source::runs_of(&chapter, None, *seed, &mut BTreeSet::new())?;
+            return Ok((source::story_of(&chapter, &runs, runner)?, Vec::new()));
         }
         let file = PathBuf::from(what);
         if let Some(chapter) = source::chapter_in(&file)? {
-            return Ok((source::story_of(&chapter, file.parent(), *seed, runner)?, vec![file]));
+            let mut read = BTreeSet::from([file.clone()]);
+            let runs = source::runs_of(&chapter, file.parent(), *seed, &mut read)?;
+            return Ok((source::story_of(&chapter, &runs, runner)?, read.into_iter().collect()));
         }
         let chosen = self.chosen();
         let read = select::select(&chosen.paths, *seed);
@@ -128,6 +135,10 @@ impl Demo<'_> {
 
     fn record(&self, story: &Story, file: &Path, mut taken: Taken, talk: &mut Talk<'_>) -> u8 {
         let opened = taken.take(file).and_then(|()| Target::open(file));
+        let shown = escape::terminal(&shell_word(&file.to_string_lossy()));
+        if opened.is_ok() {
+            talk.say(&format!("recording {} into {shown}\n", words::count(story.len(), "step")));
+        }
         let written = opened.and_then(|mut target| {
             let mut bytes = Vec::new();
             let each = self.arguments.auto.map(|pace| pace.0);

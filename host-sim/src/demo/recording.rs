@@ -10,6 +10,7 @@ use crate::run::{CannotRun, Prepared};
 use crate::scenario::plan::Plan;
 use crate::verdict;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use ultravisor::{Life, PageState};
 
 /// The counters are kept for every so many records, and counted on from there.
@@ -64,7 +65,9 @@ impl Recording {
                 break ended;
             }
         };
-        let log = prepared.conclude(machine.stop(ended));
+        // Nobody sets it: a reader who waits can go away.
+        let late = AtomicBool::new(false);
+        let log = prepared.conclude(machine.stop(ended), &late).ok_or(CannotRun::WallClock)?;
         let listing = Listing::of(prepared.into_images());
         let outcome = verdict::judge(plan, &log).outcome;
         let kept = keep(&log.records, plan.guest.marks);

@@ -154,7 +154,10 @@ impl Scene {
             counts: COUNTS
                 .map(|(name, counter)| (name, counters.sum(counter, &Phase::ALL)))
                 .to_vec(),
-            function: function.unwrap_or_else(|| "the guest has not run yet".to_owned()),
+            function: function.unwrap_or_else(|| match place {
+                Some(place) => format!("{place:#x}"),
+                None => "the guest has not run yet".to_owned(),
+            }),
             code: place.map_or_else(Vec::new, |place| {
                 recording.listing.around(place, INSTRUCTIONS.0, INSTRUCTIONS.1)
             }),

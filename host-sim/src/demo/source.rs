@@ -14,7 +14,7 @@ use crate::scenario::places::Places;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::RunGlob;
 use crate::scenario::resolve;
-use crate::scenario::select::{self, Planned};
+use crate::scenario::select::{self, Planned, Selection};
 use crate::scenario::source::{self, Folder};
 use crate::shipped;
 use crate::suite::{self, Pace, Runner, Trouble};
@@ -71,23 +71,21 @@ pub fn chapter_in(file: &Path) -> Result<Option<Chapter>, Vec<Fault>> {
     }
 }
 
-/// Records the runs of `chapter`, whose file is in `folder` if it is not a shipped one, and finds
-/// its moments.
+/// Records the runs of `chapter`, as [`runs_of`] has them, and finds its moments.
 ///
 /// # Errors
-/// Scenarios that are not there, runs that could not start, moments that never come.
+/// Runs that could not start, moments that never come.
 pub fn story_of(
     chapter: &Chapter,
-    folder: Option<&Path>,
-    seed: u64,
+    planned: &[Planned],
     runner: Runner<'_>,
 ) -> Result<Story, Vec<Fault>> {
-    let planned = runs_of(chapter, folder, seed)?;
     let labels = chapter.runs.iter().map(|run| escape::terminal(&run.label)).collect();
-    Story::of_chapter(chapter, record(&planned, labels, runner)?)
+    Story::of_chapter(chapter, record(planned, labels, runner)?)
 }
 
-/// The runs that `chapter` shows, whose file is in `folder` if it is not a shipped one.
+/// The runs that `chapter` shows, whose file is in `folder` if it is not a shipped one. What was
+/// read for them is put into `read`.
 ///
 /// # Errors
 /// Scenarios that are not there or wrong, patterns that do not fit one run.
@@ -95,8 +93,9 @@ pub fn runs_of(
     chapter: &Chapter,
     folder: Option<&Path>,
     seed: u64,
+    read: &mut BTreeSet<PathBuf>,
 ) -> Result<Vec<Planned>, Vec<Fault>> {
-    chapter.runs.iter().map(|run| run_of(chapter, run, folder, seed)).collect()
+    chapter.runs.iter().map(|run| run_of(chapter, run, (folder, &mut *read), seed)).collect()
 }
 
 /// Records `runs`; the log itself tells the steps.
@@ -183,7 +182,7 @@ fn prove(
 fn run_of(
     chapter: &Chapter,
     run: &ShownRun,
-    folder: Option<&Path>,
+    (folder, read): (Option<&Path>, &mut BTreeSet<PathBuf>),
     seed: u64,
 ) -> Result<Planned, Vec<Fault>> {
     let fault = |message: String, help: Option<String>| {
@@ -200,7 +199,10 @@ fn run_of(
     let wanted = &run.scenario.value;
     let beside = folder.map(|folder| beside(folder, wanted, seed)).transpose()?.flatten();
     let runs = match beside {
-        Some(runs) => Some(runs),
+        Some(selection) => {
+            read.extend(selection.read);
+            Some(selection.runs)
+        }
         None => shipped_runs(wanted, seed)?,
     };
     let Some(runs) = runs else {
@@ -223,8 +225,8 @@ fn run_of(
     }
 }
 
-/// The runs of the scenario of this name in a file of `folder`.
-fn beside(folder: &Path, name: &str, seed: u64) -> Result<Option<Vec<Planned>>, Vec<Fault>> {
+/// The scenario of this name in a file of `folder`.
+fn beside(folder: &Path, name: &str, seed: u64) -> Result<Option<Selection>, Vec<Fault>> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(None) };
     let mut files: Vec<PathBuf> =
@@ -238,7 +240,7 @@ fn beside(folder: &Path, name: &str, seed: u64) -> Result<Option<Vec<Planned>>, 
         let is_it = head::kind(&source) == Ok(Head::Scenario)
             && resolve::name(&source).is_some_and(|at| at.value == name);
         if is_it {
-            return select::select(&[path], seed).map(|selection| Some(selection.runs));
+            return select::select(&[path], seed).map(Some);
         }
     }
     Ok(None)
@@ -270,6 +272,7 @@ fn shipped_runs(name: &str, seed: u64) -> Result<Option<Vec<Planned>>, Vec<Fault
         plan: made.plan,
         file: file.clone(),
         typed: file.clone(),
+        design_file: None,
         places: places.clone(),
         origin: made.origin,
     });

@@ -153,6 +153,7 @@ pub fn answer(debugged: &mut Debugged<'_>, command: &str) -> String {
             Some(page) => break_at(debugged, name, Some(page)),
             None => "write the page's number as 0x13 or 19\n".to_owned(),
         },
+        ["break"] => "write `monitor break EVENT`; `monitor help` has an example\n".to_owned(),
         ["breaks"] => breaks(debugged),
         ["delete"] => {
             debugged.replay.events_mut().clear();

@@ -97,7 +97,8 @@ impl Gdb<'_> {
             Err(error) if error.is_connection_error() => talk.say("the connection has ended\n"),
             Err(error) => {
                 let why = escape::terminal_cut(&error.to_string(), 200);
-                talk.say(&format!("error: what the debugger sent is not gdb's protocol: {why}\n"));
+                let why = why.split('!').next().unwrap_or_default();
+                talk.say(&format!("error: what the debugger sent is not gdb's protocol ({why})\n"));
                 return Ok(exit::OUTPUT);
             }
         }

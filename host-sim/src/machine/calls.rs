@@ -142,8 +142,7 @@ impl Machine<'_> {
     }
 
     fn declare_secret(&mut self, at: Gpa, bytes: u64) {
-        let length =
-            usize::try_from(bytes).ok().filter(|length| self.host.secrets.has_room(*length));
+        let length = usize::try_from(bytes).ok().filter(|length| self.host.secrets.takes(*length));
         let mut secret = vec![0; length.unwrap_or(0)];
         let known = length.is_some() && self.host.uv.memory().peek(at, &mut secret);
         if known && self.host.secrets.add(&secret) {

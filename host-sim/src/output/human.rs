@@ -10,6 +10,7 @@ use crate::policy::Ruling;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::{Level, Policy};
 use crate::verdict::{Judged, Verdict};
+use jiff::civil::Date;
 use std::fmt::Write;
 
 /// Widest label that stands on the line of its numbers.
@@ -189,11 +190,14 @@ pub fn policies(policies: &[Policy], today: &str) -> String {
     words::wrapped(&format!("{what}  "), &format!("{}, as of {today}", names.join(", ")))
 }
 
-/// The command `repeat` with the policies that judged.
-pub fn under(repeat: &str, policies: &[Policy]) -> String {
+/// The command `repeat` with the policies that judged, and the day that was given for their waivers.
+pub fn under(repeat: &str, policies: &[Policy], day: Option<Date>) -> String {
     let mut command = repeat.to_owned();
     for policy in policies {
         command.push_str(&format!(" --policy {}", shell_word(&policy.source.path)));
+    }
+    if let Some(day) = day.filter(|_| !policies.is_empty()) {
+        command.push_str(&format!(" --today {day}"));
     }
     command
 }

@@ -29,6 +29,8 @@ pub struct Planned {
     pub file: String,
     /// What names it on the command line.
     pub typed: String,
+    /// The file of its design, if that was named and is no other's.
+    pub design_file: Option<String>,
     /// Where its expectations stand.
     pub places: Arc<Places>,
     /// What the plan was made from.
@@ -48,6 +50,8 @@ pub struct Selection {
     pub scenarios: usize,
     /// Design files read.
     pub designs: usize,
+    /// What is to be told of what was read, though nothing is wrong.
+    pub notices: Vec<String>,
     /// Policy files read: validated, not applied.
     pub policies: usize,
     /// Of how many runs [`Selection::keep`] kept `runs`, and their designs.
@@ -102,6 +106,13 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
         faults.extend(wrong);
         Designs::new()
     });
+    let own = own_designs(&loaded, &selected, &shipped);
+    let replaced = own.iter().filter(|(name, _)| shipped.contains_key(*name));
+    selection.notices = replaced
+        .map(|(name, file)| {
+            format!("`{file}` takes the place of the design `{name}` of uvsim's own")
+        })
+        .collect();
     let mut beside = Beside::default();
     for file in loaded.iter().filter(|file| file.head == Head::Scenario) {
         selection.scenarios += 1;
@@ -121,7 +132,8 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
                 let places = Arc::new(places::of_checks(&file.source));
                 selection.runs.extend(plans.into_iter().map(|Made { plan, origin }| {
                     let Found { shown: file, typed, .. } = file.found.clone();
-                    Planned { plan, file, typed, places: places.clone(), origin }
+                    let design_file = plan.design.as_ref().and_then(|name| own.get(name)).cloned();
+                    Planned { plan, file, typed, design_file, places: places.clone(), origin }
                 }));
             }
             Err(wrong) => faults.extend(wrong),
@@ -167,6 +179,23 @@ fn read_designs(loaded: &[Loaded], selection: &mut Selection, faults: &mut Vec<F
         }
     }
     designs
+}
+
+/// The files of the selected designs that are not as uvsim has them, by the designs' names.
+fn own_designs(
+    loaded: &[Loaded],
+    selected: &Designs,
+    shipped: &Designs,
+) -> BTreeMap<String, String> {
+    let differs = |design: &Design| {
+        shipped.get(&design.name).is_none_or(|own| own.source.text != design.source.text)
+    };
+    let own = selected.values().filter(|design| differs(design));
+    let file = |design: &Arc<Design>| {
+        let of = loaded.iter().find(|file| Arc::ptr_eq(&file.source, &design.source))?;
+        Some((design.name.clone(), of.found.typed.clone()))
+    };
+    own.filter_map(file).collect()
 }
 
 fn read_policies(loaded: &[Loaded], faults: &mut Vec<Fault>) -> Vec<Policy> {

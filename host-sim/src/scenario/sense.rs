@@ -4,6 +4,7 @@ use super::codes::Code;
 use super::expect::{Bound, Claim};
 use super::plan::DeviceKind;
 use super::reading::Reader;
+use crate::outcome::Outcome;
 use std::ops::Range;
 
 /// Refuses a check that no run could fail, or none pass.
@@ -12,6 +13,14 @@ pub fn check(reader: &mut Reader<'_>, claim: &Claim, span: &Range<usize>) {
     let wrong = match claim {
         Claim::OutcomeIn(outcomes) if outcomes.is_empty() => {
             refuse("`is` is empty: no outcome could be right")
+        }
+        Claim::OutcomeIn(outcomes) if Outcome::ALL.iter().all(|any| outcomes.contains(any)) => {
+            refuse("`is` has every outcome: none could be wrong")
+        }
+        Claim::OutcomeIn(outcomes)
+            if (1..outcomes.len()).any(|at| outcomes[..at].contains(&outcomes[at])) =>
+        {
+            refuse("`is` has an outcome twice")
         }
         Claim::Says(text) if text.is_empty() => refuse("`text` is empty: every console says that"),
         Claim::Reports { name, .. } if name.is_empty() => {
@@ -54,6 +63,9 @@ fn never(must: Bound) -> Option<(String, Option<String>)> {
             Some((format!("no number is from {least} to {most}"), Some(help)))
         }
         Bound::AtLeast(0) => Some(("every number is at least 0".to_owned(), None)),
+        Bound::AtMost(u64::MAX) | Bound::Between(0, u64::MAX) => {
+            Some((format!("every number is at most {}", u64::MAX), None))
+        }
         Bound::Exactly(_) | Bound::AtMost(_) | Bound::AtLeast(_) | Bound::Between(..) => None,
     }
 }

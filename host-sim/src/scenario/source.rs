@@ -133,7 +133,9 @@ impl Walk<'_> {
             let fault = Fault::of_file(Code::COUNT_LIMIT, &folder.shown, message);
             return self.faults.push(fault.help("name a folder further down"));
         }
-        let is_ron = |name: &OsStr| Path::new(name).extension().is_some_and(|end| end == "ron");
+        let is_ron = |name: &OsStr| {
+            Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case("ron"))
+        };
         let wanted = |name: &OsStr, entry| match entry {
             Entry::Folder | Entry::LinkToFolder => true,
             Entry::File | Entry::Other => is_ron(name),
@@ -240,9 +242,8 @@ impl Folder {
         if path.is_empty() {
             return Err((Code::LEAVES_FOLDER, "this path is empty".to_owned()));
         }
-        if path.contains(['\0', '\\', ':']) {
-            let message =
-                "a path is relative, with `/` between its parts, without `\\`, `:` or NUL";
+        if path.contains(['\0', '\\', ':']) || path.ends_with('/') {
+            let message = "a path is relative, with `/` between its parts and not behind them, without `\\`, `:` or NUL";
             return Err((Code::LEAVES_FOLDER, message.to_owned()));
         }
         let read = beneath::parts(Path::new(path)).and_then(|_| {

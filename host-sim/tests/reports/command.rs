@@ -143,6 +143,56 @@ fn a_summary_that_is_a_pipe_without_a_reader_is_not_waited_for() {
     assert_eq!(ran.status.code(), Some(6));
 }
 
+fn design(name: &str) -> String {
+    format!(
+        "Design(format: 1, name: \"{name}\", about: \"x\", proposed: (by: \"x\", when: \"x\", \
+         source: \"x\"), decides: Init, guest: (virtio: HookedOps, ops: DataDirect), changes: [GuestKernel])"
+    )
+}
+
+/// What the line `more` says, in one line.
+fn more(ran: &Output) -> String {
+    let told = text(&ran.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, rest) = told.split_once(" more ").unwrap_or_else(|| panic!("{told}"));
+    rest.split(" --report").next().expect("a split has one part").to_owned()
+}
+
+#[test]
+fn a_run_is_repeated_with_the_design_that_was_named_the_policy_and_the_day() {
+    let workspace = workspace();
+    let folder = workspace.path().join("sub");
+    let scenario =
+        SCENARIO.replace("t/boots", "t/own").replace("matrix:", "design: \"own\", matrix:");
+    let design = design("own");
+    let policy = "Policy(format: 1, name: \"p\", about: \"x\", rules: [Rule(id: \"r\", level: Warn, \
+                  title: \"t\", check: Never(event: Leak))])";
+    for (name, contents) in [("-s.ron", &*scenario), ("own.ron", &*design), ("p.ron", policy)] {
+        fs::write(folder.join(name), contents).expect("a file");
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
+        command.current_dir(&folder).args(arguments).output().expect("uvsim starts")
+    };
+    let day = ["--policy", "p.ron", "--today", "2026-01-02"];
+    let ran = run(&[&["run", "own.ron", "./-s.ron"], &day[..]].concat());
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
+    let again = more(&ran);
+    assert!(again.starts_with("uvsim run own.ron ./-s.ron --id t/own/"), "{again}");
+    assert!(again.ends_with("--policy p.ron --today 2026-01-02"), "{again}");
+    let words: Vec<&str> = again.split(' ').skip(1).collect();
+    assert_eq!(run(&words).status.code(), Some(1), "it fails again: {again}");
+}
+
+#[test]
+fn a_design_that_takes_the_place_of_a_shipped_one_is_told() {
+    let workspace = workspace();
+    let folder = workspace.path().join("sub");
+    fs::write(folder.join("own.ron"), design("d0-legacy-bypass")).expect("a file");
+    let ran = uvsim(workspace.path(), None, &["own.ron"]);
+    let told = text(&ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("`own.ron` takes the place of the design `d0-legacy-bypass`"), "{told}");
+}
+
 #[test]
 fn files_elsewhere_are_told_apart_and_repeated_by_the_path_that_was_typed() {
     let workspace = workspace();

@@ -1,11 +1,13 @@
 //! `uvsim demo`: chapters and runs as a reader meets them, on paper and on a screen.
 
 use host_sim::demo::{self, Actor, Browser, CHAPTERS, Key, Story};
+use host_sim::scenario::chapter::Chapter;
 use host_sim::scenario::codes::Code;
 use host_sim::scenario::diagnostics::Fault;
 use host_sim::scenario::plan::Plan;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -17,11 +19,16 @@ fn runner(plan: &Plan, late: &AtomicBool) -> Result<host_sim::log::RunLog, Strin
     host_sim::run::run_until(plan, late).map_err(|why| why.to_string())
 }
 
+fn story_of(chapter: &Chapter) -> Result<Story, Vec<Fault>> {
+    let runs = demo::runs_of(chapter, None, 1, &mut BTreeSet::new())?;
+    demo::story_of(chapter, &runs, &runner)
+}
+
 fn ping_pong() -> &'static Story {
     static STORY: OnceLock<Story> = OnceLock::new();
     STORY.get_or_init(|| {
         let chapter = demo::chapter("ping-pong").expect("it ships");
-        demo::story_of(&chapter, None, 1, &runner).expect("its moments come")
+        story_of(&chapter).expect("its moments come")
     })
 }
 
@@ -47,8 +54,8 @@ fn told(faults: &[Fault]) -> Vec<String> {
 fn every_text_of_every_chapter_has_its_event() {
     for (word, _) in CHAPTERS {
         let chapter = demo::chapter(word).unwrap_or_else(|faults| panic!("{:#?}", told(&faults)));
-        let story = demo::story_of(&chapter, None, 1, &runner)
-            .unwrap_or_else(|faults| panic!("{word}: {:#?}", told(&faults)));
+        let story =
+            story_of(&chapter).unwrap_or_else(|faults| panic!("{word}: {:#?}", told(&faults)));
         assert_eq!((story.name.as_str(), story.runs.len()), (word, chapter.runs.len()));
         for step in 0..story.len() {
             for run in 0..story.runs.len() {
@@ -189,7 +196,7 @@ const ASCII: demo::Look = demo::Look { color: false, unicode: false };
 fn every_step_of_every_chapter_fits_on_80_x_24_without_colour_and_in_ascii() {
     for (word, _) in CHAPTERS {
         let chapter = demo::chapter(word).expect("it ships");
-        let story = demo::story_of(&chapter, None, 1, &runner).expect("its moments come");
+        let story = story_of(&chapter).expect("its moments come");
         let mut browser = Browser::new(&story);
         while !browser.is_at_end() {
             for _ in 0..story.runs.len() {

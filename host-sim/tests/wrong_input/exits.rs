@@ -32,6 +32,11 @@ fn folder() -> TempDir {
     let waiver = |reason: &str| {
         format!("Waiver(rule: \"r\", runs: \"*\", until: \"2099-01-01\", owner: \"o\"{reason})")
     };
+    let many_rules: Vec<String> =
+        (0..2000).map(|number| RULE.replace("\"r\"", &format!("\"r{number}\""))).collect();
+    let many_rules = many_rules.join(", ");
+    let many: Vec<String> = (20..270).map(|nodes| nodes.to_string()).collect();
+    let many = many.join(", ");
     let elf = RIGHT.replace("matrix", "guest: (image: File(\"noise\")), matrix");
     for (name, text) in [
         ("right.ron", RIGHT),
@@ -54,6 +59,9 @@ fn folder() -> TempDir {
         ("chapter.ron", CHAPTER),
         ("noise", "\u{7f}noise"),
         ("nothing/readme.txt", "no scenario"),
+        ("upper/WRONG.RON", &RIGHT.replace("Clean", "Cleen")),
+        ("many.ron", &RIGHT.replace("true])", &format!("true]), FdtNodes([{many}])"))),
+        ("many-rules.ron", &policy(&many_rules, "")),
     ] {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder");
@@ -80,6 +88,8 @@ const BROKEN: &[(&[&str], u8)] = &[
     (&["explain", "E303", "bananas"], 2),
     (&["report", "@right.ron", "-o", "@x", "-k", "pcapng", "--page", "1"], 2),
     (&["run"], 2),
+    (&["run", "@right.ron", "--report", "json=-"], 2),
+    (&["run", "-\n::error::x"], 2),
     (&["run", "@wrong.ron"], 3),
     (&["check", "@wrong.ron"], 3),
     (&["list", "@wrong.ron"], 3),
@@ -87,6 +97,8 @@ const BROKEN: &[(&[&str], u8)] = &[
     (&["run", "@right.ron", "@wrong.ron"], 3),
     (&["run", "@missing.ron"], 3),
     (&["gdb", "@missing.ron"], 3),
+    (&["run", "@many.ron", "--policy", "@many-rules.ron"], 3),
+    (&["check", "@upper"], 3),
     (&["check", "@missing.ron"], 3),
     (&["run", "@noise"], 3),
     (&["run", "@elf.ron"], 3),
@@ -142,6 +154,7 @@ fn nothing_that_is_broken_exits_with_0_or_1() {
         let said = String::from_utf8_lossy(&[out, err].concat()).into_owned();
         // Worse than a report that cannot be written is a run without a verdict.
         let wanted = if *code == 6 && words[0] == "run" { 5 } else { *code };
+        assert!(!said.lines().any(|line| line.starts_with("::")), "{words:?}: {said}");
         let is_chapter = said.contains("`uvsim demo FILE`") == (words.last() == Some(&chapter));
         if found != wanted || said.is_empty() || !is_chapter {
             wrong.push(format!("{words:?}: exit {found}, not {wanted}\n{said}"));
@@ -313,7 +326,7 @@ fn the_words_for_an_empty_selection_say_what_is_there() {
     let folder = folder();
     for (words, says) in [
         (&["check", "@nothing"][..], "there is no scenario here"),
-        (&["run", "@right.ron", "--design", "d5"], "is of design `d5`"),
+        (&["run", "@right.ron", "--design", "d5"], "none of 2 runs has a design"),
         (&["run", "@right.ron", "--id", "left*"], "`--id` matches none of 2 runs"),
     ] {
         let words = typed(words, folder.path());

@@ -11,7 +11,8 @@ numbered! {
         Mark = 0xFF00, "mark";
         /// `rdi` the exit code. Ends the run.
         Exit = 0xFF04, "exit";
-        /// `rdi` GPA, `rsi` length in bytes: what lies there now is secret.
+        /// `rdi` GPA, `rsi` length in bytes, 16 or more: what lies there now is secret. There may be
+        /// 256 of them, and 64 KiB in all; else `rax` says `H_PARAMETER`.
         Secret = 0xFF08, "secret";
         /// `rdi` a [`ReportKind`], `rsi` and `rdx` its name, 16 bytes, lowest first.
         Report = 0xFF0C, "report";

@@ -13,6 +13,7 @@ use host_sim::machine::Machine;
 use host_sim::run::Prepared;
 use host_sim::scenario::diagnostics::SourceText;
 use host_sim::scenario::plan::Plan;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use ultravisor_abi::Gpa;
 
@@ -124,7 +125,8 @@ fn meddled(data: &[u8]) -> RunLog {
             break ended;
         }
     };
-    prepared.conclude(machine.stop(ended))
+    let late = AtomicBool::new(false);
+    prepared.conclude(machine.stop(ended), &late).expect("nobody set it")
 }
 
 pub fn run(data: &[u8]) {
