@@ -439,8 +439,15 @@ impl<'p> Machine<'p> {
         let rip = self.cpu.regs.rip;
         let bytes = bytes[..usize::from(length).min(15)].to_vec();
         let mut decoder = iced_x86::Decoder::with_ip(self.cpu.bitness(), &bytes, rip, 0);
-        let what =
-            if bytes.is_empty() { "(no bytes)".into() } else { decoder.decode().to_string() };
+        let instruction = decoder.decode();
+        let what = match bytes.is_empty() {
+            true => "code, or tables of pages, where there is no RAM".to_owned(),
+            false if instruction.is_invalid() => {
+                "bytes that are no instruction, or one that goes on where there is no RAM"
+                    .to_owned()
+            }
+            false => instruction.to_string(),
+        };
         Ended::Unsupported { rip, bytes, what }
     }
 

@@ -109,6 +109,20 @@ fn look(a: &mut iced_x86::code_asm::CodeAssembler) {
 }
 
 #[test]
+fn code_where_there_is_no_ram_is_told_as_that() {
+    let log = run(&small(|a| {
+        a.mov(rcx, 0x8000_0000_u64).expect("encodable");
+        a.jmp(rcx).expect("encodable");
+    }));
+    assert!(matches!(&log.ended, Ended::Unsupported { bytes, .. } if bytes.is_empty()));
+    let told = host_sim::output::ends::sentence(&log.ended).expect("a sentence");
+    assert!(
+        told.ends_with("at 0x80000000: code, or tables of pages, where there is no RAM"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_unit_that_a_device_wrote_is_never_seen_again() {
     let log = run(&tampering(OnTamper::Refault, look));
     assert_eq!(log.ended, Ended::Refault(DATA));
