@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
@@ -298,6 +299,30 @@ fn a_new_design_can_be_named_by_a_scenario_and_a_new_policy_judges_it() {
     let ran = uvsim(&["run", text(folder.path()), "--policy", text(&at("rules.ron"))]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     assert!(!ran.err.contains("warning"), "{}", ran.err);
+}
+
+/// The text of the README between two markers, without its indent.
+fn readme(name: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let rest = readme.split_once(&format!("<!-- {name} -->\n")).expect("it begins").1;
+    let text = rest.split_once(&format!("<!-- /{name} -->")).expect("it ends").0;
+    text.lines().flat_map(|line| [line.strip_prefix("    ").unwrap_or(line), "\n"]).collect()
+}
+
+#[test]
+fn the_readmes_guest_is_built_and_runs_by_the_readmes_text_alone() {
+    let folder = TempDir::new().expect("a temporary folder");
+    for name in ["hello.S", "hello.ron"] {
+        fs::write(folder.path().join(name), readme(name)).expect("a file");
+    }
+    let commands = readme("hello.sh");
+    let (build, run) = commands.trim().split_once('\n').expect("two commands");
+    let built = Command::new("sh").args(["-c", build]).current_dir(folder.path()).output();
+    let built = built.expect("there is a shell");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert_eq!(run, "uvsim run hello.ron");
+    let ran = uvsim(&["run", text(&folder.path().join("hello.ron"))]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
 }
 
 #[test]
