@@ -7,7 +7,7 @@ mod multiboot;
 mod pvh;
 
 use crate::fdt::{self, FdtSpec, Reserved};
-use crate::image::Image;
+use crate::image::{HANDOVER, Image};
 use crate::iommu;
 use crate::scenario::plan::{Boot, Describes, Iommu, MachinePlan, Plan};
 use crate::scenario::start;
@@ -154,7 +154,7 @@ fn long(memory: &mut Memory, plan: &Plan, devices: usize, entry: u64) -> Result<
 }
 
 /// What a protocol hands over: from entry, memory map, command line and modules to the bytes from the
-/// start of [`map::HANDOVER`] on.
+/// start of [`HANDOVER`] on.
 type HandOver = fn(u32, &[map::Range], &str, &[Module<'_>]) -> (Vec<u8>, Protected);
 
 /// Modules, and what tells of them.
@@ -176,10 +176,10 @@ fn protected(
     let map = map::memory_map(&ram(plan.machine.memory_bytes));
     let entry = u32::try_from(image.entry).map_err(|_| "the entry is not below 4 GiB")?;
     let (bytes, start) = hand_over(entry, &map, &guest.command_line, &modules);
-    if map::HANDOVER.start + bytes.len() as u64 > map::HANDOVER.end {
+    if HANDOVER.start + bytes.len() as u64 > HANDOVER.end {
         return Err(format!("{} bytes of command lines and lists do not fit", bytes.len()));
     }
-    write(memory, Gpa(map::HANDOVER.start), &bytes)?;
+    write(memory, Gpa(HANDOVER.start), &bytes)?;
     write(memory, Gpa(bios::DATA_AREA), &bios::data_area())?;
     Ok(Start::Protected(start))
 }

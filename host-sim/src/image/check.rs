@@ -245,12 +245,10 @@ fn place(limits: &Limits, header: &ProgramHeader) -> Result<Range<u64>, (Rule, S
     let Some(end) = start.checked_add(size) else {
         return Err((SegmentWraps, format!("{size:#x} bytes from {start:#x} on")));
     };
-    let Range { start: lowest, end: highest } = limits.place;
-    if start < lowest || end > highest {
-        let found = format!("{start:#x} to {end:#x}, and not from {lowest:#x} to {highest:#x}");
-        return Err((SegmentPlace, found));
+    match limits.misplaced(&(start..end)) {
+        Some(found) => Err((SegmentPlace, found)),
+        None => Ok(start..end),
     }
-    Ok(start..end)
 }
 
 /// 0 and 1 ask for nothing; else offset and address must agree below the alignment.

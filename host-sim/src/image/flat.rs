@@ -28,9 +28,7 @@ pub(super) fn parse(
         }
         end => end,
     };
-    let Range { start: lowest, end: highest } = limits.place;
-    if start < lowest || end > highest {
-        let found = format!("{start:#x} to {end:#x}, and not from {lowest:#x} to {highest:#x}");
+    if let Some(found) = limits.misplaced(&(start..end)) {
         return refuse(SegmentPlace, found);
     }
     let entry = u64::from(fields.entry);

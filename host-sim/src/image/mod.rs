@@ -63,7 +63,14 @@ pub struct Limits {
     pub file_bytes_max: usize,
     /// Where its segments must lie.
     pub place: Range<u64>,
+    /// But for here.
+    pub hole: Range<u64>,
 }
+
+/// Images that start without paging may lie from here on: behind what a PC's firmware leaves.
+const PHYSICAL: u64 = 0x1000;
+/// But not here: what a loader hands over lies here, then what a PC's firmware keeps for itself.
+pub const HANDOVER: Range<u64> = 0x4_0000..0x9_f000;
 
 impl Limits {
     /// For an image in a guest with this much RAM that starts by `elf64`: from [`IMAGES`] to the
@@ -72,17 +79,39 @@ impl Limits {
         Self::of(Protocol::Elf64, memory_bytes)
     }
 
-    /// The same for any protocol.
+    /// The same for any protocol: images that start without paging may lie in low memory, too.
     pub fn of(protocol: Protocol, memory_bytes: u64) -> Self {
-        let end = memory_bytes.min(LOW_RAM_END.0);
-        let place = IMAGES.0..end.max(IMAGES.0);
-        Self { protocol, file_bytes_max: FILE_BYTES_MAX, place }
+        let end = memory_bytes.min(LOW_RAM_END.0).max(IMAGES.0);
+        let (start, hole) = match protocol {
+            Protocol::Elf64 => (IMAGES.0, 0..0),
+            Protocol::Multiboot1 | Protocol::Pvh => (PHYSICAL, HANDOVER.start..IMAGES.0),
+        };
+        Self { protocol, file_bytes_max: FILE_BYTES_MAX, place: start..end, hole }
+    }
+
+    /// What is wrong with a segment that lies at `range`, in words.
+    fn misplaced(&self, range: &Range<u64>) -> Option<String> {
+        let Self { place, hole, .. } = self;
+        let but = if hole.is_empty() {
+            String::new()
+        } else {
+            format!(" but for {:#x} to {:#x}", hole.start, hole.end)
+        };
+        let in_hole = range.start < hole.end && hole.start < range.end;
+        let is_good = place.start <= range.start && range.end <= place.end && !in_hole;
+        (!is_good).then(|| {
+            let Range { start, end } = place;
+            format!(
+                "{:#x} to {:#x}, and not from {start:#x} to {end:#x}{but}",
+                range.start, range.end
+            )
+        })
     }
 
     /// For boot firmware.
     pub const fn slof() -> Self {
         let place = SLOF.0..IMAGES.0;
-        Self { protocol: Protocol::Elf64, file_bytes_max: FILE_BYTES_MAX, place }
+        Self { protocol: Protocol::Elf64, file_bytes_max: FILE_BYTES_MAX, place, hole: 0..0 }
     }
 }
 
@@ -151,6 +180,6 @@ impl Image {
 
     /// The first address behind it, and not below [`IMAGES`].
     pub fn end(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.range().end).max().unwrap_or(IMAGES.0)
+        self.segments.iter().map(|segment| segment.range().end).fold(IMAGES.0, u64::max)
     }
 }

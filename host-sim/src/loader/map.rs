@@ -1,7 +1,8 @@
 //! What a PC's firmware would say of memory, for guests that are told no device tree.
 
+use crate::image::HANDOVER;
 use ultravisor::platform::RamRange;
-use ultravisor_abi::boot::{FDT, FDT_END, IMAGES};
+use ultravisor_abi::boot::IMAGES;
 
 /// What lies in a range of addresses, numbered as E820 numbers it (ACPI 6.5, table 15.374; so does
 /// Multiboot, and so does Xen's `hvm_memmap_table_entry`).
@@ -32,9 +33,6 @@ const VIDEO: u64 = 0xa_0000;
 /// Where a PC's BIOS lies, up to 1 MiB.
 const BIOS: u64 = 0xf_0000;
 
-/// What is handed over lies here, in RAM that the guest may use once it has read it.
-pub const HANDOVER: std::ops::Range<u64> = FDT.0..FDT_END.0;
-
 /// The memory map of a PC with this RAM, by address.
 pub fn memory_map(ram: &[RamRange]) -> Vec<Range> {
     let reserved =
@@ -52,7 +50,8 @@ pub fn memory_map(ram: &[RamRange]) -> Vec<Range> {
     map
 }
 
-/// What is handed over, while it is laid out: structures and strings one after the other.
+/// What is handed over, while it is laid out: structures and strings one after the other, in RAM that
+/// the guest may use once it has read it.
 #[derive(Debug, Default)]
 pub struct Handover {
     bytes: Vec<u8>,
@@ -103,9 +102,9 @@ mod tests {
     #[test]
     fn what_is_handed_over_lies_on_multiples_of_eight_where_it_is_said_to_lie() {
         let mut handover = Handover::default();
-        assert_eq!(handover.put_text("abc"), 0x1_0000);
-        assert_eq!(handover.put(&[7; 9]), 0x1_0008);
-        assert_eq!(handover.put_text(""), 0x1_0018);
+        assert_eq!(handover.put_text("abc"), 0x4_0000);
+        assert_eq!(handover.put(&[7; 9]), 0x4_0008);
+        assert_eq!(handover.put_text(""), 0x4_0018);
         let bytes = handover.into_bytes();
         assert_eq!((&bytes[..4], &bytes[8..17], bytes[0x18]), (&b"abc\0"[..], &[7; 9][..], 0));
     }

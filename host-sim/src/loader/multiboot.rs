@@ -93,7 +93,7 @@ fn memory_range(range: &Range) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loader::map::HANDOVER;
+    use crate::image::HANDOVER;
     use crate::loader::{map, ram};
 
     /// What a guest reads.

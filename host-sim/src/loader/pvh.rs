@@ -57,7 +57,7 @@ pub fn hand_over(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loader::map::HANDOVER;
+    use crate::image::HANDOVER;
     use crate::loader::{map, ram};
 
     #[test]

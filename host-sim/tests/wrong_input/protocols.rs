@@ -77,7 +77,8 @@ fn wrong_addresses() -> Vec<Case> {
         ("flat-begins-before-the-file", flat([AT + 0x20, AT, 0, 0, AT])),
         ("flat-longer-than-the-file", flat([AT, AT, AT + 0x1001, 0, AT])),
         ("flat-entry-in-its-bss", flat([AT, AT, 0, AT + 0x2000, AT + 0x1000])),
-        ("flat-below-1-mib", flat([0x8000, 0x8000, 0, 0, 0x8000])),
+        ("flat-below-4-kib", flat([0xfe0, 0xfe0, 0, 0, 0xfe0])),
+        ("flat-in-the-video-memory", flat([0xb_8000, 0xb_8000, 0, 0, 0xb_8000])),
         ("flat-behind-the-memory", flat([AT, AT, 0, 0xc000_0000, AT])),
     ];
     cases.map(|(name, bytes)| (name, "", bytes)).to_vec()
@@ -104,7 +105,10 @@ fn wrong_in_elf_32() -> Vec<Case> {
         ("elf-32-sections-of-64-bytes", multiboot(|elf| elf.section_bytes = 64)),
         ("elf-32-symbols-of-24-bytes", multiboot(|elf| elf.sections[1].entry = 24)),
         ("elf-32-segment-behind-the-end", multiboot(|elf| elf.programs[0].offset = 0x1ff8)),
-        ("elf-32-segment-below-1-mib", multiboot(|elf| elf.programs[1].paddr = 0x8_0000)),
+        (
+            "elf-32-segment-where-the-command-line-lies",
+            multiboot(|elf| elf.programs[1].paddr = 0x8_0000),
+        ),
         ("elf-32-segments-overlap", multiboot(|elf| elf.programs[1].paddr = 0x10_1000)),
         ("elf-32-segment-to-4-gib", multiboot(|elf| elf.programs[1].paddr = 0xffff_f000)),
         ("elf-32-entry-outside", multiboot(|elf| elf.entry = 0x40_0000)),
@@ -128,6 +132,7 @@ fn the_images_that_these_are_made_from_are_good_though_segments_move_and_are_wri
         // The entry as it is in memory, where the code thinks that it is elsewhere.
         multiboot(|elf| elf.programs[0] = moved),
         flat([at, at, 0, 0, at]),
+        flat([0x8200, 0x8200, 0, 0, 0x8200]),
         pvh(note(&words(&[at]))).bytes(),
         pvh(note(&words(&[at, 0]))).bytes(),
     ] {
