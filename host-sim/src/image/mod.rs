@@ -81,7 +81,7 @@ impl Limits {
 
     /// The same for any protocol: images that start without paging may lie in low memory, too.
     pub fn of(protocol: Protocol, memory_bytes: u64) -> Self {
-        let end = memory_bytes.min(LOW_RAM_END.0).max(IMAGES.0);
+        let end = memory_bytes.clamp(IMAGES.0, LOW_RAM_END.0);
         let (start, hole) = match protocol {
             Protocol::Elf64 => (IMAGES.0, 0..0),
             Protocol::Multiboot1 | Protocol::Pvh => (PHYSICAL, HANDOVER.start..IMAGES.0),
