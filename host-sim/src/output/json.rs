@@ -190,8 +190,10 @@ impl<F: Formatter> Formatter for Inert<F> {
         while let Some(at) = rest.find(escape::is_active) {
             out.write_all(&rest.as_bytes()[..at])?;
             let active = rest[at..].chars().next().unwrap_or('?');
-            // Every active character is in the basic plane: one unit.
-            write!(out, "\\u{:04x}", u32::from(active))?;
+            // As JSON has it: in units of UTF-16.
+            for unit in active.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
             rest = &rest[at + active.len_utf8()..];
         }
         out.write_all(rest.as_bytes())
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn json_strings_are_inert_and_keep_their_meaning() {
-        let hostile = "a\u{9b}b\u{202e}c\u{7f}\u{1b}\"\\é";
+        let hostile = "a\u{9b}b\u{202e}c\u{7f}\u{1b}\"\\é\u{e0041}";
         let mut out = Vec::new();
         write_line(&mut out, &hostile).expect("a Vec takes everything");
         let text = String::from_utf8(out).expect("JSON is UTF-8");

@@ -40,8 +40,8 @@ fn render(digests: Vec<Digest>, said: &str) -> String {
     html::render(&Page { runs, command, conclusion: Some(said.to_owned()), data })
 }
 
-/// A page on which every text that a file can hold is `text`.
-pub fn saying(saved: &Saved, text: &str) -> String {
+/// A run in whose file every text is `text`.
+pub fn carrying(saved: &Saved, text: &str) -> Saved {
     let Saved { head, mut records } = saved.clone();
     let text = text.to_owned();
     for record in &mut records {
@@ -63,8 +63,14 @@ pub fn saying(saved: &Saved, text: &str) -> String {
     let place = Place { gpa: 0, bytes: u64::MAX, holds: PlaceKind::Object, name: text.clone() };
     let (places, hash) = (vec![place], text.clone());
     let head = Head { run: text.clone(), source, facts, places, plan, hash, ..head };
+    Saved { head, records }
+}
+
+/// A page on which every text that a file can hold is `text`.
+pub fn saying(saved: &Saved, text: &str) -> String {
+    let Saved { head, records } = carrying(saved, text);
     let digests = vec![Digest::of(head.clone(), &records, None), Digest::of(head, &records, None)];
-    render(digests, &text)
+    render(digests, text)
 }
 
 /// The run of whose log [`saying`] makes pages.

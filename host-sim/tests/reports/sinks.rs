@@ -5,10 +5,17 @@ use super::pages;
 use host_sim::cli::{self, Terminal, World};
 use host_sim::escape;
 use host_sim::output::json;
+use host_sim::report::packets;
+use host_sim::report::trace::Writer;
+use host_sim::report::trace::proto::{self, Trace};
 use host_sim::run;
+use host_sim::saved::Saved;
 use host_sim::scenario::plan::Plan;
 use html5gum::{DefaultEmitter, Token};
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, r10, rax, rbx, rdi, rdx, rsi};
+use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
+use pcap_file::pcapng::{Block, PcapNgReader};
+use prost::Message;
 use std::ffi::OsString;
 use std::fs;
 use std::sync::atomic::AtomicBool;
@@ -112,6 +119,7 @@ const PAYLOADS: [&str; 84] = [
 pub fn injections() -> Vec<String> {
     let single =
         (0_u32..0x20).chain(0x7f..0xa0).chain([0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0xfeff]);
+    let single = single.chain([0xad, 0x34f, 0x180e, 0x200b, 0x2060, 0x3164, 0xe0041]);
     let marks = single.chain(0x202a..0x202f).chain(0x2066..0x206a).filter_map(char::from_u32);
     let around = marks.flat_map(|c| [c.to_string(), format!("a{c}b")]);
     PAYLOADS.iter().map(|text| (*text).to_owned()).chain(around).collect()
@@ -223,6 +231,35 @@ fn markup(page: &str) -> Markup {
         }
     }
     found
+}
+
+#[test]
+fn no_string_comes_raw_out_of_a_trace_or_of_packets() {
+    let saved = pages::ping_pong();
+    for text in injections() {
+        let Saved { mut head, records } = pages::carrying(&saved, &text);
+        let mut file = Vec::new();
+        Writer::default().run(&mut file, &head, &records).expect("a Vec");
+        let mut trace = Trace::decode(&file[..]).expect("it is a trace");
+        let mut texts = trace.packet.iter_mut().flat_map(proto::texts).peekable();
+        assert!(texts.peek().is_some());
+        texts.for_each(|found| assert_inert("trace", &text, found));
+
+        head.facts.devices[0].kind = serde_json::json!({ "net": {} });
+        let mut file = Vec::new();
+        packets::write_run(&mut file, &head, &records).expect("a Vec");
+        let mut reader = PcapNgReader::new(&file[..]).expect("a section");
+        let told = format!("{:?}", reader.section().options);
+        assert!(told.contains("run ") && !told.contains("\\u{1b}"), "{told}");
+        while let Some(block) = reader.next_block() {
+            let Ok(Block::InterfaceDescription(interface)) = block else { continue };
+            for option in interface.options {
+                if let InterfaceDescriptionOption::IfName(name) = option {
+                    assert_inert("packets", &text, &name);
+                }
+            }
+        }
+    }
 }
 
 #[test]

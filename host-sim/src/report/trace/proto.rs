@@ -3,6 +3,7 @@
 //! `track_descriptor.proto`, `process_descriptor.proto`, `counter_descriptor.proto` and
 //! `debug_annotation.proto` of the Perfetto repository).
 
+use crate::escape;
 use prost::Message;
 
 /// `Trace`.
@@ -168,7 +169,29 @@ pub fn text(name: &str, value: &str) -> DebugAnnotation {
     DebugAnnotation { name: Some(name.to_owned()), uint_value: None, string_value }
 }
 
-/// A packet as a trace of its own: traces one after the other are one trace.
-pub fn framed(packet: TracePacket) -> Vec<u8> {
+/// A packet as a trace of its own: traces one after the other are one trace. Its texts are made
+/// inert here: what reads traces writes them to pages and terminals.
+pub fn framed(mut packet: TracePacket) -> Vec<u8> {
+    texts(&mut packet).for_each(|text| *text = escape::terminal_cut(text, TEXT_CHARS_MAX));
     Trace { packet: vec![packet] }.encode_to_vec()
+}
+
+/// Longest text of a trace, in characters.
+const TEXT_CHARS_MAX: usize = 1000;
+
+/// All texts of a packet.
+pub fn texts(packet: &mut TracePacket) -> impl Iterator<Item = &mut String> {
+    let TracePacket { track_event, track_descriptor, .. } = packet;
+    let of_event = track_event.iter_mut().flat_map(|event| {
+        let annotations = event.debug_annotations.iter_mut();
+        let annotations =
+            annotations.flat_map(|one| [one.name.as_mut(), one.string_value.as_mut()]);
+        [event.name.as_mut()].into_iter().chain(annotations)
+    });
+    let of_track =
+        track_descriptor.iter_mut().flat_map(|TrackDescriptor { name, process, .. }| {
+            let process = process.as_mut().and_then(|process| process.process_name.as_mut());
+            [name.as_mut(), process]
+        });
+    of_event.chain(of_track).flatten()
 }
