@@ -8,7 +8,7 @@
 //! uvsim.secure=1 uvsim.boot=slof uvsim.seed=1 uvsim.virtio=hooked-ops uvsim.ops=swiotlb
 //! uvsim.bit33=if-offered uvsim.identity=0 uvsim.demands=0 uvsim.quirk=0 uvsim.tce=single
 //! uvsim.bug=none uvsim.switch=before-probe uvsim.kexec=never uvsim.slof=today
-//! uvsim.swiotlb=8388608 uvsim.rings=together uvsim.wait=100000000
+//! uvsim.swiotlb=8388608 uvsim.rings=together uvsim.waits=polling uvsim.wait=100000000
 //! uvsim.work=blk:random,own,refill:w64x4096,b;con:3
 //! ```
 
@@ -26,6 +26,16 @@ pub enum Rings {
     Together,
     /// The used ring in a 64 KiB unit of its own.
     Apart,
+}
+
+/// What the guest does while it waits for a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// It looks at the ring again and again, and lets virtual time pass between.
+    #[default]
+    Polling,
+    /// It halts until the device interrupts it.
+    Interrupts,
 }
 
 /// All that a guest is told.
@@ -53,6 +63,8 @@ pub struct BootArgs {
     pub swiotlb_bytes: u64,
     /// Where rings lie under direct DMA.
     pub rings: Rings,
+    /// What it does while it waits.
+    pub waits: Waits,
     /// What to do; `None` after the last.
     pub work: [Option<Work>; WORK_MAX],
     /// Bound of every wait, in virtual nanoseconds.
@@ -82,11 +94,12 @@ const KEXEC: &str = "uvsim.kexec";
 const SLOF: &str = "uvsim.slof";
 const SWIOTLB: &str = "uvsim.swiotlb";
 const RINGS: &str = "uvsim.rings";
+const WAITS: &str = "uvsim.waits";
 const WAIT: &str = "uvsim.wait";
 const WORK: &str = "uvsim.work";
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     SECURE, BOOT, SEED, VIRTIO, OPS, BIT_33, IDENTITY, DEMANDS, QUIRK, TCE, BUG, SWITCH, KEXEC,
-    SLOF, SWIOTLB, RINGS, WAIT, WORK,
+    SLOF, SWIOTLB, RINGS, WAITS, WAIT, WORK,
 ];
 
 /// Words and what they stand for: read from left to right to parse, from right to left to print.
@@ -140,6 +153,7 @@ const KEXECS: Words<Kexec> =
     &[("never", Kexec::Never), ("reset", Kexec::Reset), ("live", Kexec::Live)];
 const SLOFS: Words<bool> = &[("today", false), ("tce", true)];
 const RING_PLACES: Words<Rings> = &[("together", Rings::Together), ("apart", Rings::Apart)];
+const WAITSES: Words<Waits> = &[("polling", Waits::Polling), ("interrupts", Waits::Interrupts)];
 const ORDERS: Words<Order> = &[("seq", Order::Sequential), ("random", Order::Random)];
 const PLACEMENTS: Words<Placement> = &[
     ("own", Placement::OwnUnit),
@@ -174,7 +188,7 @@ impl fmt::Display for BootArgs {
         write!(f, " {SWITCH}={} {KEXEC}={}", self.switch, self.kexec)?;
         write!(f, " {SLOF}={}", word(SLOFS, self.slof_tce))?;
         write!(f, " {SWIOTLB}={} {RINGS}={}", self.swiotlb_bytes, word(RING_PLACES, self.rings))?;
-        write!(f, " {WAIT}={} {WORK}=", self.wait_ns)?;
+        write!(f, " {WAITS}={} {WAIT}={} {WORK}=", self.waits, self.wait_ns)?;
         for (index, work) in self.work.iter().flatten().enumerate() {
             let separator = if index == 0 { "" } else { ";" };
             write!(f, "{separator}{work}")?;
@@ -193,7 +207,9 @@ macro_rules! displayed {
     )*};
 }
 
-displayed! { Tce: TCES, BugKind: BUGS, Switch: SWITCH_MOMENTS, Kexec: KEXECS }
+displayed! {
+    Tce: TCES, BugKind: BUGS, Switch: SWITCH_MOMENTS, Kexec: KEXECS, Waits: WAITSES
+}
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -267,7 +283,7 @@ impl BootArgs {
             }
         }
         let [secure, boot, seed, virtio, ops, bit_33, identity, demands, quirk, ..] = values;
-        let [.., tce, bug, switch, kexec, slof, swiotlb, rings, wait, work] = values;
+        let [.., tce, bug, switch, kexec, slof, swiotlb, rings, waits, wait, work] = values;
         Ok(Self {
             secure: take(SECURE, secure, |v| meaning(SWITCHES, v))?,
             boot_disk: take(BOOT, boot, |v| meaning(BOOTS, v))?,
@@ -287,6 +303,7 @@ impl BootArgs {
             slof_tce: take(SLOF, slof, |v| meaning(SLOFS, v))?,
             swiotlb_bytes: take(SWIOTLB, swiotlb, |v| v.parse().ok())?,
             rings: take(RINGS, rings, |v| meaning(RING_PLACES, v))?,
+            waits: take(WAITS, waits, |v| meaning(WAITSES, v))?,
             wait_ns: take(WAIT, wait, |v| v.parse().ok())?,
             work: take(WORK, work, |v| items(v, ';', parse_work))?,
         })

@@ -44,6 +44,8 @@ pub struct Registers {
     pub pool: Option<Region>,
     /// The only memory that it reaches (`dma-ranges`), if that is not all.
     pub range: Option<Region>,
+    /// Its input of the I/O APIC, if the tree tells of one.
+    pub input: Option<u32>,
 }
 
 /// The machine.
@@ -147,6 +149,7 @@ fn registers(node: FdtNode<'_, '_>, pools: &Pools) -> Option<Registers> {
         window: window(node),
         pool: cell(node, "memory-region").and_then(|handle| pools.by_handle(handle)),
         range: range.map(|[_, base, bytes]| Region { base, bytes }),
+        input: input(node),
     })
 }
 
@@ -155,6 +158,12 @@ fn window(node: FdtNode<'_, '_>) -> Option<DmaWindow> {
     let (liobn, rest) = node.property("ibm,my-dma-window")?.value.split_first_chunk()?;
     let [start, bytes] = wide(rest)?;
     Some(DmaWindow { liobn: u32::from_be_bytes(*liobn).into(), start, bytes })
+}
+
+/// `interrupts`: the input, and how it is triggered.
+fn input(node: FdtNode<'_, '_>) -> Option<u32> {
+    let (input, _) = node.property("interrupts")?.value.split_first_chunk()?;
+    Some(u32::from_be_bytes(*input))
 }
 
 /// The first `N` numbers of two cells each.

@@ -6,7 +6,7 @@
 //!
 //! In import order, a module using only those above it: what is asked ([`workload`],
 //! [`kernel`], [`bootargs`]) and what its bytes are ([`pattern`]); what slof may load ([`elf`]); in a guest,
-//! the machine's edge (`calls`, `start`, `heap`, `device_tree`, `secure`); the DMA paths
+//! the machine's edge (`calls`, `start`, `interrupts`, `heap`, `device_tree`, `secure`); the DMA paths
 //! ([`dma`]); the seam to `virtio-drivers` and bounded drivers (`virtio`); the work itself
 //! (`tasks`) and the drivers that do it (`drivers`); and when a guest becomes secure or another
 //! kernel takes over (`life`).
@@ -29,6 +29,8 @@ pub mod heap;
 pub mod device_tree;
 #[cfg(uv_guest)]
 pub mod start;
+#[cfg(uv_guest)]
+pub mod interrupts;
 #[cfg(uv_guest)]
 pub mod secure;
 pub mod dma;

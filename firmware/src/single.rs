@@ -1,4 +1,4 @@
-//! State that one CPU without interrupts owns.
+//! State that one CPU owns, which lets no interrupt come between.
 #![expect(unsafe_code, reason = "a static needs Sync, which one CPU has for free")]
 
 use core::cell::RefCell;
@@ -7,7 +7,8 @@ use core::cell::RefCell;
 /// panics, as with any [`RefCell`].
 pub struct Single<T>(RefCell<T>);
 
-// SAFETY: the guest has one CPU and never enables interrupts, so no two borrows are concurrent.
+// SAFETY: the guest has one CPU and lets interrupts in only where it sleeps, which it does without a
+// borrow, so no two are concurrent.
 unsafe impl<T> Sync for Single<T> {}
 
 impl<T> Single<T> {

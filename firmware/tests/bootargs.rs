@@ -1,6 +1,6 @@
 //! What the host prints, the guest reads: over many values, the longest included.
 
-use firmware::bootargs::{BadBootArgs, BootArgs, Rings};
+use firmware::bootargs::{BadBootArgs, BootArgs, Rings, Waits};
 use firmware::kernel::{Bit33, Bug, BugKind, Kernel, Kexec, Ops, Switch, Tce, Virtio};
 use firmware::pattern::mix;
 use firmware::workload::{BlockOp, NetOp, OPS_MAX, Order, Placement, WORK_MAX, Work};
@@ -121,6 +121,7 @@ impl Draw {
             slof_tce: self.of(&[false, true]),
             swiotlb_bytes: self.below(1 << 30) * (256 << 10),
             rings: self.of(&[Rings::Together, Rings::Apart]),
+            waits: self.of(&[Waits::Polling, Waits::Interrupts]),
             work: self.list::<_, WORK_MAX>(Self::work),
             wait_ns: self.below(u64::MAX),
         }
@@ -147,6 +148,7 @@ fn longest() -> BootArgs {
         slof_tce: false,
         swiotlb_bytes: u64::MAX,
         rings: Rings::Together,
+        waits: Waits::Interrupts,
         work: [Some(work); WORK_MAX],
         wait_ns: u64::MAX,
     }
@@ -184,6 +186,7 @@ fn a_missing_a_doubled_and_a_wrong_value_are_named() {
         (format!("{text} uvsim.ops=iommu"), "uvsim.ops"),
         (text.replace("bug=raw-outside", "bug=none"), "uvsim.bug"),
         (text.replace("rings=together", "rings=nowhere"), "uvsim.rings"),
+        (text.replace("waits=interrupts", "waits=signals"), "uvsim.waits"),
         (text.replace("blk:", "tape:"), "uvsim.work"),
         (text.replace("w4294967295x4294966784", "w1x513"), "uvsim.work"),
         (format!("{text};con:1"), "uvsim.work"),

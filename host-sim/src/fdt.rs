@@ -9,8 +9,9 @@ use thiserror::Error;
 use ultravisor::platform::RamRange;
 use ultravisor_abi::UnitSize;
 use ultravisor_abi::boot::{
-    BOOTARGS_BYTES, FDT, FDT_END, HIGH_RAM, LOW_RAM_END, ULTRAVISOR_COMPATIBLE, ULTRAVISOR_NODE,
-    ULTRAVISOR_UNIT_PROPERTY, VIRTIO_MMIO, VIRTIO_MMIO_STRIDE,
+    BOOTARGS_BYTES, FDT, FDT_END, HIGH_RAM, IO_APIC, LOCAL_APIC, LOW_RAM_END,
+    ULTRAVISOR_COMPATIBLE, ULTRAVISOR_NODE, ULTRAVISOR_UNIT_PROPERTY, VIRTIO_INPUT, VIRTIO_INPUTS,
+    VIRTIO_MMIO, VIRTIO_MMIO_STRIDE,
 };
 use vm_fdt::FdtWriter;
 
@@ -51,6 +52,8 @@ pub struct FdtSpec {
     pub devices: usize,
     /// `/chosen/bootargs`, without its padding.
     pub bootargs: String,
+    /// Whether it tells of the interrupt controllers and of the devices' inputs.
+    pub interrupts: bool,
     /// Bytes of each device's DMA window, if the machine has TCE tables.
     pub dma_window_bytes: Option<u64>,
     /// What is reserved.
@@ -69,7 +72,9 @@ impl FdtSpec {
             0 => 0,
             ranges => 1 + ranges,
         };
-        ALWAYS + usize::from(self.ultravisor_unit.is_some()) + reserved + self.devices
+        let controllers = if self.interrupts { 2 } else { 0 };
+        let ultravisor = usize::from(self.ultravisor_unit.is_some());
+        ALWAYS + ultravisor + reserved + controllers + self.devices
     }
 
     /// Nodes that mean nothing.
@@ -130,6 +135,9 @@ pub fn build(spec: &FdtSpec) -> Result<Vec<u8>, FdtError> {
     memory(&mut fdt, spec.memory_bytes)?;
     cpus(&mut fdt)?;
     reserved_memory(&mut fdt, &spec.reserved)?;
+    if spec.interrupts {
+        controllers(&mut fdt)?;
+    }
     let fillers = spec.fillers() as u64;
     (0..fillers / 2).try_for_each(|number| filler(&mut fdt, number))?;
     if let Some(unit) = spec.ultravisor_unit {
@@ -197,6 +205,26 @@ fn ultravisor(fdt: &mut FdtWriter, unit: UnitSize) -> Result<(), vm_fdt::Error> 
     fdt.end_node(node)
 }
 
+/// The handle of the I/O APIC.
+const IO_APIC_PHANDLE: u32 = 0x100;
+
+/// The interrupt controllers (kernel `Documentation/devicetree/bindings/interrupt-controller`,
+/// `intel,ce4100-ioapic` and `intel,ce4100-lapic`).
+fn controllers(fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+    for (at, kind) in [(IO_APIC, "ioapic"), (LOCAL_APIC, "lapic")] {
+        let node = fdt.begin_node(&format!("interrupt-controller@{:x}", at.0))?;
+        fdt.property_string("compatible", &format!("intel,ce4100-{kind}"))?;
+        fdt.property_array_u64("reg", &[at.0, 0x1000])?;
+        fdt.property_null("interrupt-controller")?;
+        fdt.property_u32("#interrupt-cells", 2)?;
+        if at == IO_APIC {
+            fdt.property_u32("phandle", IO_APIC_PHANDLE)?;
+        }
+        fdt.end_node(node)?;
+    }
+    Ok(())
+}
+
 fn reserved_memory(fdt: &mut FdtWriter, reserved: &Reserved) -> Result<(), vm_fdt::Error> {
     let (name, compatible) = match reserved {
         Reserved::Nothing => return Ok(()),
@@ -237,6 +265,13 @@ fn virtio_mmio(fdt: &mut FdtWriter, spec: &FdtSpec, slot: usize) -> Result<(), v
     let node = fdt.begin_node(&format!("virtio_mmio@{address:x}"))?;
     fdt.property_string("compatible", "virtio,mmio")?;
     fdt.property_array_u64("reg", &[address, VIRTIO_MMIO_STRIDE])?;
+    if spec.interrupts {
+        // Level-triggered, active high.
+        const LEVEL_HIGH: u32 = 2;
+        let input = VIRTIO_INPUT + slot % VIRTIO_INPUTS;
+        fdt.property_u32("interrupt-parent", IO_APIC_PHANDLE)?;
+        fdt.property_array_u32("interrupts", &[input as u32, LEVEL_HIGH])?;
+    }
     if let Some(bytes) = spec.dma_window_bytes {
         // LIOBN, then start and size of two cells each (PAPR, "ibm,my-dma-window").
         let cells = [iommu::liobn(slot), 0, 0, bytes >> 32, bytes & u64::from(u32::MAX)];
@@ -310,6 +345,26 @@ mod tests {
             .collect();
         let at = |index: u64| (0xd000_0000 + index * 0x1000, Some(0x1000));
         assert_eq!(found, [at(0), at(1), at(2)]);
+    }
+
+    #[test]
+    fn devices_tell_their_inputs_if_and_only_if_the_tree_tells_of_controllers() {
+        let with = built(&FdtSpec { interrupts: true, devices: 9, nodes_min: 40, ..spec() });
+        let tree = parsed(&with);
+        assert_eq!(tree.all_nodes().count(), 40);
+        let controller = tree.find_compatible(&["intel,ce4100-ioapic"]).expect("it is there");
+        let handle = cells(&controller, "phandle");
+        let nodes = tree.all_nodes().filter(|node| node.name.starts_with("virtio_mmio@"));
+        let found: Vec<_> = nodes
+            .map(|node| {
+                assert_eq!(cells(&node, "interrupt-parent"), handle);
+                cells(&node, "interrupts")
+            })
+            .collect();
+        let inputs = [16, 17, 18, 19, 20, 21, 22, 23, 16];
+        assert_eq!(found, inputs.map(|input| vec![input, 2]));
+        let without = built(&spec());
+        assert!(parsed(&without).all_nodes().all(|node| node.property("interrupts").is_none()));
     }
 
     #[test]

@@ -9,9 +9,9 @@ mod pvh;
 use crate::fdt::{self, FdtSpec, Reserved};
 use crate::image::{HANDOVER, Image};
 use crate::iommu;
-use crate::scenario::plan::{Boot, Describes, Iommu, MachinePlan, Plan};
+use crate::scenario::plan::{Boot, Describes, ImagePlan, Iommu, MachinePlan, Plan};
 use crate::scenario::start;
-use firmware::bootargs::BootArgs;
+use firmware::bootargs::{BootArgs, Waits};
 use firmware::workload::WORK_MAX;
 use std::ops::Range;
 use ultravisor::memory::Memory;
@@ -143,6 +143,8 @@ fn long(memory: &mut Memory, plan: &Plan, devices: usize, entry: u64) -> Result<
         ultravisor_unit: plan.guest.secure.then_some(machine.unit),
         devices,
         bootargs: boot_args(plan).to_string(),
+        // The built-in guest that polls has no use for them, and a longer tree takes longer to read.
+        interrupts: plan.guest.waits == Waits::Interrupts || plan.guest.image != ImagePlan::Builtin,
         dma_window_bytes: (machine.iommu == Iommu::Tce).then_some(window_bytes),
         reserved: reserved(machine, devices)?,
         nodes_min: machine.fdt_nodes,
@@ -202,6 +204,7 @@ pub fn boot_args(plan: &Plan) -> BootArgs {
         slof_tce: plan.guest.slof_tce,
         swiotlb_bytes: plan.machine.swiotlb_bytes,
         rings: plan.guest.rings,
+        waits: plan.guest.waits,
         work,
         wait_ns: plan.guest.wait_ns,
     }

@@ -9,11 +9,12 @@ fn main() {}
 mod kernel {
     #![expect(unsafe_code, reason = "owns the memory that the boot protocol gives it")]
 
-    use firmware::bootargs::BootArgs;
+    use firmware::bootargs::{BootArgs, Waits};
     use firmware::calls::{Trouble, exit, mark_done, mark_ready, print};
     use firmware::device_tree::Machine;
     use firmware::dma::setup;
     use firmware::heap::{self, UNIT_BYTES};
+    use firmware::interrupts;
     use firmware::life::Guest;
     use firmware::start::image_end;
     use firmware::virtio::bugs;
@@ -40,6 +41,9 @@ mod kernel {
         unsafe { heap::init(start, end) };
         setup::init(&args, &machine)?;
         bugs::init(args.bug);
+        if args.waits == Waits::Interrupts {
+            interrupts::turn_on(&machine);
+        }
         let guest = Guest { fdt, machine: &machine, args: &args };
         let drivers = guest.start()?;
         print(if args.secure { "guest: secure, ready\n" } else { "guest: ready\n" });

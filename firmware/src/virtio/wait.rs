@@ -3,6 +3,7 @@
 
 use crate::calls::Trouble;
 use crate::device_tree::Registers;
+use crate::interrupts;
 use crate::virtio::Kind;
 use core::arch::x86_64::_rdtsc;
 use core::hint::spin_loop;
@@ -87,7 +88,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Polls until `done` says so.
+    /// Asks until `done` says so; sleeps between where devices interrupt, else polls.
     ///
     /// # Errors
     /// At the bound: by name, depending on what the device's status register says.
@@ -97,7 +98,7 @@ impl Patience {
             if now().wrapping_sub(start) >= self.wait_ns {
                 return Err(self.stalled());
             }
-            spin_loop();
+            rest(start.wrapping_add(self.wait_ns));
         }
         Ok(())
     }
@@ -116,8 +117,13 @@ impl Patience {
 pub fn pass(ns: u64) {
     let start = now();
     while now().wrapping_sub(start) < ns {
-        spin_loop();
+        rest(start.wrapping_add(ns));
     }
+}
+
+/// Lets some time pass, not much beyond `until_ns`.
+fn rest(until_ns: u64) {
+    if interrupts::are_on() { interrupts::sleep(now(), until_ns) } else { spin_loop() }
 }
 
 /// Virtual nanoseconds: the time stamp counter counts them.

@@ -50,6 +50,7 @@ pub fn plan(plan: &Plan) -> Value {
             "kexec": guest.kexec.to_string(),
             "slof_knows_tce": guest.slof_tce,
             "rings": rings(guest.rings),
+            "waits": guest.waits.to_string(),
             "wait_ns": guest.wait_ns,
             "units_max": guest.units_max,
         },

@@ -52,6 +52,7 @@ impl Draft {
             Setting::Boot(value) => self.start.boot = Some(At { value, span }),
             Setting::Secure(value) => self.secure = At { value, span },
             Setting::Rings(value) => self.rings = At { value, span },
+            Setting::Waits(value) => self.waits = At { value, span },
             Setting::Order(value) => self.order = Some(At { value, span }),
             Setting::Placement(value) => self.placement = Some(At { value, span }),
             Setting::Refill(value) => self.refill = Some(At { value, span }),
@@ -210,6 +211,7 @@ impl Draft {
             kexec: self.kexec.value.into(),
             slof_tce: design.is_some_and(|design| design.slof == Slof::KnowsTce),
             rings: self.rings.value.into(),
+            waits: self.waits.value.into(),
             wait_ns: self.wait.value.0,
             units_max: self.budget.value,
         }

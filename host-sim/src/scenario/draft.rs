@@ -17,7 +17,7 @@ use super::size::{Size, Time};
 use super::source::{DISK_BYTES_MAX, Folder, IMAGE_BYTES_MAX};
 use super::start::Start;
 use super::words::{
-    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
+    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord, WaitsWord,
 };
 use firmware::workload::Work;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +67,7 @@ pub struct Draft {
     pub secure: At<bool>,
     pub marks: Option<bool>,
     pub rings: At<RingsWord>,
+    pub waits: At<WaitsWord>,
     pub wait: At<Time>,
     pub budget: At<u64>,
     /// Overrides the design's kernel.
@@ -130,6 +131,7 @@ impl Draft {
             secure: at(place, false),
             marks: None,
             rings: at(place, RingsWord::Together),
+            waits: at(place, WaitsWord::Polling),
             wait: at(place, Time(500_000_000)),
             budget: at(place, WORK_UNITS.default),
             bit_33: None,
@@ -209,6 +211,7 @@ impl Draft {
         }
         set(reader, &mut self.secure, file.secure);
         set(reader, &mut self.rings, file.rings);
+        set(reader, &mut self.waits, file.waits);
         set(reader, &mut self.wait, file.wait);
         set(reader, &mut self.budget, file.budget);
         set(reader, &mut self.tce, file.tce);

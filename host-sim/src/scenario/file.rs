@@ -9,7 +9,7 @@ use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Peer, Platform, P
 use super::reading::Located;
 use super::size::{Size, Time};
 use super::words::{
-    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
+    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord, WaitsWord,
 };
 use serde::Deserialize;
 
@@ -103,6 +103,8 @@ pub struct GuestFile<'a> {
     pub marks: Option<Located<'a, bool>>,
     #[serde(borrow)]
     pub rings: Option<Located<'a, RingsWord>>,
+    #[serde(borrow)]
+    pub waits: Option<Located<'a, WaitsWord>>,
     #[serde(borrow)]
     pub wait: Option<Located<'a, Time>>,
     #[serde(borrow)]

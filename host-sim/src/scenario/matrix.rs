@@ -6,7 +6,7 @@ use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Platform};
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
 use super::words::{
-    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord,
+    Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord, WaitsWord,
 };
 use serde::Deserialize;
 use std::ops::Range;
@@ -68,6 +68,7 @@ axes! {
     Boot: Boot = "boot", "How the guest starts.";
     Secure: bool = "secure", "Whether the guest calls UV_ESM.";
     Rings: RingsWord = "rings", "Where rings lie under direct DMA.";
+    Waits: WaitsWord = "waits", "What the guest does while it waits for a device.";
     Bit33: Bit33Word = "bit_33", "Whether the guest's kernel accepts bit 33.";
     Tce: TceWord = "tce", "How the guest maps many pages at once.";
     Bug: BugFile = "bug", "What the guest's block driver does wrong.";

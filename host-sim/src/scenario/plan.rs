@@ -5,7 +5,7 @@ use super::argument::Argument;
 use super::design::Layer;
 use super::limits::Limits;
 use crate::image::Protocol;
-use firmware::bootargs::Rings;
+use firmware::bootargs::{Rings, Waits};
 use firmware::kernel::{Bug, Kernel, Kexec, Switch, Tce};
 use firmware::workload::Work;
 use serde::{Deserialize, Serialize};
@@ -206,6 +206,8 @@ pub struct GuestPlan {
     pub slof_tce: bool,
     /// Where its rings lie under direct DMA.
     pub rings: Rings,
+    /// What it does while it waits for a device.
+    pub waits: Waits,
     /// Bound of its waits, in virtual nanoseconds.
     pub wait_ns: u64,
     /// Work units after which the run ends as `budget(work-units)`.

@@ -2,7 +2,7 @@
 //! form is JSON's): each by its variant's name.
 
 use crate::event::{Direction, Part};
-use firmware::bootargs::Rings;
+use firmware::bootargs::{Rings, Waits};
 use firmware::kernel::{Bit33, Kexec, Ops, Switch, Tce, Virtio};
 use firmware::workload::{Order, Placement};
 use serde::Deserialize;
@@ -26,6 +26,7 @@ macro_rules! words {
 
 words! {
     RingsWord => Rings { Together, Apart }
+    WaitsWord => Waits { Polling, Interrupts }
     OrderWord => Order { Sequential, Random }
     PlacementWord => Placement { OwnUnit, Neighbour, BesideSecret, Heap }
     VirtioWord => Virtio {

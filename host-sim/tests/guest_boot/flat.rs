@@ -6,7 +6,7 @@ pub mod ram;
 pub mod reach;
 
 use device::Device;
-use firmware::bootargs::{BootArgs, Rings};
+use firmware::bootargs::{BootArgs, Rings, Waits};
 use firmware::kernel::{Kernel, Kexec, Switch, Tce};
 use firmware::workload::WORK_MAX;
 use host_sim::fdt::{self, FdtSpec};
@@ -78,6 +78,7 @@ pub fn args() -> BootArgs {
         slof_tce: false,
         swiotlb_bytes: 1 << 20,
         rings: Rings::Together,
+        waits: Waits::Polling,
         work: [None; WORK_MAX],
         wait_ns: 1_000_000,
     }

@@ -3,13 +3,18 @@
 
 use super::ports::{handle, out};
 use super::small::{DATA, SECTOR, Write, disk, run, small};
+use firmware::bootargs::Waits;
+use host_sim::counters::{Counter, Counters, Phase};
 use host_sim::event::{DeviceIndex, Ended, Event, ExitReason, WakeSource, WhyAsleep};
 use host_sim::log::RunLog;
 use host_sim::run::Prepared;
 use host_sim::scenario::plan::Plan;
+use host_sim::scenario::select;
 use iced_x86::code_asm::{
     CodeAssembler, CodeLabel, dword_ptr, eax, ecx, edx, qword_ptr, r12d, r13, rax, rbx, rdx,
 };
+use std::collections::BTreeSet;
+use std::path::Path;
 use ultravisor_abi::boot::{IO_APIC, LOCAL_APIC, VIRTIO_MMIO};
 
 const GP: u8 = 13;
@@ -399,4 +404,53 @@ fn cpuid_tells_of_the_local_apic_and_follows_its_switch() {
         a.exit_with_rax();
     }));
     assert_eq!(log.ended, Ended::Exit(1));
+}
+
+/// What is converted, and how the run came out.
+fn conversions(plan: &Plan) -> (String, Vec<(&'static str, u64)>, u64, u64) {
+    let log = run(plan);
+    let counters = Counters::of(&log.records, plan.guest.marks);
+    let all = |counter| counters.sum(counter, &Phase::ALL);
+    let ended = match &log.ended {
+        // Where exactly is the code's, which differs between the two.
+        Ended::Fault { vector, .. } => format!("fault {vector}"),
+        other => other.to_string(),
+    };
+    let wanted = [
+        Counter::UvShare,
+        Counter::UvUnshare,
+        Counter::UvPageOut,
+        Counter::UvPageIn,
+        Counter::RoundTrips,
+        Counter::BounceCopies,
+        Counter::DmaMaps,
+        Counter::Requests,
+    ];
+    let counts = wanted.map(|counter| (counter.name(), all(counter))).to_vec();
+    (ended, counts, all(Counter::Interrupts), all(Counter::Wakes))
+}
+
+#[test]
+fn each_design_converts_the_same_pages_whether_its_guest_polls_or_sleeps() {
+    let thread = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/thread");
+    let files = ["secure.ron", "normal.ron"].map(|file| thread.join(file));
+    let selection = select::select(&files, 1).expect("the shipped files are right");
+    let mut designs = BTreeSet::new();
+    let mut slept = 0;
+    for planned in selection.runs {
+        let Plan { design, guest, .. } = &planned.plan;
+        if !designs.insert((design.clone(), guest.secure)) {
+            continue;
+        }
+        let mut sleeping = planned.plan.clone();
+        sleeping.guest.waits = Waits::Interrupts;
+        let (ended, counts, interrupts, wakes) = conversions(&planned.plan);
+        assert_eq!((interrupts, wakes), (0, 0), "{}", planned.plan.id);
+        let (ended_asleep, counts_asleep, interrupts, wakes) = conversions(&sleeping);
+        assert_eq!((ended_asleep, counts_asleep), (ended, counts), "{}", planned.plan.id);
+        assert!(wakes <= interrupts);
+        slept += u64::from(wakes > 0);
+    }
+    assert!(designs.len() >= 40, "{}", designs.len());
+    assert!(slept >= 30, "{slept}");
 }

@@ -1,6 +1,6 @@
 //! Guests of a few instructions, and the plans that run them.
 
-use firmware::bootargs::Rings;
+use firmware::bootargs::{Rings, Waits};
 use firmware::kernel::{Kernel, Kexec, Switch, Tce};
 use host_sim::device::transport::VERSION_1;
 use host_sim::event::{Event, Record};
@@ -67,6 +67,7 @@ pub fn builtin() -> Plan {
             kexec: Kexec::Never,
             slof_tce: false,
             rings: Rings::Together,
+            waits: Waits::Polling,
             wait_ns: 1_000_000,
             units_max: 50_000_000,
         },
