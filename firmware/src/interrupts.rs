@@ -7,6 +7,7 @@
 
 use crate::device_tree::{DEVICES_MAX, Machine};
 use crate::single::Single;
+use alloc::boxed::Box;
 use core::arch::{asm, global_asm};
 use core::ptr;
 use ultravisor_abi::boot::{IO_APIC, VIRTIO_INPUT, VIRTIO_INPUTS};
@@ -77,9 +78,8 @@ struct Table {
     base: u64,
 }
 
-/// What the handlers know.
+/// What the handlers know. It lies on the heap: a guest that polls has no room to spare for it.
 struct Known {
-    are_on: bool,
     /// Registers and input (from the first that devices are at) of each device.
     devices: [Option<(u64, usize)>; DEVICES_MAX],
     /// What the timer is set to, or 0.
@@ -88,36 +88,34 @@ struct Known {
     handlers: [[u64; 2]; 256],
 }
 
-static KNOWN: Single<Known> = Single::new(Known {
-    are_on: false,
-    devices: [None; DEVICES_MAX],
-    armed_ns: 0,
-    handlers: [[0; 2]; 256],
-});
+static KNOWN: Single<Option<&'static mut Known>> = Single::new(None);
 
 /// Whether a wait is a sleep.
 pub fn are_on() -> bool {
-    KNOWN.with(|known| known.are_on)
+    KNOWN.with(|known| known.is_some())
 }
 
 /// Has the devices of `machine` interrupt, those that the device tree gives an input.
 pub fn turn_on(machine: &Machine) {
-    KNOWN.with(|known| {
-        let inputs = machine.devices().filter_map(|device| {
-            let input = (device.input? as usize).checked_sub(VIRTIO_INPUT)?;
-            (input < VIRTIO_INPUTS).then_some((device.base, input))
-        });
-        for (place, device) in known.devices.iter_mut().zip(inputs) {
-            *place = Some(device);
-        }
-        set_handlers(&mut known.handlers);
-        load_tables(&known.handlers);
-        set_up_local_apic();
-        for (_, input) in known.devices.iter().flatten() {
-            open_input(*input);
-        }
-        known.are_on = true;
+    let known = Box::leak(Box::new(Known {
+        devices: [None; DEVICES_MAX],
+        armed_ns: 0,
+        handlers: [[0; 2]; 256],
+    }));
+    let inputs = machine.devices().filter_map(|device| {
+        let input = (device.input? as usize).checked_sub(VIRTIO_INPUT)?;
+        (input < VIRTIO_INPUTS).then_some((device.base, input))
     });
+    for (place, device) in known.devices.iter_mut().zip(inputs) {
+        *place = Some(device);
+    }
+    set_handlers(&mut known.handlers);
+    load_tables(&known.handlers);
+    set_up_local_apic();
+    for (_, input) in known.devices.iter().flatten() {
+        open_input(*input);
+    }
+    KNOWN.with(|place| *place = Some(known));
 }
 
 fn set_handlers(handlers: &mut [[u64; 2]; 256]) {
@@ -141,7 +139,7 @@ fn load_tables(handlers: &[[u64; 2]; 256]) {
         Table { limit: size_of_val(&SEGMENTS) as u16 - 1, base: &raw const SEGMENTS as u64 };
     let handlers =
         Table { limit: size_of_val(handlers) as u16 - 1, base: handlers.as_ptr() as u64 };
-    // SAFETY: both tables are static. The segments are those that are loaded; the handlers are
+    // SAFETY: both tables stay where they are. The segments are those that are loaded; the handlers are
     // taken only while the guest sleeps.
     unsafe {
         asm!(
@@ -179,8 +177,10 @@ fn open_input(input: usize) {
 
 /// Sleeps until a device interrupts, or `until_ns` at the latest; it is `now_ns`. It may end early:
 /// whoever sleeps looks whether what it waits for has come.
+#[inline(never)] // most guests poll: it is to take no room at each place that waits
 pub fn sleep(now_ns: u64, until_ns: u64) {
     KNOWN.with(|known| {
+        let Some(known) = known else { return };
         // One that is set to an earlier moment to come will do: it is then set again. So a wait
         // that ends in time need not set it at all.
         if known.armed_ns <= now_ns || known.armed_ns > until_ns {
@@ -196,7 +196,8 @@ pub fn sleep(now_ns: u64, until_ns: u64) {
 /// A device at `input` interrupts. All that share it are asked, and what they say is acknowledged.
 extern "C" fn device_asks(input: usize) {
     KNOWN.with(|known| {
-        for (base, _) in known.devices.iter().flatten().filter(|(_, at)| *at == input) {
+        let devices = known.iter().flat_map(|known| known.devices.iter().flatten());
+        for (base, _) in devices.filter(|(_, at)| *at == input) {
             let status = load(base + INTERRUPT_STATUS);
             if status != 0 {
                 store(base + INTERRUPT_ACK, status);
@@ -207,7 +208,7 @@ extern "C" fn device_asks(input: usize) {
 }
 
 extern "C" fn timer_expires() {
-    KNOWN.with(|known| known.armed_ns = 0);
+    KNOWN.with(|known| known.iter_mut().for_each(|known| known.armed_ns = 0));
     write(msr::END, 0);
 }
 
