@@ -157,6 +157,17 @@ fn read_modify_write_and_strings_on_a_device_are_our_limit() {
 }
 
 #[test]
+fn a_pop_to_where_the_stack_pointer_is_afterwards_counts_from_there_in_32_bits_too() {
+    // SDM volume 2, POP; pop qword [rsp+8] and pop qword [esp+8].
+    for code in [&[0x8f, 0x44, 0x24, 8][..], &[0x67, 0x8f, 0x44, 0x24, 8]] {
+        let (mut cpu, mut ram) = machine(code);
+        ram.write_u64(STACK, 0x1234);
+        assert_eq!(cpu.run(&mut ram, 1), Exit::Budget);
+        assert_eq!((ram.read_u64(STACK + 16), ram.read_u64(STACK + 8)), (0x1234, 0));
+    }
+}
+
+#[test]
 fn ports_ask_and_tell() {
     let code = assemble(|a| {
         a.in_(al, 0x60)?;

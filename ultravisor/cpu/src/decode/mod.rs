@@ -25,7 +25,8 @@ use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
 use crate::uop::{Handler, Left, Meaning, Uop, note, nothing, plain, step};
 use iced_x86::{
-    CodeSize, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, RflagsBits,
+    CodeSize, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, Register,
+    RflagsBits,
 };
 use operand::Kind;
 
@@ -274,7 +275,13 @@ impl Builder {
         if self.form.is_narrow() {
             self.lowered.extend(reach::prepare(instruction, &mut lowered, self.form));
         } else if operand::needs_preparing(instruction) && !uop.noted(note::ADDRESS_32) {
-            let prepared = operand::prepare(uop);
+            let mut prepared = operand::prepare(uop);
+            if instruction.mnemonic() == Mnemonic::Pop && instruction.memory_base() == Register::ESP
+            {
+                // Its address counts from where the stack pointer is afterwards.
+                let popped = instruction.memory_size().size() as u64;
+                prepared.disp = prepared.disp.wrapping_add(popped);
+            }
             let mut first = Lowered::new(&Instruction::default(), step::<Prepare>).completes();
             first.uop = Uop { run: step::<Prepare>, ..prepared };
             self.lowered.push(first);
