@@ -136,7 +136,7 @@ impl LocalApic {
             Register::LogicalDestination => self.logical_id = (low >> 24) as u8,
             Register::DestinationFormat => self.format = low | 0x0fff_ffff,
             Register::Spurious => {
-                self.spurious = low & 0x1ff;
+                self.spurious = low & 0x3ff;
                 self.keep_masked();
             }
             Register::Errors => self.errors = (0, self.errors.0),
@@ -328,7 +328,7 @@ mod tests {
         let writable = [
             (0x08, 0xff),
             (0x0b, 0),
-            (0x0f, 0x1ff),
+            (0x0f, 0x3ff),
             (0x28, 0),
             (0x32, 0x7_50ff),
             (0x35, 0x1_f7ff),
@@ -345,7 +345,7 @@ mod tests {
             }
         }
         let mut apic = by_memory();
-        for (offset, kept) in [(0x80, 0xff), (SPURIOUS, 0x1ff), (0x3e0, 0xb), (0x350, 0x1_a7ff)] {
+        for (offset, kept) in [(0x80, 0xff), (SPURIOUS, 0x3ff), (0x3e0, 0xb), (0x350, 0x1_a7ff)] {
             store(&mut apic, offset, u32::MAX);
             assert_eq!(load(&mut apic, offset), kept, "{offset:#x}");
         }

@@ -110,7 +110,8 @@ impl Register {
     pub const fn bits(self) -> u64 {
         match self {
             Self::TaskPriority | Self::SelfCommand => 0xff,
-            Self::Spurious => 0x1ff,
+            // Bit 9, focus checking, is there on processors that have no use for it: Xen writes it.
+            Self::Spurious => 0x3ff,
             Self::Command => 0xffff_ffff_000c_cfff,
             // Those that tell something may be written, and are not.
             Self::Local(entry) => WRITABLE[entry as usize] as u64 | 1 << 12 | REMOTE_IRR as u64,
