@@ -339,6 +339,7 @@ impl<'p> Machine<'p> {
             Exit::Halt => self.halt(),
             Exit::Pause => self.wait(WaitBy::Pause),
             Exit::TimeStamp => {
+                self.host.hv.recorder.host_works(CLOCK_UNITS);
                 self.cpu.supply(self.host.hv.recorder.now_ns());
                 None
             }
@@ -463,6 +464,10 @@ impl<'p> Machine<'p> {
         (self.host.uv.life() == Life::Terminated).then_some(Ended::SvmTerminated(why))
     }
 }
+
+/// Work units that reading the clock takes beside its own: it leaves the engine and comes back, in
+/// the time of many instructions.
+const CLOCK_UNITS: u64 = 15;
 
 /// Whether somebody on the host side acts on an exit.
 fn needs_the_host(exit: &Exit) -> bool {
