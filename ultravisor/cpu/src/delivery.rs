@@ -301,14 +301,7 @@ impl Cpu {
         if !canonical(top) {
             return Err(self.raise(vector::STACK, Some(0)));
         }
-        let frame = [
-            self.regs.selector(Seg::Ss).into(),
-            rsp,
-            self.flags_to_push(event.cause),
-            self.regs.selector(Seg::Cs).into(),
-            self.regs.rip,
-            event.error.unwrap_or(0).into(),
-        ];
+        let frame = self.frame(event);
         let words = if event.error.is_some() { 6 } else { 5 };
         // Whatever the stack pointer was, the frame is aligned (SDM volume 3, 6.14.2).
         let bottom = self.push_words(bus, top & !15, &frame[..words], gate.word, level)?;
@@ -332,20 +325,26 @@ impl Cpu {
         let old = self.regs.segment(Seg::Ss);
         let esp = self.regs.gpr[Reg::Rsp];
         let (stack, top) = if inward { self.inner_stack(bus, level)? } else { (old, esp) };
-        let frame = [
-            old.selector.into(),
-            esp,
-            self.flags_to_push(event.cause),
-            self.regs.selector(Seg::Cs).into(),
-            self.regs.rip,
-            event.error.unwrap_or(0).into(),
-        ];
+        let frame = self.frame(event);
         let first = if inward { 0 } else { 2 };
         let last = if event.error.is_some() { 6 } else { 5 };
         let esp = self.push_on(bus, &stack, top, &frame[first..last], gate.word, level)?;
         self.regs.set_segment(Seg::Ss, stack);
         self.regs.gpr[Reg::Rsp] = esp;
         Ok(())
+    }
+
+    /// What a handler may find on its stack, the highest first: SS and stack pointer, flags, CS and
+    /// instruction pointer, error code.
+    fn frame(&self, event: &Event) -> [u64; 6] {
+        [
+            self.regs.selector(Seg::Ss).into(),
+            self.regs.gpr[Reg::Rsp],
+            self.flags_to_push(event.cause),
+            self.regs.selector(Seg::Cs).into(),
+            self.regs.rip,
+            event.error.unwrap_or(0).into(),
+        ]
     }
 
     /// RFLAGS as a handler finds them pushed: with RF, if the instruction to come back to has been

@@ -57,28 +57,35 @@ impl Cpu {
         size: usize,
         level: u8,
     ) -> Result<u64, Left> {
-        let bytes = words.len() * size;
-        let bottom = top.wrapping_sub(bytes as u64);
-        let highest = top.wrapping_sub(size as u64);
+        let bottom = top.wrapping_sub((words.len() * size) as u64);
         if !canonical(bottom) || !canonical(top.wrapping_sub(1)) {
             return Err(self.raise(vector::STACK, Some(0)));
         }
-        let mut frame = [0; 64];
-        for (slot, word) in frame[..bytes].rchunks_exact_mut(size).zip(words) {
+        let highest = top.wrapping_sub(size as u64);
+        self.store_frame(bus, (bottom, highest), words, size, level)?;
+        Ok(bottom)
+    }
+
+    /// Stores `words` of `size` bytes from the linear address of the last to that of the first, as
+    /// level `level` may.
+    fn store_frame(
+        &mut self,
+        bus: &mut dyn Bus,
+        (lowest, highest): (u64, u64),
+        words: &[u64],
+        size: usize,
+        level: u8,
+    ) -> Result<(), Left> {
+        let mut frame = vec![0; words.len() * size];
+        for (slot, word) in frame.rchunks_exact_mut(size).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes()[..size]);
         }
-        let inward = level < self.cpl;
-        if inward {
-            self.tlb.select(self.processor_view());
-        }
-        // The highest word is the first that the processor stores, and to fault.
-        let stored = self
-            .load_for_update::<u8>(bus, highest)
-            .and_then(|_| self.store_bytes(bus, bottom, &frame[..bytes]));
-        if inward {
-            self.tlb.select(self.view());
-        }
-        stored.map(|()| bottom)
+        let mut store = |cpu: &mut Self| -> Result<(), Left> {
+            // The highest word is the first that the processor stores, and to fault.
+            cpu.load_for_update::<u8>(bus, highest)?;
+            cpu.store_bytes(bus, lowest, &frame)
+        };
+        if level < self.cpl { self.implicitly(store) } else { store(self) }
     }
 
     /// The stack that a return leaves to: SS:RSP, `skipped` bytes further on. A 16-bit stack takes the
@@ -120,17 +127,8 @@ impl Cpu {
             let selector = if inward { stack.selector } else { 0 };
             return Err(self.raise_for(vector::STACK, selector));
         }
-        let mut frame = vec![0; bytes];
-        for (slot, word) in frame.rchunks_exact_mut(size).zip(words) {
-            slot.copy_from_slice(&word.to_le_bytes()[..size]);
-        }
-        let mut store = |cpu: &mut Self| -> Result<(), Left> {
-            let highest = stack.linear(top.wrapping_sub(size as u64) & mask);
-            // The highest word is the first that the processor stores, and to fault.
-            cpu.load_for_update::<u8>(bus, highest)?;
-            cpu.store_bytes(bus, stack.linear(offset), &frame)
-        };
-        if inward { self.implicitly(store) } else { store(self) }?;
+        let highest = stack.linear(top.wrapping_sub(size as u64) & mask);
+        self.store_frame(bus, (stack.linear(offset), highest), words, size, level)?;
         Ok(top & !mask | offset)
     }
 

@@ -114,7 +114,7 @@ pub(super) fn needs_preparing(instruction: &Instruction) -> bool {
     narrow && (0..instruction.op_count()).any(|n| instruction.op_kind(n) == OpKind::Memory)
 }
 
-/// Splits off the computation of a 32-bit address: what is returned goes before `uop`.
+/// Splits off the computation of an operand's address: what is returned goes before `uop`.
 pub(super) fn prepare(uop: &mut Uop) -> Uop {
     let mut first = *uop;
     first.notes = (uop.notes & note::STACK) | note::PREPARES;

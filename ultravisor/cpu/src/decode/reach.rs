@@ -67,13 +67,7 @@ pub(super) fn prepare(i: &Instruction, lowered: &mut Lowered, form: Form) -> Opt
 /// Splits off the computation of an operand's address by `run`, whose offset has the bits of `mask`.
 fn split(uop: &mut Uop, run: Handler, mask: u64) -> Lowered {
     let mut first = Lowered::new(&Instruction::default(), run).completes();
-    first.uop = Uop { run, imm: mask, segment: slot::ZERO, ..*uop };
-    first.uop.notes = (uop.notes & note::STACK) | note::PREPARES;
-    uop.disp = 0;
-    uop.base = slot::TEMP;
-    uop.index = slot::ZERO;
-    uop.scale = 0;
-    uop.segment = slot::ZERO;
+    first.uop = Uop { run, imm: mask, segment: slot::ZERO, ..super::operand::prepare(uop) };
     first
 }
 
