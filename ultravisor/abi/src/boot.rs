@@ -25,6 +25,16 @@ pub const IMAGES: Gpa = Gpa(0x10_0000);
 pub const VIRTIO_MMIO: Gpa = Gpa(0xd000_0000);
 /// Bytes from one virtio-mmio device to the next.
 pub const VIRTIO_MMIO_STRIDE: u64 = 0x1000;
+/// Where PCI functions' memory lies unless the guest moves it: up to [`PCI_MEMORY_END`].
+pub const PCI_MEMORY: Gpa = Gpa(0xd800_0000);
+/// End of the room for PCI functions' memory (exclusive).
+pub const PCI_MEMORY_END: Gpa = Gpa(0xdc00_0000);
+/// Configuration space of PCI bus 0, the only one, as memory (ECAM): 4 KiB for each function, its
+/// device number in bits 15 to 19 and its function number in bits 12 to 14 (PCI Express Base
+/// Specification 5.0, 7.2.2). Device 0 is the host bridge, and device slot n is device n + 1.
+pub const PCI_ECAM: Gpa = Gpa(0xe000_0000);
+/// Bytes of configuration space of one bus.
+pub const PCI_ECAM_BYTES: u64 = 1 << 20;
 /// The I/O APIC's registers.
 pub const IO_APIC: Gpa = Gpa(0xfec0_0000);
 /// The local APIC's registers.
