@@ -355,10 +355,7 @@ impl<'p> Machine<'p> {
                 Some(Ended::Fault { vector, rip: self.cpu.regs.rip, address })
             }
             Exit::Unsupported { bytes, length } => Some(self.unsupported(&bytes, length)),
-            Exit::PortRead { port, bytes } => {
-                self.port_read(port, bytes);
-                None
-            }
+            Exit::PortRead { port, bytes } => self.port_read(port, bytes),
             Exit::PortWrite { port, bytes, value } => self.port_write(port, bytes, value),
             Exit::MsrRead { number } => self.apic_msr_read(number),
             Exit::MsrWrite { number, value } => self.apic_msr_write(number, value),

@@ -7,11 +7,13 @@ mod apic;
 mod clock;
 mod counters;
 mod interrupts;
+mod pci;
 mod serial;
 mod silence;
 mod wiring;
 
 pub use apic::{HZ as APIC_HZ, Mode as ApicMode, Refused};
+pub use pci::{Bus as PciBus, Place as PciPlace};
 pub use ultravisor_abi::boot::VIRTIO_INPUTS;
 pub use wiring::{At, Presented, Wiring};
 
@@ -83,6 +85,8 @@ pub struct Pc {
     com1: Serial,
     /// The interrupt controllers.
     pub wiring: Wiring,
+    /// What is on the PCI bus.
+    pub pci: PciBus,
     counters: Counters,
     clock: Clock,
     power: u16,
@@ -97,6 +101,7 @@ impl Default for Pc {
         Self {
             com1: Serial::new(),
             wiring: Wiring::default(),
+            pci: PciBus::default(),
             counters: Counters::default(),
             clock: Clock::default(),
             power: SCI_EN,
@@ -189,6 +194,9 @@ impl Pc {
 
     /// What the interrupt controllers have for the processor at virtual time `now_ns`.
     pub fn present(&mut self, now_ns: u64) -> Presented {
+        for message in self.pci.take_messages() {
+            self.wiring.message(message);
+        }
         if self.counters.has_ticked(now_ns) {
             self.wiring.pulse(Line::Timer);
         }

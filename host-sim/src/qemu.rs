@@ -4,7 +4,7 @@ use crate::device::Device;
 use crate::event::DeviceIndex;
 use crate::iommu::tce::Tces;
 use crate::iommu::{self, Iommus};
-use crate::scenario::plan::{DevicePlan, Iommu, MachinePlan};
+use crate::scenario::plan::{DevicePlan, Iommu, MachinePlan, Transport};
 use ultravisor_abi::Gpa;
 use ultravisor_abi::boot::{VIRTIO_MMIO, VIRTIO_MMIO_STRIDE};
 
@@ -13,9 +13,9 @@ pub const DEVICES_MAX: usize = 32;
 
 /// The devices of `plan`, in its order: the first gets the first slot. What is past
 /// [`DEVICES_MAX`] is left out; a checked plan has no more.
-pub fn plug(plan: &[DevicePlan], seed: u64) -> Vec<Device> {
+pub fn plug(plan: &[DevicePlan], over: Transport, seed: u64) -> Vec<Device> {
     let slots = plan.iter().take(DEVICES_MAX).zip(0_u8..);
-    slots.map(|(plan, slot)| Device::new(DeviceIndex(slot), plan, seed)).collect()
+    slots.map(|(plan, slot)| Device::new(DeviceIndex(slot), plan, over, seed)).collect()
 }
 
 /// The IOMMU of a machine with these devices. A virtio-iommu is a device itself, in the slot after
@@ -27,7 +27,7 @@ pub fn add_iommu(machine: &MachinePlan, devices: &mut Vec<Device>) -> Iommus {
         Iommu::Absent => None,
         Iommu::VirtioIommu => {
             let index = u8::try_from(slots).unwrap_or(u8::MAX);
-            devices.push(Device::virtio_iommu(DeviceIndex(index)));
+            devices.push(Device::virtio_iommu(DeviceIndex(index), machine.transport));
             None
         }
     };

@@ -130,7 +130,7 @@ impl<'p> Prepared<'p> {
         };
         let symbols = self.images().into_iter().map(|image| &image.symbols).collect();
         let mut host = host_side(plan)?;
-        let mut devices = qemu::plug(&devices, plan.seed);
+        let mut devices = qemu::plug(&devices, plan.machine.transport, plan.seed);
         host.hv.iommus = qemu::add_iommu(&plan.machine, &mut devices);
         let memory = host.uv.memory_mut();
         let start = loader::load(memory, plan, devices.len(), first).map_err(CannotRun::Load)?;

@@ -109,9 +109,9 @@ pub struct Device {
 }
 
 impl Device {
-    /// What `plan` says as device `index`. `seed` is the run's: disk contents and random bytes
-    /// come from it.
-    pub fn new(index: DeviceIndex, plan: &DevicePlan, seed: u64) -> Self {
+    /// What `plan` says as device `index`, over this transport. `seed` is the run's: disk contents
+    /// and random bytes come from it.
+    pub fn new(index: DeviceIndex, plan: &DevicePlan, over: plan::Transport, seed: u64) -> Self {
         let options = plan.options;
         let backend = match &plan.kind {
             DeviceKind::Blk { sectors, contents } => {
@@ -123,16 +123,21 @@ impl Device {
             DeviceKind::Balloon => Backend::Balloon(Balloon),
         };
         let plugged = plan.plugged == Plugged::AtStart;
-        Self { id: plan.id.clone(), plugged, ..Self::around(backend, index, options) }
+        Self { id: plan.id.clone(), plugged, ..Self::around(backend, index, over, options) }
     }
 
     /// The machine's virtio-iommu as device `index`.
-    pub fn virtio_iommu(index: DeviceIndex) -> Self {
-        Self::around(Backend::Viommu(Viommu), index, QemuOptions::default())
+    pub fn virtio_iommu(index: DeviceIndex, over: plan::Transport) -> Self {
+        Self::around(Backend::Viommu(Viommu), index, over, QemuOptions::default())
     }
 
-    fn around(backend: Backend, index: DeviceIndex, options: QemuOptions) -> Self {
-        let transport = Transport::new(backend.identity(), backend.config(), &options);
+    fn around(
+        backend: Backend,
+        index: DeviceIndex,
+        over: plan::Transport,
+        options: QemuOptions,
+    ) -> Self {
+        let transport = Transport::new(over, backend.identity(), backend.config(), &options);
         let queues = backend.identity().queues;
         let rings = (0..queues).map(|_| Ring::new(transport.queue_size_max())).collect();
         Self { index, id: String::new(), options, plugged: true, transport, rings, backend }
@@ -206,9 +211,19 @@ impl Device {
         self.status() & transport::STATUS_NEEDS_RESET != 0
     }
 
-    /// Whether its interrupt line is raised.
+    /// Whether it has raised an interrupt that its driver has not acknowledged.
     pub fn interrupts(&self) -> bool {
         self.transport.interrupt_status() != 0
+    }
+
+    /// Which messages it wants to be sent, by their vectors, since this was asked last.
+    pub fn take_asked(&mut self) -> impl Iterator<Item = u16> + use<> {
+        self.transport.take_asked().into_iter()
+    }
+
+    /// What PCI shows of it.
+    pub fn identity(&self) -> (u32, u16) {
+        (self.transport.device_id(), self.rings.len() as u16)
     }
 
     /// The guest reads `bytes` (1, 2, 4 or 8) bytes at `offset` of the device's window.

@@ -405,7 +405,7 @@ impl<'s, 'w> Step<'s, 'w> {
     /// Interrupts the driver if it wants to know of what was pushed.
     pub fn notify(&mut self) -> Result<(), Stop> {
         if self.driver_wants_interrupt()? {
-            self.transport.raise_used();
+            self.transport.raise_used(self.index);
             self.window.log(Event::Interrupt { device: self.window.device(), queue: self.index });
         }
         Ok(())

@@ -1,13 +1,16 @@
-//! The virtio-mmio transport: registers, features, status, queue set-up (virtio 1.4, 4.2.2 and
-//! 4.2.4 for the legacy interface).
+//! A device's transport: features, status, queue set-up, and the registers of virtio-mmio (virtio
+//! 1.4, 4.2.2, and 4.2.4 for the legacy interface); those of virtio-pci are in `pci.rs`.
 //!
 //! Reads and writes change nothing but the transport itself; [`Effect`] tells the caller what
 //! follows. Where the specification leaves room the transport does what QEMU's
 //! `hw/virtio/virtio-mmio.c` does: an access it does not know reads 0 and is ignored when written.
 
+mod pci;
+
 use super::registers::{Interface, REGISTERS, Register};
 use crate::event::QueueIndex;
-use crate::scenario::plan::QemuOptions;
+use crate::scenario::plan::{self, QemuOptions};
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::ops::Range;
 use ultravisor_abi::ours::F_IDENTITY_ADDRESS;
@@ -85,7 +88,17 @@ pub enum Effect {
 impl Effect {
     /// What a write of `bytes` bytes at `offset` does if it is a notification: what KVM sees of it,
     /// which knows no device (ioeventfd).
-    pub fn of_notification(offset: u64, bytes: u8, value: u64) -> Option<Self> {
+    pub fn of_notification(
+        over: plan::Transport,
+        (offset, bytes, value): (u64, u8, u64),
+    ) -> Option<Self> {
+        match over {
+            plan::Transport::Mmio => Self::of_mmio_notification(offset, bytes, value),
+            plan::Transport::Pci => pci::notified(offset).map(Self::Notify),
+        }
+    }
+
+    fn of_mmio_notification(offset: u64, bytes: u8, value: u64) -> Option<Self> {
         let register = REGISTERS.iter().find(|row| row.0 == offset)?.1;
         let is_notification = register == Register::QueueNotify && bytes == 4;
         let queue = u16::try_from(value).ok().map(QueueIndex);
@@ -116,12 +129,14 @@ struct QueueRegisters {
     ready: bool,
     align: u32,
     pfn: u32,
+    vector: u16,
 }
 
 impl QueueRegisters {
     fn at_reset(size_max: u16) -> Self {
         let size = u32::from(size_max);
-        Self { size, desc: 0, avail: 0, used: 0, ready: false, align: LEGACY_ALIGN, pfn: 0 }
+        let (align, vector) = (LEGACY_ALIGN, pci::NO_VECTOR);
+        Self { size, desc: 0, avail: 0, used: 0, ready: false, align, pfn: 0, vector }
     }
 
     /// One contiguous block: descriptors, available ring, and the used ring at the next multiple
@@ -142,6 +157,7 @@ impl QueueRegisters {
 /// The registers of one device.
 #[derive(Debug)]
 pub(super) struct Transport {
+    over: plan::Transport,
     identity: Identity,
     config: Vec<u8>,
     options: QemuOptions,
@@ -164,14 +180,24 @@ pub(super) struct Transport {
     status: u8,
     generation: u32,
     broken: bool,
+    /// Whose message tells of a changed configuration (virtio-pci).
+    config_vector: u16,
+    /// Whose messages are to be sent (virtio-pci).
+    asked: BTreeSet<u16>,
 }
 
 impl Transport {
     /// A transport at reset. `config` is the device's configuration space.
-    pub fn new(identity: Identity, config: Vec<u8>, options: &QemuOptions) -> Self {
+    pub fn new(
+        over: plan::Transport,
+        identity: Identity,
+        config: Vec<u8>,
+        options: &QemuOptions,
+    ) -> Self {
         let queue_size_max = ring_size(options.queue_size).get();
         let queues = usize::from(identity.queues);
         Self {
+            over,
             identity,
             config,
             options: *options,
@@ -190,6 +216,8 @@ impl Transport {
             status: 0,
             generation: 0,
             broken: false,
+            config_vector: pci::NO_VECTOR,
+            asked: BTreeSet::new(),
         }
     }
 
@@ -279,9 +307,11 @@ impl Transport {
         queue.ready.then_some(Layout { size, desc, avail, used })
     }
 
-    /// A used buffer is there.
-    pub fn raise_used(&mut self) {
+    /// A used buffer is there in queue `index`.
+    pub fn raise_used(&mut self, index: QueueIndex) {
         self.interrupt_status |= INTERRUPT_USED;
+        let queue = self.queues.get(usize::from(index.0));
+        self.ask(queue.map_or(pci::NO_VECTOR, |queue| queue.vector));
     }
 
     /// A ring made no sense. A device of VERSION_1 says so and raises a configuration change
@@ -294,13 +324,29 @@ impl Transport {
             if self.status & STATUS_DRIVER_OK != 0 {
                 self.interrupt_status |= INTERRUPT_CONFIG;
                 self.generation = self.generation.wrapping_add(1);
+                self.ask(self.config_vector);
             }
         }
         says_so
     }
 
     /// A read of `bytes` bytes at `offset` of the device's window.
-    pub fn read(&self, offset: u64, bytes: u8) -> u64 {
+    pub fn read(&mut self, offset: u64, bytes: u8) -> u64 {
+        match self.over {
+            plan::Transport::Mmio => self.read_mmio(offset, bytes),
+            plan::Transport::Pci => self.read_pci(offset, bytes),
+        }
+    }
+
+    /// A write of the low `bytes` bytes of `value` at `offset` of the device's window.
+    pub fn write(&mut self, offset: u64, bytes: u8, value: u64) -> Effect {
+        match self.over {
+            plan::Transport::Mmio => self.write_mmio(offset, bytes, value),
+            plan::Transport::Pci => self.write_pci(offset, bytes, value),
+        }
+    }
+
+    fn read_mmio(&self, offset: u64, bytes: u8) -> u64 {
         if let Some(at) = offset.checked_sub(CONFIG) {
             return self.read_config(at, bytes);
         }
@@ -313,8 +359,7 @@ impl Transport {
         }
     }
 
-    /// A write of the low `bytes` bytes of `value` at `offset` of the device's window.
-    pub fn write(&mut self, offset: u64, bytes: u8, value: u64) -> Effect {
+    fn write_mmio(&mut self, offset: u64, bytes: u8, value: u64) -> Effect {
         if let Some(at) = offset.checked_sub(CONFIG) {
             return self.write_config(at, bytes, value);
         }
@@ -496,12 +541,14 @@ impl Transport {
         self.interrupt_status = 0;
         self.status = 0;
         self.broken = false;
+        self.config_vector = pci::NO_VECTOR;
+        self.asked.clear();
         Effect::Reset
     }
 }
 
-/// What reads at `offset` of a place with no device in it: a device id of 0, which a driver is to
-/// ignore (virtio 1.4, 4.2.2).
+/// What reads at `offset` of a virtio-mmio place with no device in it: a device id of 0, which a
+/// driver is to ignore (virtio 1.4, 4.2.2).
 pub(super) fn empty(offset: u64) -> u64 {
     match offset {
         0x000 => MAGIC.into(),

@@ -3,42 +3,145 @@
 use super::{Due, MACHINE_CHECK, Machine};
 use crate::device::{Device, Effect, Serviced};
 use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex};
+use crate::pc::PciPlace;
 use crate::qemu;
-use crate::scenario::plan::{Backend, QemuOptions};
+use crate::scenario::plan::{Backend, QemuOptions, Transport};
 use crate::window::Window;
 use ultravisor::{Life, reflect};
 use ultravisor_abi::{Gpa, HStatus};
 
+/// What the guest accesses outside of its memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// A device's registers, at this offset.
+    Device(DeviceIndex, u64),
+    /// Something of the PCI bus's own.
+    Pci(PciPlace),
+}
+
+impl From<PciPlace> for Target {
+    fn from(place: PciPlace) -> Self {
+        match place {
+            // The bus has at most 32 devices.
+            PciPlace::Registers { slot, offset } => Self::Device(DeviceIndex(slot as u8), offset),
+            PciPlace::Address
+            | PciPlace::Config { .. }
+            | PciPlace::Msix { .. }
+            | PciPlace::Nobody => Self::Pci(place),
+        }
+    }
+}
+
+/// How the guest gets there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    /// By an access to this address.
+    Memory(Gpa),
+    /// By a port.
+    Port,
+}
+
+impl Way {
+    const fn exit_reason(self) -> ExitReason {
+        match self {
+            Self::Memory(_) => ExitReason::Mmio,
+            Self::Port => ExitReason::Port,
+        }
+    }
+}
+
 impl Machine<'_> {
-    /// The guest loads from a device register.
+    /// Who answers at guest-physical `gpa`.
+    fn target(&self, gpa: Gpa, bytes: u8) -> Option<Target> {
+        let by_mmio = match self.plan.machine.transport {
+            Transport::Mmio => qemu::device_at(self.devices.len(), gpa),
+            Transport::Pci => None,
+        };
+        let device = by_mmio.map(|(index, offset)| Target::Device(index, offset));
+        device.or_else(|| self.pc.pci.at(gpa.0, bytes).map(Target::from))
+    }
+
+    /// The guest loads from a register of somebody's.
     pub(super) fn mmio_read(&mut self, gpa: Gpa, bytes: u8) -> Option<Ended> {
         if let Some(at) = self.pc.wiring.at(gpa.0) {
             return self.apic_read(gpa, at, bytes);
         }
-        let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
-            return Some(self.machine_check(gpa));
-        };
-        if let Some(ended) = self.call_back(index) {
-            return Some(ended);
+        match self.target(gpa, bytes) {
+            Some(target) => self.load(target, Way::Memory(gpa), bytes),
+            None => Some(self.machine_check(gpa)),
         }
-        self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Mmio });
-        self.reflect(reflect::mmio_load(gpa, bytes));
-        let value = self.device_mut(index).read(offset, bytes);
-        self.register(index, offset, false, bytes, value);
-        self.cpu.supply(value);
-        None
     }
 
-    /// The guest stores to a device register.
+    /// The guest stores to a register of somebody's.
     pub(super) fn mmio_write(&mut self, gpa: Gpa, bytes: u8, value: u64) -> Option<Ended> {
         if let Some(at) = self.pc.wiring.at(gpa.0) {
             return self.apic_write(gpa, at, bytes, value);
         }
-        let Some((index, offset)) = qemu::device_at(self.devices.len(), gpa) else {
-            return Some(self.machine_check(gpa));
+        match self.target(gpa, bytes) {
+            Some(target) => self.store(target, Way::Memory(gpa), bytes, value),
+            None => Some(self.machine_check(gpa)),
+        }
+    }
+
+    /// The guest loads what is at `target`.
+    pub(super) fn load(&mut self, target: Target, way: Way, bytes: u8) -> Option<Ended> {
+        if let Target::Device(index, _) = target
+            && let Some(ended) = self.call_back(index)
+        {
+            return Some(ended);
+        }
+        self.host.hv.recorder.push(Event::Exit { reason: way.exit_reason() });
+        if let Way::Memory(gpa) = way {
+            self.reflect(reflect::mmio_load(gpa, bytes));
+        }
+        let value = match target {
+            Target::Device(index, offset) => {
+                let value = self.device_mut(index).read(offset, bytes);
+                self.register(index, offset, false, bytes, value);
+                value
+            }
+            Target::Pci(place) => self.pc.pci.read(place, bytes),
         };
+        self.cpu.supply(value);
+        None
+    }
+
+    /// The guest stores there.
+    pub(super) fn store(
+        &mut self,
+        target: Target,
+        way: Way,
+        bytes: u8,
+        value: u64,
+    ) -> Option<Ended> {
+        match target {
+            Target::Device(index, offset) => {
+                self.store_to_device(index, way, (offset, bytes, value))
+            }
+            Target::Pci(place) => {
+                self.tell_store(way.exit_reason(), way, bytes, value);
+                self.pc.pci.write(place, bytes, value);
+                None
+            }
+        }
+    }
+
+    fn tell_store(&mut self, reason: ExitReason, way: Way, bytes: u8, value: u64) {
+        self.host.hv.recorder.push(Event::Exit { reason });
+        if let Way::Memory(gpa) = way {
+            self.reflect(reflect::mmio_store(gpa, bytes, value));
+        }
+    }
+
+    fn store_to_device(
+        &mut self,
+        index: DeviceIndex,
+        way: Way,
+        (offset, bytes, value): (u64, u8, u64),
+    ) -> Option<Ended> {
         let in_kernel = self.has_ioeventfd(index);
-        let effect = match Effect::of_notification(offset, bytes, value) {
+        let over = self.plan.machine.transport;
+        let effect = match Effect::of_notification(over, (offset, bytes, value)) {
             // The kernel takes it; QEMU need not be there.
             Some(notified) if in_kernel && self.is_away(index) => notified,
             Some(_) | None => {
@@ -54,10 +157,9 @@ impl Machine<'_> {
             | Effect::Nothing
             | Effect::Reset
             | Effect::StatusChanged(_)
-            | Effect::Configured => ExitReason::Mmio,
+            | Effect::Configured => way.exit_reason(),
         };
-        self.host.hv.recorder.push(Event::Exit { reason });
-        self.reflect(reflect::mmio_store(gpa, bytes, value));
+        self.tell_store(reason, way, bytes, value);
         self.register(index, offset, true, bytes, value);
         match effect {
             Effect::Nothing => {}

@@ -44,12 +44,13 @@ impl Machine<'_> {
     pub(super) fn ask_for_interrupt(&mut self) {
         self.attention.raised.resize(self.devices.len(), false);
         let mut shared = [false; VIRTIO_INPUTS];
-        for (slot, device) in self.devices.iter().enumerate() {
+        for (slot, device) in self.devices.iter_mut().enumerate() {
             let raised = &mut self.attention.raised[slot];
             if let Some(device) = device {
                 *raised = device.interrupts();
+                device.take_asked().for_each(|vector| self.pc.pci.ask(slot, vector));
             }
-            shared[slot % VIRTIO_INPUTS] |= *raised;
+            shared[slot % VIRTIO_INPUTS] |= self.pc.pci.set_line(slot, *raised);
         }
         self.pc.wiring.set_shared(shared);
         let presented = self.pc.present(self.host.hv.recorder.now_ns());

@@ -2,10 +2,12 @@
 //! it does when it is told that the VM has become secure.
 
 use super::Machine;
+use crate::device::Device;
 use crate::event::{DeviceIndex, Event};
 use crate::fdt::Reserved;
 use crate::loader;
-use crate::scenario::plan::Plan;
+use crate::pc::PciBus;
+use crate::scenario::plan::{Plan, Transport};
 use ultravisor::platform::RamRange;
 
 /// What the devices behind bit 33 are limited to. The loader has told by now if it does not fit.
@@ -20,12 +22,22 @@ impl Machine<'_> {
     /// What holds before the guest's first instruction. A VM that is never to become secure has no
     /// switch to wait for: what is plugged after it is there from the start.
     pub(super) fn power_on(&mut self) {
+        if self.plan.machine.transport == Transport::Pci {
+            self.pc.pci = PciBus::new(self.devices.iter().flatten().map(Device::identity));
+        }
         for slot in self.slots() {
             if !self.plan.guest.secure {
                 self.device_mut(slot).plug();
             }
             self.settle_dma(slot);
+            self.show(slot);
         }
+    }
+
+    /// Its function is on the bus if the device is plugged.
+    fn show(&mut self, index: DeviceIndex) {
+        let is_plugged = self.device(index).is_plugged();
+        self.pc.pci.set_present(usize::from(index.0), is_plugged);
     }
 
     /// Settles where a device's addresses lead, after whatever may have changed that.
@@ -64,6 +76,7 @@ impl Machine<'_> {
         }
         for device in self.slots() {
             if self.device_mut(device).plug() {
+                self.show(device);
                 self.host.hv.recorder.push(Event::Plugged { device });
             }
         }

@@ -29,6 +29,7 @@ pub fn plan(plan: &Plan) -> Value {
             "on_tamper": machine.on_tamper,
             "interleave": if machine.interleave_touch { "touch" } else { "service" },
             "iommu": machine.iommu,
+            "transport": machine.transport,
             "describes": machine.describes,
             "fdt_nodes": machine.fdt_nodes,
             "flips_at_esm": machine.flips_at_esm,

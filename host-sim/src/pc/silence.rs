@@ -30,6 +30,11 @@ impl Pc {
 
     /// Why virtio device `slot`, whose interrupt is raised or not, does not.
     pub fn silence_of_virtio(&self, slot: usize, is_raised: bool) -> WhyAsleep {
+        let by_message = self.pci.silence(slot, |vector| self.wiring.local.has_requested(vector));
+        by_message.unwrap_or_else(|| self.silence_of_line(slot, is_raised))
+    }
+
+    fn silence_of_line(&self, slot: usize, is_raised: bool) -> WhyAsleep {
         match (self.wiring.is_shared_masked(slot), is_raised) {
             (true, _) => WhyAsleep::Masked,
             (false, true) => WhyAsleep::HeldOff,

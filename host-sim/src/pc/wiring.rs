@@ -8,6 +8,7 @@
 
 use super::apic::{IoApic, LocalApic, Mode, Refused};
 use super::interrupts::Pics;
+use super::pci::Message;
 use ultravisor_abi::boot::{IO_APIC, LOCAL_APIC, VIRTIO_INPUT, VIRTIO_INPUTS};
 use ultravisor_cpu::Interrupt;
 
@@ -69,6 +70,13 @@ impl Wiring {
     pub fn set_shared(&mut self, asserted: [bool; VIRTIO_INPUTS]) {
         for (pin, asserted) in (VIRTIO_INPUT..).zip(asserted) {
             self.io.set_line(pin, asserted, &mut self.local);
+        }
+    }
+
+    /// A device sends a message. One to anywhere but the processor's registers is lost.
+    pub fn message(&mut self, message: Message) {
+        if !self.local.receive_store(message.address, message.data) {
+            tracing::debug!(?message, "a message that nobody accepts");
         }
     }
 

@@ -9,7 +9,7 @@ use super::limits::WORK_UNITS;
 use super::matrix::Setting;
 use super::plan::{
     Boot, Contents, Describes, DeviceKind, DevicePlan, GuestPlan, ImagePlan, Iommu, MachinePlan,
-    Platform, Plugged, QemuOptions,
+    Platform, Plugged, QemuOptions, Transport,
 };
 use super::reading::{At, Reader};
 use super::size::{Size, Time};
@@ -62,6 +62,7 @@ impl Draft {
             Setting::Switch(value) => self.switch = At { value, span },
             Setting::Kexec(value) => self.kexec = At { value, span },
             Setting::Iommu(value) => self.iommu = Some(At { value, span }),
+            Setting::Transport(value) => self.transport = At { value, span },
             Setting::FdtNodes(value) => self.fdt_nodes = At { value, span },
             Setting::Backend(value) => {
                 at_qemu(&mut self.qemu);
@@ -133,6 +134,7 @@ impl Draft {
                 Some(at) => at.value,
                 None => design.and_then(|design| design.qemu.iommu).unwrap_or(Iommu::Tce),
             },
+            transport: self.transport.value,
             describes: design.map_or(Describes::Nothing, |design| design.qemu.describes),
             fdt_nodes: self.fdt_nodes.value,
             flips_at_esm: design.is_some_and(Design::flips_at_esm),
@@ -281,9 +283,24 @@ impl Draft {
             .collect();
         for (device, span) in &all {
             let place = if self.qemu.value == QemuOverrides::NONE { span } else { &self.qemu.span };
-            check_options(reader, &At { value: device.options, span: place.clone() });
+            let at = At { value: device.options, span: place.clone() };
+            check_options(reader, &at);
+            self.check_transport(reader, &at);
         }
         all.into_iter().map(|(device, _)| device).collect()
+    }
+
+    /// Refuses what there is no virtio-pci function of.
+    fn check_transport(&self, reader: &mut Reader<'_>, options: &At<QemuOptions>) {
+        let At { value, span } = options;
+        let what = match (self.transport.value, value.legacy, value.quirk) {
+            (Transport::Mmio, ..) | (Transport::Pci, false, false) => return,
+            (Transport::Pci, true, _) => "a legacy device",
+            (Transport::Pci, false, true) => "a device with the quirk register",
+        };
+        let message = format!("{what} needs `transport: Mmio`: over PCI all are modern ones");
+        let help = Some("take it out of these runs, or say `transport: Mmio`".to_owned());
+        reader.fault(Code::CONTRADICTION, span, message, help);
     }
 
     fn boot_disk(&self, options: QemuOptions) -> DevicePlan {

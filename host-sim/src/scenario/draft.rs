@@ -11,6 +11,7 @@ use super::images;
 use super::limits::{Limits, WORK_UNITS};
 use super::plan::{
     Contents, CostProfile, DeviceKind, ImagePlan, Iommu, OnTamper, Peer, Platform, Plugged,
+    Transport,
 };
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
@@ -61,6 +62,7 @@ pub struct Draft {
     pub interleave: At<Interleave>,
     /// Where neither file nor axis says one, the design's, else TCE.
     pub iommu: Option<At<Iommu>>,
+    pub transport: At<Transport>,
     pub fdt_nodes: At<u32>,
     pub image: At<ImagePlan>,
     pub start: Start,
@@ -125,6 +127,7 @@ impl Draft {
             on_tamper: at(place, OnTamper::Refault),
             interleave: at(place, Interleave::Service),
             iommu: None,
+            transport: at(place, Transport::Mmio),
             fdt_nodes: at(place, 0),
             image: at(place, ImagePlan::Builtin),
             start: Start::default(),
@@ -189,6 +192,7 @@ impl Draft {
         set(reader, &mut self.kick_latency, file.kick_latency);
         set(reader, &mut self.on_tamper, file.on_tamper);
         set(reader, &mut self.interleave, file.interleave);
+        set(reader, &mut self.transport, file.transport);
         set(reader, &mut self.fdt_nodes, file.fdt_nodes);
         self.iommu = reader.take_if(file.iommu);
     }

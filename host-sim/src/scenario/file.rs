@@ -5,7 +5,9 @@ use super::argument::ArgumentFile;
 use super::expect::ExpectFile;
 use super::known::KnownFile;
 use super::matrix::AxisFile;
-use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Peer, Platform, Plugged};
+use super::plan::{
+    Backend, Boot, CostProfile, Iommu, OnTamper, Peer, Platform, Plugged, Transport,
+};
 use super::reading::Located;
 use super::size::{Size, Time};
 use super::words::{
@@ -71,6 +73,8 @@ pub struct MachineFile<'a> {
     pub interleave: Option<Located<'a, Interleave>>,
     #[serde(borrow)]
     pub iommu: Option<Located<'a, Iommu>>,
+    #[serde(borrow)]
+    pub transport: Option<Located<'a, Transport>>,
     #[serde(borrow)]
     pub fdt_nodes: Option<Located<'a, u32>>,
 }

@@ -2,7 +2,7 @@
 
 use super::codes::Code;
 use super::file::{BugFile, Interleave};
-use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Platform};
+use super::plan::{Backend, Boot, CostProfile, Iommu, OnTamper, Platform, Transport};
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
 use super::words::{
@@ -75,6 +75,7 @@ axes! {
     Switch: SwitchWord = "switch", "When the guest calls UV_ESM.";
     Kexec: KexecWord = "kexec", "Whether a new kernel takes over.";
     Iommu: Iommu = "iommu", "Which IOMMU.";
+    Transport: Transport = "transport", "How the guest reaches its devices.";
     FdtNodes: u32 = "fdt_nodes", "How many nodes the FDT has at least.";
     Backend: Backend = "backend", "Who serves the queues of every device.";
     IommuPlatform: bool = "iommu_platform", "`iommu_platform` of every device.";

@@ -71,6 +71,17 @@ pub enum Describes {
     RestrictedPools,
 }
 
+/// How the guest reaches its virtio devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "kebab-case"))]
+pub enum Transport {
+    /// Registers at fixed addresses (virtio 1.4, 4.2).
+    #[default]
+    Mmio,
+    /// Functions on a PCI bus, modern ones, with MSI-X (virtio 1.4, 4.1).
+    Pci,
+}
+
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachinePlan {
@@ -92,6 +103,8 @@ pub struct MachinePlan {
     pub interleave_touch: bool,
     /// Which IOMMU.
     pub iommu: Iommu,
+    /// How the guest reaches its devices.
+    pub transport: Transport,
     /// What the FDT reserves.
     pub describes: Describes,
     /// How many nodes the FDT has at least: it is filled up with nodes that mean nothing.

@@ -5,6 +5,7 @@ mod blk;
 mod fuzz;
 mod garbage;
 mod net;
+mod pci;
 mod rig;
 mod streams;
 mod transport;

@@ -4,7 +4,7 @@
 use host_sim::device::{Device, Due, Effect, Serviced};
 use host_sim::event::{DeviceIndex, Direction, Event, QueueIndex};
 use host_sim::iommu::domains::{Domains, Refused, Request};
-use host_sim::scenario::plan::{Contents, DeviceKind, DevicePlan, Plugged, QemuOptions};
+use host_sim::scenario::plan::{Contents, DeviceKind, DevicePlan, Plugged, QemuOptions, Transport};
 use host_sim::touch::{Host, Piece, Pieces, Touch, TouchFault};
 use host_sim::window::Window;
 use std::ops::Range;
@@ -220,7 +220,7 @@ impl Rig {
     /// A device at reset, in a run with this seed.
     pub fn plugged(kind: DeviceKind, options: QemuOptions, seed: u64) -> Self {
         let plan = DevicePlan { id: "disk".into(), kind, options, plugged: Plugged::AtStart };
-        Self::around(Device::new(DeviceIndex(0), &plan, seed))
+        Self::around(Device::new(DeviceIndex(0), &plan, Transport::Mmio, seed))
     }
 
     /// A device at reset.

@@ -7,7 +7,7 @@ use host_sim::event::QueueIndex;
 use host_sim::iommu::{AddressSpace, Dma};
 use host_sim::qemu::{device_at, plug, slot};
 use host_sim::scenario::plan::{
-    Backend, DeviceKind, DevicePlan, Iommu, Peer, Plugged, QemuOptions,
+    Backend, DeviceKind, DevicePlan, Iommu, Peer, Plugged, QemuOptions, Transport,
 };
 use ultravisor_abi::Gpa;
 use ultravisor_abi::ours::{F_IDENTITY_ADDRESS, QUIRK_REGISTER};
@@ -250,7 +250,7 @@ fn devices_are_plugged_in_the_plans_order_and_found_by_address() {
         options: options(),
         plugged: Plugged::AtStart,
     });
-    let mut devices = plug(&plan, 1);
+    let mut devices = plug(&plan, Transport::Mmio, 1);
     let ids: Vec<u64> = devices.iter_mut().map(|device| device.read(8, 4)).collect();
     assert_eq!(ids, [2, 1, 3]);
     let third = slot(devices[2].index());

@@ -4,6 +4,7 @@ use crate::rig::{BUFFERS, Rig, readable, writable};
 use host_sim::device::{Device, Effect};
 use host_sim::event::{DeviceIndex, Direction, Event};
 use host_sim::iommu::domains::Leads;
+use host_sim::scenario::plan::Transport;
 
 const OK: u8 = 0;
 const UNSUPPORTED: u8 = 2;
@@ -13,7 +14,7 @@ const NO_ENTRY: u8 = 6;
 const TAIL: u64 = BUFFERS + 0x100;
 
 fn iommu() -> Rig {
-    let mut rig = Rig::around(Device::virtio_iommu(DeviceIndex(0)));
+    let mut rig = Rig::around(Device::virtio_iommu(DeviceIndex(0), Transport::Mmio));
     rig.start();
     rig
 }

@@ -68,7 +68,7 @@ fn an_exception_without_a_handler_is_a_fault_at_its_instruction() {
 
 #[test]
 fn an_access_that_nobody_answers_is_a_machine_check() {
-    for at in [0xd000_0000_u64, 0xe000_0123, 0xc000_0000] {
+    for at in [0xd000_0000_u64, 0xe010_0123, 0xc000_0000] {
         let log = run(&small(|a| {
             a.mov(rcx, at).expect("encodable");
             a.mov(al, byte_ptr(rcx)).expect("encodable");

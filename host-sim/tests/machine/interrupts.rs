@@ -20,13 +20,13 @@ use ultravisor_abi::boot::{IO_APIC, LOCAL_APIC, VIRTIO_MMIO};
 const GP: u8 = 13;
 
 /// Stores to a register of the local APIC by memory.
-fn apic(a: &mut CodeAssembler, offset: u64, value: u32) {
+pub fn apic(a: &mut CodeAssembler, offset: u64, value: u32) {
     a.mov(rbx, LOCAL_APIC.0 + offset).expect("a mov");
     a.mov(dword_ptr(rbx), value).expect("a store");
 }
 
 /// `wrmsr`.
-fn msr(a: &mut CodeAssembler, number: u32, value: u64) {
+pub fn msr(a: &mut CodeAssembler, number: u32, value: u64) {
     a.mov(ecx, number).expect("a mov");
     a.mov(eax, value as u32).expect("a mov");
     a.mov(edx, (value >> 32) as u32).expect("a mov");
@@ -34,7 +34,7 @@ fn msr(a: &mut CodeAssembler, number: u32, value: u64) {
 }
 
 /// Sends input `pin` of the I/O APIC to where `entry` says.
-fn route(a: &mut CodeAssembler, pin: u32, entry: u32) {
+pub fn route(a: &mut CodeAssembler, pin: u32, entry: u32) {
     a.mov(rbx, IO_APIC.0).expect("a mov");
     a.mov(dword_ptr(rbx), 0x10 + 2 * pin).expect("a store");
     a.mov(dword_ptr(rbx + 0x10), entry).expect("a store");
@@ -53,7 +53,7 @@ fn sleep_until(a: &mut CodeAssembler, times: u32) {
 }
 
 /// What a handler that counts does, but for its end.
-fn counting(a: &mut CodeAssembler, handler: &mut CodeLabel) {
+pub fn counting(a: &mut CodeAssembler, handler: &mut CodeLabel) {
     a.set_label(handler).expect("a label");
     a.inc(r12d).expect("an inc");
     a.push(rax).expect("a push");
@@ -61,7 +61,7 @@ fn counting(a: &mut CodeAssembler, handler: &mut CodeLabel) {
     a.push(rdx).expect("a push");
 }
 
-fn and_return(a: &mut CodeAssembler) {
+pub fn and_return(a: &mut CodeAssembler) {
     a.pop(rdx).expect("a pop");
     a.pop(rbx).expect("a pop");
     a.pop(rax).expect("a pop");
@@ -69,7 +69,7 @@ fn and_return(a: &mut CodeAssembler) {
 }
 
 /// When interrupts of `vector` woke the guest and were taken; as often the one as the other.
-fn woken(log: &RunLog, vector: u8) -> Vec<u64> {
+pub fn woken(log: &RunLog, vector: u8) -> Vec<u64> {
     let times = |wanted: Event| -> Vec<u64> {
         let of = log.records.iter().filter(|record| record.event == wanted);
         of.map(|record| record.t_ns).collect()
@@ -85,7 +85,7 @@ fn exits(log: &RunLog, wanted: ExitReason) -> usize {
 }
 
 /// The same run in steps of so many work units: the same log.
-fn runs_the_same_in_small_steps(plan: &Plan, log: &RunLog) {
+pub fn runs_the_same_in_small_steps(plan: &Plan, log: &RunLog) {
     let prepared = Prepared::new(plan).expect("the image is right");
     for units in [1, 7] {
         let mut machine = prepared.power_on().expect("the machine is right");

@@ -10,6 +10,7 @@ mod interrupts;
 mod iommu;
 mod limits;
 mod memory;
+mod pci;
 mod platform;
 mod ports;
 mod probes;

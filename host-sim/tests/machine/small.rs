@@ -9,7 +9,7 @@ use host_sim::run;
 use host_sim::scenario::limits::Limits;
 use host_sim::scenario::plan::{
     Boot, Contents, CostProfile, Describes, DeviceKind, DevicePlan, GuestPlan, ImagePlan, Iommu,
-    MachinePlan, OnTamper, Plan, Platform, Plugged, QemuOptions,
+    MachinePlan, OnTamper, Plan, Platform, Plugged, QemuOptions, Transport,
 };
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, eax, qword_ptr, rax, rbx, rcx, rdi, rdx, rsi};
 use iced_x86::code_asm::{r8, r10, word_ptr};
@@ -48,6 +48,7 @@ pub fn builtin() -> Plan {
             on_tamper: OnTamper::Refault,
             interleave_touch: false,
             iommu: Iommu::Tce,
+            transport: Transport::Mmio,
             describes: Describes::Nothing,
             fdt_nodes: 0,
             flips_at_esm: false,

@@ -5,7 +5,7 @@ use super::rig::{Areas, BUFFERS, Buffer, MEMORY_BYTES, RING, Rig, disk, options}
 use arbitrary::{Result, Unstructured};
 use host_sim::device::{Device, Serviced};
 use host_sim::event::DeviceIndex;
-use host_sim::scenario::plan::{DeviceKind, Peer, QemuOptions};
+use host_sim::scenario::plan::{DeviceKind, Peer, QemuOptions, Transport};
 
 /// Actions of one driver.
 const ACTIONS_MAX: usize = 64;
@@ -20,7 +20,7 @@ fn rig(u: &mut Unstructured<'_>) -> Result<Rig> {
         4 => DeviceKind::Balloon,
         5 => DeviceKind::Entropy,
         _ => {
-            let mut rig = Rig::around(Device::virtio_iommu(DeviceIndex(0)));
+            let mut rig = Rig::around(Device::virtio_iommu(DeviceIndex(0), Transport::Mmio));
             rig.start();
             return Ok(rig);
         }

@@ -200,6 +200,19 @@ impl LocalApic {
         }
     }
 
+    /// A device stores `data` at `address`; *returns* whether that is a message that was accepted
+    /// (SDM volume 3, 11.11: the message address and data registers).
+    pub fn receive_store(&mut self, address: u64, data: u32) -> bool {
+        const MESSAGES: u64 = 0xfee;
+        const LOGICAL: u64 = 1 << 2;
+        const LEVEL: u32 = 1 << 15;
+        let Some(delivery) = Delivery::of(Sender::Io, data) else { return false };
+        let to =
+            Destination { logical: address & LOGICAL != 0, name: (address >> 12 & 0xff) as u32 };
+        let message = Message { to, delivery, vector: data as u8, level: data & LEVEL != 0 };
+        address >> 20 == MESSAGES && self.receive(message)
+    }
+
     /// Whether this processor is meant (SDM volume 3, 11.6.2 and 11.12.10).
     pub(super) fn is_meant(&self, to: Destination) -> bool {
         const FLAT: u32 = 0xf;
