@@ -53,6 +53,19 @@ impl Cpu {
         }
     }
 
+    /// Fails where a store to RAM would, and changes nothing.
+    #[inline(always)]
+    pub(crate) fn may_store<T: Width>(
+        &mut self,
+        bus: &mut (impl Beyond + ?Sized),
+        va: u64,
+    ) -> Result<(), Left> {
+        match self.tlb.load_for_update::<T>(va) {
+            Some(_) => Ok(()),
+            None => self.may_store_slow(bus.bus()?, va, size_of::<T>()),
+        }
+    }
+
     /// Stores the low bytes of `value`.
     #[inline(always)]
     pub(crate) fn store<T: Width>(
@@ -108,10 +121,15 @@ impl Cpu {
                 pieces.read(&mut out[..bytes]);
                 Ok(u64::from_le_bytes(out))
             }
-            Hit::Mmio(gpa) => match self.supplied {
-                Some(value) => Ok(value & (u64::MAX >> (64 - 8 * bytes))),
-                None => Err(self.leave(Exit::MmioRead { gpa, bytes: bytes as u8 })),
-            },
+            Hit::Mmio(gpa) => self.ask_device(gpa, bytes),
+        }
+    }
+
+    /// What a device answers: the instruction is executed again once it has.
+    fn ask_device(&mut self, gpa: Gpa, bytes: usize) -> Result<u64, Left> {
+        match self.supplied {
+            Some(value) => Ok(value & (u64::MAX >> (64 - 8 * bytes))),
+            None => Err(self.leave(Exit::MmioRead { gpa, bytes: bytes as u8 })),
         }
     }
 
@@ -128,6 +146,14 @@ impl Cpu {
                 pieces.read(&mut out[..bytes]);
                 Ok(u64::from_le_bytes(out))
             }
+            Hit::Mmio(gpa) => self.ask_device(gpa, bytes),
+        }
+    }
+
+    #[cold]
+    fn may_store_slow(&mut self, bus: &mut dyn Bus, va: u64, bytes: usize) -> Result<(), Left> {
+        match self.hit(bus, va, bytes, Side::Write)? {
+            Hit::Ram(_) => Ok(()),
             Hit::Mmio(_) => Err(self.unsupported()),
         }
     }

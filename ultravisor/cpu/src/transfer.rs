@@ -82,7 +82,7 @@ impl Cpu {
         }
         let mut store = |cpu: &mut Self| -> Result<(), Left> {
             // The highest word is the first that the processor stores, and to fault.
-            cpu.load_for_update::<u8>(bus, highest)?;
+            cpu.may_store::<u8>(bus, highest)?;
             cpu.store_bytes(bus, lowest, &frame)
         };
         if level < self.cpl { self.implicitly(store) } else { store(self) }

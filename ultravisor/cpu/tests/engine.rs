@@ -138,16 +138,147 @@ fn an_answer_serves_one_instruction_only() {
     assert_eq!(cpu.regs.get(Reg::Rcx), 2);
 }
 
+/// Runs `code` with a device at `DATA` that answers 1, 2, 3, ...: what it was asked and told.
+fn with_a_device(code: &[u8], set: impl FnOnce(&mut Cpu)) -> (Cpu, common::Ram, Vec<Exit>) {
+    let (mut cpu, mut ram) = machine(code);
+    ram.special.insert(DATA, Page::Mmio);
+    set(&mut cpu);
+    let mut seen = Vec::new();
+    let mut answer = 0;
+    loop {
+        let exit = cpu.run(&mut ram, 100);
+        let is_load = matches!(exit, Exit::MmioRead { .. });
+        let is_over = !is_load && !matches!(exit, Exit::MmioWrite { .. });
+        seen.push(exit);
+        if is_load {
+            answer += 1;
+            cpu.supply(answer);
+        }
+        if is_over {
+            return (cpu, ram, seen);
+        }
+    }
+}
+
+fn reads(offset: u64, bytes: u8) -> Exit {
+    Exit::MmioRead { gpa: Gpa(DATA + offset), bytes }
+}
+
+fn writes(offset: u64, bytes: u8, value: u64) -> Exit {
+    Exit::MmioWrite { gpa: Gpa(DATA + offset), bytes, value }
+}
+
 #[test]
-fn read_modify_write_and_strings_on_a_device_are_our_limit() {
-    let increments = assemble(|a| a.inc(dword_ptr(DATA)));
+fn a_devices_register_is_read_changed_and_written() {
+    let code = assemble(|a| {
+        a.mov(rbx, DATA)?;
+        a.or(dword_ptr(rbx + 4), 0x100)?;
+        a.inc(qword_ptr(rbx + 8))?;
+        a.mov(eax, 7)?;
+        a.lock().xadd(dword_ptr(rbx), eax)?;
+        a.mov(ecx, 5)?;
+        a.xchg(word_ptr(rbx), cx)?;
+        a.bts(dword_ptr(rbx), 4)?;
+        a.setc(byte_ptr(rbx))?;
+        a.hlt()
+    });
+    let (cpu, _, seen) = with_a_device(&code, |_| ());
+    let expected = [
+        [reads(4, 4), writes(4, 4, 0x101)],
+        [reads(8, 8), writes(8, 8, 3)],
+        [reads(0, 4), writes(0, 4, 10)],
+        [reads(0, 2), writes(0, 2, 5)],
+        [reads(0, 4), writes(0, 4, 0x15)],
+        [writes(0, 1, 0), Exit::Halt],
+    ];
+    assert_eq!(seen, expected.concat());
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rcx)), (3, 4));
+    assert_eq!((cpu.instructions(), cpu.units()), (10, 10));
+}
+
+#[test]
+fn a_compare_and_exchange_writes_a_device_whether_it_is_equal_or_not() {
+    let code = assemble(|a| {
+        a.mov(eax, 1)?;
+        a.mov(ecx, 9)?;
+        a.lock().cmpxchg(dword_ptr(DATA), ecx)?;
+        a.lock().cmpxchg(dword_ptr(DATA), ecx)?;
+        a.hlt()
+    });
+    let (cpu, _, seen) = with_a_device(&code, |_| ());
+    let expected = [reads(0, 4), writes(0, 4, 9), reads(0, 4), writes(0, 4, 2), Exit::Halt];
+    assert_eq!((seen, cpu.regs.get(Reg::Rax)), (expected.to_vec(), 2));
+}
+
+#[test]
+fn strings_reach_a_device_an_element_at_a_time() {
+    let from = assemble(|a| {
+        a.rep().movsd()?;
+        a.hlt()
+    });
+    let set = |cpu: &mut Cpu, source, target| {
+        cpu.regs.set(Reg::Rsi, source);
+        cpu.regs.set(Reg::Rdi, target);
+        cpu.regs.set(Reg::Rcx, 3);
+        cpu.regs.set(Reg::Rax, 0xabcd);
+    };
+    let (cpu, ram, seen) = with_a_device(&from, |cpu| set(cpu, DATA, DATA + 0x2000));
+    assert_eq!(seen, [reads(0, 4), reads(4, 4), reads(8, 4), Exit::Halt]);
+    assert_eq!(ram.read(DATA + 0x2000, 12), [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]);
+    assert_eq!((cpu.instructions(), cpu.units(), cpu.regs.get(Reg::Rcx)), (2, 4, 0));
+
+    let to = assemble(|a| {
+        a.rep().movsb()?;
+        a.hlt()
+    });
+    let (cpu, _, seen) = with_a_device(&to, |cpu| set(cpu, CODE, DATA + 8));
+    let told =
+        [0, 1, 2].map(|at| writes(8 + at, 1, u64::from([&to[..], &[0; 3]].concat()[at as usize])));
+    assert_eq!(seen, [&told[..], &[Exit::Halt]].concat());
+    assert_eq!((cpu.instructions(), cpu.units()), (2, 4));
+
+    let fills = assemble(|a| {
+        a.rep().stosw()?;
+        a.hlt()
+    });
+    let (_, _, seen) = with_a_device(&fills, |cpu| set(cpu, 0, DATA));
+    let told = [0, 2, 4].map(|at| writes(at, 2, 0xabcd));
+    assert_eq!(seen, [&told[..], &[Exit::Halt]].concat());
+
+    let looks = assemble(|a| {
+        a.lodsq()?;
+        a.mov(eax, 3)?;
+        a.repne().scasb()?;
+        a.hlt()
+    });
+    let (cpu, _, seen) = with_a_device(&looks, |cpu| set(cpu, DATA + 0x10, DATA));
+    assert_eq!(seen, [reads(0x10, 8), reads(0, 1), reads(1, 1), Exit::Halt]);
+    assert_eq!((cpu.regs.get(Reg::Rcx), cpu.regs.get(Reg::Rdi)), (1, DATA + 2));
+}
+
+#[test]
+fn what_cannot_be_stored_is_not_asked_of_a_device() {
+    let code = assemble(|a| a.movsd());
+    let (cpu, _, seen) = with_a_device(&code, |cpu| {
+        cpu.regs.set(Reg::Rsi, DATA);
+        cpu.regs.set(Reg::Rdi, 0x1234_5678_0000_0000);
+    });
+    assert!(matches!(seen[..], [Exit::Exception { vector: 13, .. }]), "{seen:?}");
+    assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rsi)), (CODE, DATA));
+}
+
+#[test]
+fn wide_accesses_and_those_from_device_to_device_are_our_limit() {
     let copies = assemble(|a| a.movsb());
+    let compares = assemble(|a| a.cmpsb());
     let crosses = assemble(|a| a.mov(rax, qword_ptr(DATA + PAGE - 4)));
-    for code in [increments, copies, crosses] {
+    let wide = assemble(|a| a.movups(xmm0, xmmword_ptr(DATA)));
+    let pairs = assemble(|a| a.lock().cmpxchg16b(xmmword_ptr(DATA)));
+    for code in [copies, compares, crosses, wide, pairs] {
         let (mut cpu, mut ram) = machine(&code);
         ram.special.insert(DATA, Page::Mmio);
         cpu.regs.set(Reg::Rsi, DATA);
-        cpu.regs.set(Reg::Rdi, DATA + 0x2000);
+        cpu.regs.set(Reg::Rdi, DATA + 8);
         let Exit::Unsupported { bytes, length } = cpu.run(&mut ram, 1) else {
             panic!("a device must not be half served");
         };

@@ -77,7 +77,7 @@ pub(crate) fn compare_exchange_16(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -
     let va = cpu.address(uop);
     cpu.aligned_16(va)?;
     // Aligned, both halves are in the page that this makes sure of.
-    cpu.load_for_update::<u64>(bus, va)?;
+    cpu.may_store::<u64>(bus, va)?;
     let old = cpu.load_128(bus, va)?;
     let pair = |cpu: &Cpu, high: Reg, low: Reg| {
         (u128::from(cpu.regs.gpr[high]) << 64) | u128::from(cpu.regs.gpr[low])

@@ -57,7 +57,7 @@ impl StringOp for Ins {
         let port = cpu.regs.gpr[Reg::Rdx] as u16;
         let to = target::<T>(cpu, uop, true);
         ram_only(cpu, bus, to, Side::Write)?;
-        cpu.load_for_update::<T>(bus, to)?;
+        cpu.may_store::<T>(bus, to)?;
         let value = answer(cpu, Exit::PortRead { port, bytes: (T::BITS / 8) as u8 })?;
         cpu.store::<T>(bus, to, value)?;
         // The next iteration asks for its own.

@@ -200,8 +200,8 @@ pub(super) fn store_selected(
     let (first, end) = (mask.trailing_zeros() as usize, 16 - mask.leading_zeros() as usize);
     let va = va.wrapping_add(first as u64);
     // Both ends may be written, or nothing is.
-    cpu.load_for_update::<u8>(bus, va)?;
-    cpu.load_for_update::<u8>(bus, va.wrapping_add((end - first - 1) as u64))?;
+    cpu.may_store::<u8>(bus, va)?;
+    cpu.may_store::<u8>(bus, va.wrapping_add((end - first - 1) as u64))?;
     let mut bytes = [0; 16];
     cpu.load_bytes(bus, va, &mut bytes[first..end])?;
     for i in first..end {

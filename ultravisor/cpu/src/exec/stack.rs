@@ -210,7 +210,7 @@ pub(crate) fn push_all<T: Width, K: Stack>(
         slot.copy_from_slice(&word.to_le_bytes()[..size_of::<T>()]);
     }
     // The highest word is the first that is pushed, and to fault.
-    cpu.load_for_update::<T>(bus, va.wrapping_add(7 * size::<T>()))?;
+    cpu.may_store::<T>(bus, va.wrapping_add(7 * size::<T>()))?;
     cpu.store_bytes(bus, va, bytes)?;
     set_pointer::<K>(cpu, bottom);
     Ok(())
@@ -264,9 +264,9 @@ pub(crate) fn enter<T: Width, K: Stack>(
     for (offset, bytes) in [(frame, size), (lowest, size), (new_rsp, 1)] {
         let va = K::at(cpu, offset, bytes, true)?;
         if bytes == 1 {
-            cpu.load_for_update::<u8>(bus, va)?;
+            cpu.may_store::<u8>(bus, va)?;
         } else {
-            cpu.load_for_update::<T>(bus, va)?;
+            cpu.may_store::<T>(bus, va)?;
         }
     }
     let put = |cpu: &mut Cpu, bus: &mut dyn Bus, offset: u64, value: u64| {

@@ -94,7 +94,22 @@ fn to_page_end<T: Width>(va: u64) -> u64 {
     (PAGE - (va & OFFSET)) / u64::from(T::BITS / 8)
 }
 
-/// MMIO is not served by string instructions.
+/// Whether a device is at `va`.
+fn is_device(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64, side: Side) -> Result<bool, Left> {
+    match cpu.translate(bus, va, side)? {
+        Place::Ram(..) => Ok(false),
+        Place::Mmio(_) => Ok(true),
+    }
+}
+
+/// Loads what a device answers for this iteration alone: the next one asks again.
+fn load_once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64) -> Result<u64, Left> {
+    let value = cpu.load::<T>(bus, va)?;
+    cpu.supplied = None;
+    Ok(value)
+}
+
+/// These string instructions do not serve a device.
 pub(crate) fn ram_only(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64, side: Side) -> Result<(), Left> {
     match cpu.translate(bus, va, side)? {
         Place::Ram(..) => Ok(()),
@@ -105,9 +120,14 @@ pub(crate) fn ram_only(cpu: &mut Cpu, bus: &mut dyn Bus, va: u64, side: Side) ->
 impl StringOp for Movs {
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         let (from, to) = (source::<T>(cpu, uop), target::<T>(cpu, uop, true));
-        ram_only(cpu, bus, from, Side::Read)?;
-        ram_only(cpu, bus, to, Side::Write)?;
-        let value = cpu.load::<T>(bus, from)?;
+        // What cannot be stored is not asked for. From device to device is our limit.
+        if is_device(cpu, bus, from, Side::Read)? {
+            ram_only(cpu, bus, to, Side::Write)?;
+            cpu.may_store::<T>(bus, to)?;
+        } else {
+            is_device(cpu, bus, to, Side::Write)?;
+        }
+        let value = load_once::<T>(cpu, bus, from)?;
         cpu.store::<T>(bus, to, value)?;
         advance::<T>(cpu, uop, Reg::Rsi, 1);
         advance::<T>(cpu, uop, Reg::Rdi, 1);
@@ -143,7 +163,6 @@ impl StringOp for Movs {
 impl StringOp for Stos {
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         let to = target::<T>(cpu, uop, true);
-        ram_only(cpu, bus, to, Side::Write)?;
         let value = T::get(&cpu.regs.gpr, Reg::Rax as u8);
         cpu.store::<T>(bus, to, value)?;
         advance::<T>(cpu, uop, Reg::Rdi, 1);
@@ -172,8 +191,7 @@ impl StringOp for Stos {
 impl StringOp for Lods {
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         let from = source::<T>(cpu, uop);
-        ram_only(cpu, bus, from, Side::Read)?;
-        let value = cpu.load::<T>(bus, from)?;
+        let value = load_once::<T>(cpu, bus, from)?;
         T::set(&mut cpu.regs.gpr, Reg::Rax as u8, value);
         advance::<T>(cpu, uop, Reg::Rsi, 1);
         Ok(())
@@ -201,8 +219,7 @@ impl StringOp for Scas {
 
     fn once<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         let to = target::<T>(cpu, uop, false);
-        ram_only(cpu, bus, to, Side::Read)?;
-        let b = cpu.load::<T>(bus, to)?;
+        let b = load_once::<T>(cpu, bus, to)?;
         let a = T::get(&cpu.regs.gpr, Reg::Rax as u8);
         Cmp::apply::<T, true>(cpu, a, b);
         advance::<T>(cpu, uop, Reg::Rdi, 1);

@@ -176,7 +176,7 @@ fn store_outcome<T: Width, const POPS: u8>(
     let refused = outcome.raised & !cpu.regs.x87.control & NOT_STORED != 0;
     let va = cpu.address(uop);
     // What may not be written faults even if it will not be.
-    cpu.load_for_update::<T>(bus, va)?;
+    cpu.may_store::<T>(bus, va)?;
     if !refused {
         cpu.store::<T>(bus, va, outcome.bits as u64)?;
     }
@@ -230,8 +230,8 @@ fn store_ten(
     if !refused {
         return cpu.store_bytes(bus, va, bytes);
     }
-    cpu.load_for_update::<u64>(bus, va)?;
-    cpu.load_for_update::<u16>(bus, va.wrapping_add(8)).map(|_| ())
+    cpu.may_store::<u64>(bus, va)?;
+    cpu.may_store::<u16>(bus, va.wrapping_add(8))
 }
 
 /// `fstp m80`: any bits.

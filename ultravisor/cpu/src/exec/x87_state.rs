@@ -245,7 +245,7 @@ pub(crate) fn fxsave(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), 
     let va = cpu.address(uop);
     cpu.aligned_16(va)?;
     // Of what stays, too, the processor wants to be able to write it.
-    cpu.load_for_update::<u64>(bus, va.wrapping_add(area::HEADER - 8))?;
+    cpu.may_store::<u64>(bus, va.wrapping_add(area::HEADER - 8))?;
     let bytes = legacy(cpu);
     cpu.store_bytes(bus, va, &bytes[..state_end(cpu)])
 }
@@ -291,8 +291,8 @@ pub(crate) fn xsave(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), L
     let mut header = [0; 8];
     let mut area = [0; area::END];
     // All of it can be read and written, or nothing happens.
-    cpu.load_for_update::<u64>(bus, va)?;
-    cpu.load_for_update::<u64>(bus, va.wrapping_add(area::HEADER + 56))?;
+    cpu.may_store::<u64>(bus, va)?;
+    cpu.may_store::<u64>(bus, va.wrapping_add(area::HEADER + 56))?;
     cpu.load_bytes(bus, va.wrapping_add(area::HEADER), &mut header)?;
     cpu.load_bytes(bus, va, &mut area)?;
     let now = legacy(cpu);
