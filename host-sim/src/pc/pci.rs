@@ -189,3 +189,65 @@ impl Bus {
         self.functions.get(slot + 1)?.silence(waits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// splitmix64.
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    #[test]
+    fn whatever_is_written_where_somebody_answers() {
+        let mut state = 1;
+        let (mut reached, mut sent) = (0, 0);
+        for _ in 0..100 {
+            let mut bus = Bus::new([(2, 1), (1, 2), (23, 2)]);
+            // The first sends messages until something else is written.
+            for (at, bytes, value) in [
+                (PCI_ECAM.0 + 0x8042, 2, 0x8000),
+                (PCI_MEMORY.0 + 0x400c, 4, 0),
+                (PCI_MEMORY.0 + 0x401c, 4, 0),
+            ] {
+                bus.write(bus.at(at, bytes).expect("it is the bus's"), bytes, value);
+            }
+            for _ in 0..500 {
+                let number = random(&mut state);
+                let bytes = [1, 2, 4, 8][(number >> 60) as usize & 3];
+                let memory = match number & 3 {
+                    0 | 1 => PCI_ECAM.0 + (number >> 8 & 0x1_ffff),
+                    2 => PCI_MEMORY.0 + (number >> 8 & 0x1_ffff),
+                    _ => number >> 8,
+                };
+                let place = match number & 4 {
+                    0 => bus.at(memory, bytes),
+                    _ => bus.at_port(0xcf8 + (number >> 8 & 7) as u16, bytes.min(4)),
+                };
+                let Some(place) = place else { continue };
+                // Mostly what switches something on, and small numbers.
+                let value = [number >> 32, 0x8000_0006, 0, u64::MAX][(number >> 4) as usize & 3];
+                bus.write(place, bytes, value);
+                bus.read(place, bytes);
+                bus.ask((number & 3) as usize, (number >> 2 & 3) as u16);
+                bus.set_line((number & 3) as usize, number & 4 != 0);
+                bus.silence((number & 3) as usize, |vector| vector & 1 != 0);
+                sent += bus.take_messages().len();
+                reached += usize::from(place != Place::Nobody);
+            }
+        }
+        assert!(reached > 5_000 && sent > 100, "{reached} reached, {sent} sent");
+    }
+
+    #[test]
+    fn more_devices_than_there_are_numbers_are_left_out() {
+        let bus = Bus::new([(2, 1); 40]);
+        assert_eq!(bus.functions.len(), 32);
+        let last = bus.at(PCI_ECAM.0 + 0xf_8000, 4).expect("the ECAM");
+        assert_eq!(bus.read(last, 4), 0x1042_1af4);
+    }
+}

@@ -1,9 +1,10 @@
 //! The registers of virtio-pci: the common configuration, notifications, ISR, the device's own
 //! configuration, and whose message is asked for.
 
+use crate::fuzz::Random;
 use crate::rig::{BUFFERS, Rig, disk, options, readable, writable};
 use host_sim::device::transport::VERSION_1;
-use host_sim::device::{Device, Effect};
+use host_sim::device::{Device, Effect, Serviced};
 use host_sim::event::{DeviceIndex, QueueIndex};
 use host_sim::scenario::plan::{DeviceKind, DevicePlan, Plugged, Transport};
 
@@ -146,4 +147,22 @@ fn the_devices_configuration_is_where_its_structure_is() {
     assert_eq!((device.read(0x2000, 8), device.read(0x2000, 2)), (64, 64));
     assert_eq!(device.identity(), (2, 1));
     assert_eq!(plugged(DeviceKind::Balloon).write(0x2004, 4, 3), Effect::Configured);
+}
+
+#[test]
+fn random_accesses_neither_panic_nor_reach_memory() {
+    let mut random = Random(4);
+    for _ in 0..200 {
+        let mut rig = Rig::around(running(1));
+        for _ in 0..300 {
+            let near = [0, 0x1000, 0x2000, 0x3000][random.below(4) as usize] + random.below(0x48);
+            let offset = if random.below(8) == 0 { random.next() } else { near };
+            let bytes = [1, 2, 4, 8][random.below(4) as usize];
+            let value = if random.below(2) == 0 { random.below(32) } else { random.next() };
+            rig.device.write(offset, bytes, value);
+            rig.device.read(offset, bytes);
+        }
+        assert_eq!(rig.host.seen, []);
+        assert!(matches!(rig.serve(0), Serviced::Done(_)));
+    }
 }

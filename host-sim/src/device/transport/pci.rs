@@ -121,7 +121,7 @@ impl Transport {
     /// A read of the function's registers.
     pub(super) fn read_pci(&mut self, offset: u64, bytes: u8) -> u64 {
         if bytes == 8 {
-            return self.read_pci(offset, 4) | self.read_pci(offset + 4, 4) << 32;
+            return self.read_pci(offset, 4) | self.read_pci(offset.wrapping_add(4), 4) << 32;
         }
         let value = match at(offset) {
             At::Common(at) => field(at).map_or(0, |field| self.read_field(field)),
@@ -137,7 +137,7 @@ impl Transport {
     pub(super) fn write_pci(&mut self, offset: u64, bytes: u8, value: u64) -> Effect {
         if bytes == 8 && !matches!(at(offset), At::Notify(_) | At::Device(_)) {
             let first = self.write_pci(offset, 4, value & low(4));
-            let second = self.write_pci(offset + 4, 4, value >> 32);
+            let second = self.write_pci(offset.wrapping_add(4), 4, value >> 32);
             return if second == Effect::Nothing { first } else { second };
         }
         match at(offset) {
