@@ -205,11 +205,12 @@ impl Draft {
     ) {
         self.start = Start::read(reader, &mut file, around);
         if let Some(At { value: ImageFile::File(path), .. }) = reader.take_if(file.image) {
-            self.start.has_image = true;
+            (self.start.has_image, self.start.is_broken) = (true, true);
             if let Some(path) = reader.take(path)
                 && let Some(image) = read_image(reader, &path, around)
             {
                 self.start.announced = images::announced(&image);
+                self.start.is_broken = images::is_broken(&image, self.start.boot());
                 self.image = At { value: image, span: path.span };
             }
         }

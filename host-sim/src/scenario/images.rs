@@ -1,7 +1,7 @@
 //! Guest images as scenarios see them: the one place where the front end asks what an image is.
 
 use super::codes::Code;
-use super::plan::ImagePlan;
+use super::plan::{Boot, ImagePlan};
 use crate::image::{self, Announced, Image, ImageError, Limits, Protocol, builtin};
 use std::sync::Arc;
 
@@ -15,6 +15,14 @@ pub fn announced(image: &ImagePlan) -> Option<Announced> {
     match image {
         ImagePlan::Builtin => None,
         ImagePlan::File { bytes, .. } => image::announced(bytes),
+    }
+}
+
+/// Whether something is wrong with `image` as one that starts so, whatever memory there is.
+pub fn is_broken(image: &ImagePlan, boot: Boot) -> bool {
+    match image {
+        ImagePlan::Builtin => false,
+        ImagePlan::File { bytes, .. } => end(bytes, boot.protocol(), u64::MAX).is_err(),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Start {
     pub boot: Option<At<Boot>>,
     /// Whether the file names an image, be it there or not.
     pub has_image: bool,
+    /// Whether that image is told to be faulty, so that nobody knows what it would have announced.
+    pub is_broken: bool,
     /// What the image asks for, if it does.
     pub announced: Option<Announced>,
     /// The guest's command line.
@@ -44,7 +46,7 @@ impl Start {
         let command_line = command_line(reader, file.command_line.take());
         let list = reader.take_if(file.modules.take());
         let modules = list.map_or_else(Vec::new, |list| modules(reader, list, around));
-        Self { boot, has_image: false, announced: None, command_line, modules }
+        Self { boot, command_line, modules, ..Self::default() }
     }
 
     /// The protocol: what the file says, else what the image announces, else `elf64`.
@@ -69,7 +71,8 @@ impl Start {
 
     /// Refuses what `elf64` has no place for: it hands over a device tree and nothing else.
     pub fn check(&self, reader: &mut Reader<'_>) {
-        if self.boot().protocol().is_physical() {
+        let is_unknown = self.boot.is_none() && self.is_broken;
+        if is_unknown || self.boot().protocol().is_physical() {
             return;
         }
         let boot = self.boot().word();
