@@ -287,7 +287,7 @@ impl BootArgs {
         Ok(Self {
             secure: take(SECURE, secure, |v| meaning(SWITCHES, v))?,
             boot_disk: take(BOOT, boot, |v| meaning(BOOTS, v))?,
-            seed: take(SEED, seed, |v| v.parse().ok())?,
+            seed: take(SEED, seed, number)?,
             kernel: Kernel {
                 virtio: take(VIRTIO, virtio, |v| meaning(VIRTIOS, v))?,
                 ops: take(OPS, ops, |v| meaning(OPSES, v))?,
@@ -301,10 +301,10 @@ impl BootArgs {
             switch: take(SWITCH, switch, |v| meaning(SWITCH_MOMENTS, v))?,
             kexec: take(KEXEC, kexec, |v| meaning(KEXECS, v))?,
             slof_tce: take(SLOF, slof, |v| meaning(SLOFS, v))?,
-            swiotlb_bytes: take(SWIOTLB, swiotlb, |v| v.parse().ok())?,
+            swiotlb_bytes: take(SWIOTLB, swiotlb, number)?,
             rings: take(RINGS, rings, |v| meaning(RING_PLACES, v))?,
             waits: take(WAITS, waits, |v| meaning(WAITSES, v))?,
-            wait_ns: take(WAIT, wait, |v| v.parse().ok())?,
+            wait_ns: take(WAIT, wait, number)?,
             work: take(WORK, work, |v| items(v, ';', parse_work))?,
         })
     }
@@ -323,8 +323,8 @@ fn parse_bug(text: &str) -> Option<Option<Bug>> {
     if text == "none" {
         return Some(None);
     }
-    let (kind, every) = text.split_once('x')?;
-    let every = every.parse().ok().filter(|every| *every > 0)?;
+    let (kind, every) = split(text, 'x')?;
+    let every = number(every).filter(|every| *every > 0)?;
     Some(Some(Bug { kind: meaning(BUGS, kind)?, every }))
 }
 
@@ -339,19 +339,22 @@ fn items<T: Copy, const N: usize>(
         return Some(out);
     }
     let mut places = out.iter_mut();
-    for item in text.split(separator) {
-        *places.next()? = Some(parse(item)?);
+    let mut rest = Some(text);
+    while let Some(text) = rest {
+        let (item, others) = split(text, separator).unzip();
+        *places.next()? = Some(parse(item.unwrap_or(text))?);
+        rest = others;
     }
     Some(out)
 }
 
 fn parse_work(text: &str) -> Option<Work> {
-    let (kind, rest) = text.split_once(':')?;
+    let (kind, rest) = split(text, ':')?;
     match kind {
         "blk" => {
-            let (how, ops) = rest.split_once(':')?;
-            let (order, how) = how.split_once(',')?;
-            let (placement, refill) = how.split_once(',')?;
+            let (how, ops) = split(rest, ':')?;
+            let (order, how) = split(how, ',')?;
+            let (placement, refill) = split(how, ',')?;
             Some(Work::Block {
                 ops: items::<_, OPS_MAX>(ops, ',', parse_block_op)?,
                 order: meaning(ORDERS, order)?,
@@ -360,8 +363,8 @@ fn parse_work(text: &str) -> Option<Work> {
             })
         }
         "net" => Some(Work::Net { ops: items::<_, OPS_MAX>(rest, ',', parse_net_op)? }),
-        "con" => Some(Work::Console { lines: rest.parse().ok()? }),
-        "bal" => Some(Work::Balloon { pages: rest.parse().ok()? }),
+        "con" => Some(Work::Console { lines: number(rest)? }),
+        "bal" => Some(Work::Balloon { pages: number(rest)? }),
         "rng" => {
             let (requests, bytes) = count_by_bytes(rest)?;
             let fits = (1..=ENTROPY_BYTES_MAX).contains(&bytes);
@@ -401,6 +404,21 @@ fn parse_net_op(text: &str) -> Option<NetOp> {
 }
 
 fn count_by_bytes(text: &str) -> Option<(u32, u32)> {
-    let (count, bytes) = text.split_once('x')?;
-    Some((count.parse().ok()?, bytes.parse().ok()?))
+    let (count, bytes) = split(text, 'x')?;
+    Some((number(count)?, number(bytes)?))
+}
+
+/// What stands before the first `separator`, and after it.
+#[inline(never)] // once for all, as the next: the image is to stay small
+fn split(text: &str, separator: char) -> Option<(&str, &str)> {
+    text.split_once(separator)
+}
+
+fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    large_number(text)?.try_into().ok()
+}
+
+#[inline(never)]
+fn large_number(text: &str) -> Option<u64> {
+    text.parse().ok()
 }

@@ -8,7 +8,7 @@ use fdt::node::FdtNode;
 use ultravisor_abi::UnitSize;
 use ultravisor_abi::boot::{ULTRAVISOR_COMPATIBLE, ULTRAVISOR_UNIT_PROPERTY};
 
-/// Most virtio-mmio devices that are looked at.
+/// Most virtio devices that are looked at.
 pub const DEVICES_MAX: usize = 32;
 
 /// A stretch of RAM.
@@ -31,10 +31,21 @@ pub struct DmaWindow {
     pub bytes: u64,
 }
 
-/// What the tree says about one virtio-mmio device.
+/// How a device is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// By registers in memory that the tree names.
+    Mmio,
+    /// As a PCI function: the tree names its configuration space.
+    Pci,
+}
+
+/// What the tree says about one virtio device.
 #[derive(Clone, Copy, Debug)]
 pub struct Registers {
-    /// The address of its registers.
+    /// How it is reached.
+    pub bus: Bus,
+    /// The address of its registers, or of its configuration space.
     pub base: u64,
     /// How many bytes they are.
     pub bytes: usize,
@@ -87,6 +98,7 @@ impl Machine {
         let pools = Pools::read(&tree);
         machine.reserved_start = pools.lowest;
         let mut places = machine.devices.iter_mut();
+        let mut bridge = None;
         for node in tree.all_nodes() {
             if is(node, "virtio,mmio")
                 && let Some(place) = places.next()
@@ -94,12 +106,19 @@ impl Machine {
                 *place = registers(node, &pools);
             } else if is(node, ULTRAVISOR_COMPATIBLE) {
                 machine.ultravisor_unit = unit(node);
+            } else if is(node, "pci-host-ecam-generic") {
+                bridge = Bridge::read(node);
+            } else if node.name.starts_with("virtio@")
+                && let Some(bridge) = &bridge
+                && let Some(place) = places.next()
+            {
+                *place = bridge.function(node, &pools);
             }
         }
         Ok(machine)
     }
 
-    /// The virtio-mmio devices, in the tree's order.
+    /// The virtio devices, in the tree's order.
     pub fn devices(&self) -> impl Iterator<Item = Registers> {
         self.devices.iter().flatten().copied()
     }
@@ -107,7 +126,7 @@ impl Machine {
 
 /// `/reserved-memory`: pools by their handles, which device nodes name.
 struct Pools {
-    pools: [Option<(u64, Region)>; DEVICES_MAX],
+    pools: [Option<(u32, Region)>; DEVICES_MAX],
     lowest: Option<u64>,
 }
 
@@ -120,7 +139,7 @@ impl Pools {
             let Some([base, bytes]) = numbers(node, "reg") else { continue };
             found.lowest = Some(found.lowest.unwrap_or(base).min(base));
             if is(node, "restricted-dma-pool")
-                && let Some(handle) = cell(node, "phandle")
+                && let Some(handle) = first_cell(node, "phandle")
                 && let Some(place) = places.next()
             {
                 *place = Some((handle, Region { base, bytes }));
@@ -129,9 +148,43 @@ impl Pools {
         found
     }
 
-    fn by_handle(&self, wanted: u64) -> Option<Region> {
+    fn by_handle(&self, wanted: u32) -> Option<Region> {
         let known = self.pools.iter().flatten().find(|(handle, _)| *handle == wanted);
         known.map(|(_, region)| *region)
+    }
+}
+
+/// A PCI host bridge (kernel `Documentation/devicetree/bindings/pci/host-generic-pci.yaml`).
+struct Bridge {
+    /// The address of configuration space.
+    configuration: u64,
+    /// The only memory that its functions reach, if that is not all.
+    range: Option<Region>,
+}
+
+impl Bridge {
+    fn read(node: FdtNode<'_, '_>) -> Option<Self> {
+        let [configuration, _] = numbers(node, "reg")?;
+        // Addresses on the bus have one cell more: of which kind they are.
+        let range = value(node, "dma-ranges").and_then(|ranges| same(ranges.get(4..)?));
+        Some(Self { configuration, range })
+    }
+
+    /// The function that `node` tells of (IEEE 1275, PCI bus binding, 2.2.1.1: bus, device and
+    /// function number stand in bits 8 to 23 of the first cell of `reg`).
+    fn function(&self, node: FdtNode<'_, '_>, pools: &Pools) -> Option<Registers> {
+        const BYTES: usize = 0x1000;
+        let number = u64::from(first_cell(node, "reg")? >> 8 & 0xffff);
+        Some(Registers {
+            bus: Bus::Pci,
+            base: self.configuration + number * BYTES as u64,
+            bytes: BYTES,
+            window: window(node),
+            pool: pool(node, pools),
+            range: self.range,
+            // It interrupts by message.
+            input: None,
+        })
     }
 }
 
@@ -141,29 +194,34 @@ fn is(node: FdtNode<'_, '_>, compatible: &str) -> bool {
 
 fn registers(node: FdtNode<'_, '_>, pools: &Pools) -> Option<Registers> {
     let region = node.reg()?.next()?;
-    // Bus and CPU addresses of what is described are the same here.
-    let range = numbers(node, "dma-ranges").filter(|[bus, cpu, _]| bus == cpu);
     Some(Registers {
+        bus: Bus::Mmio,
         base: region.starting_address as u64,
         bytes: region.size?,
         window: window(node),
-        pool: cell(node, "memory-region").and_then(|handle| pools.by_handle(handle)),
-        range: range.map(|[_, base, bytes]| Region { base, bytes }),
-        input: input(node),
+        pool: pool(node, pools),
+        range: value(node, "dma-ranges").and_then(same),
+        // The input, then how it is triggered.
+        input: first_cell(node, "interrupts"),
     })
+}
+
+/// The pool that `memory-region` names.
+fn pool(node: FdtNode<'_, '_>, pools: &Pools) -> Option<Region> {
+    first_cell(node, "memory-region").and_then(|handle| pools.by_handle(handle))
+}
+
+/// `dma-ranges`: bus and CPU addresses of what is described are the same here.
+fn same(ranges: &[u8]) -> Option<Region> {
+    let [bus, base, bytes] = wide(ranges)?;
+    (bus == base).then_some(Region { base, bytes })
 }
 
 /// `ibm,my-dma-window`: the bus number, then start and size of two cells each.
 fn window(node: FdtNode<'_, '_>) -> Option<DmaWindow> {
-    let (liobn, rest) = node.property("ibm,my-dma-window")?.value.split_first_chunk()?;
+    let (liobn, rest) = value(node, "ibm,my-dma-window")?.split_first_chunk()?;
     let [start, bytes] = wide(rest)?;
     Some(DmaWindow { liobn: u32::from_be_bytes(*liobn).into(), start, bytes })
-}
-
-/// `interrupts`: the input, and how it is triggered.
-fn input(node: FdtNode<'_, '_>) -> Option<u32> {
-    let (input, _) = node.property("interrupts")?.value.split_first_chunk()?;
-    Some(u32::from_be_bytes(*input))
 }
 
 /// The first `N` numbers of two cells each.
@@ -173,13 +231,18 @@ fn wide<const N: usize>(value: &[u8]) -> Option<[u64; N]> {
 }
 
 fn numbers<const N: usize>(node: FdtNode<'_, '_>, name: &str) -> Option<[u64; N]> {
-    wide(node.property(name)?.value)
+    wide(value(node, name)?)
 }
 
-fn cell(node: FdtNode<'_, '_>, name: &str) -> Option<u64> {
-    Some(node.property(name)?.as_usize()? as u64)
+fn first_cell(node: FdtNode<'_, '_>, name: &str) -> Option<u32> {
+    Some(u32::from_be_bytes(*value(node, name)?.first_chunk()?))
+}
+
+#[inline(never)] // once for all: the image is to stay small
+fn value<'tree>(node: FdtNode<'_, 'tree>, name: &str) -> Option<&'tree [u8]> {
+    Some(node.property(name)?.value)
 }
 
 fn unit(node: FdtNode<'_, '_>) -> Option<UnitSize> {
-    UnitSize::from_bytes(cell(node, ULTRAVISOR_UNIT_PROPERTY)?)
+    UnitSize::from_bytes(first_cell(node, ULTRAVISOR_UNIT_PROPERTY)?.into())
 }

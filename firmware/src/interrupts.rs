@@ -1,19 +1,21 @@
 //! Interrupts, for a guest that sleeps while it waits: its table of handlers, the local APIC in x2APIC
-//! mode, the I/O APIC's inputs that devices are at, and the sleep itself.
+//! mode, the I/O APIC's inputs that devices are at or the message that they send, and the sleep itself.
 //!
 //! They are let in while the guest sleeps and nowhere else. So a handler finds nothing half done, and
 //! may change whatever a called function may.
 #![expect(unsafe_code, reason = "descriptor tables, model-specific registers and handlers")]
 
 use crate::device_tree::{DEVICES_MAX, Machine};
+use crate::registers::{load, store};
 use crate::single::Single;
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm};
-use core::ptr;
 use ultravisor_abi::boot::{IO_APIC, VIRTIO_INPUT, VIRTIO_INPUTS};
 
 /// The vector of the first input that devices are at; the others follow.
 const DEVICES: usize = 0x40;
+/// That of the message which each PCI function sends: nothing need be asked to find out whose it is.
+pub const MESSAGE: u8 = 0x48;
 /// The timer's, and that of an interrupt that went away before it was taken.
 const TIMER: usize = 0x50;
 const SPURIOUS: usize = 0xff;
@@ -48,6 +50,11 @@ global_asm!(
         call {device}
         add rsp, 8
         iretq
+    uv_message_handler:
+        sub rsp, 8
+        call {message}
+        add rsp, 8
+        iretq
     uv_timer_handler:
         sub rsp, 8
         call {timer}
@@ -57,11 +64,13 @@ global_asm!(
     .popsection
     "#,
     device = sym device_asks,
+    message = sym message_comes,
     timer = sym timer_expires,
 );
 
 unsafe extern "C" {
     static uv_device_handlers: u8;
+    static uv_message_handler: u8;
     static uv_timer_handler: u8;
     static uv_spurious_handler: u8;
 }
@@ -123,6 +132,7 @@ fn set_handlers(handlers: &mut [[u64; 2]; 256]) {
     for (input, handler) in handlers[DEVICES..DEVICES + VIRTIO_INPUTS].iter_mut().enumerate() {
         *handler = gate(first + input as u64 * HANDLER_BYTES);
     }
+    handlers[usize::from(MESSAGE)] = gate(&raw const uv_message_handler as u64);
     handlers[TIMER] = gate(&raw const uv_timer_handler as u64);
     handlers[SPURIOUS] = gate(&raw const uv_spurious_handler as u64);
 }
@@ -198,12 +208,17 @@ extern "C" fn device_asks(input: usize) {
     KNOWN.with(|known| {
         let devices = known.iter().flat_map(|known| known.devices.iter().flatten());
         for (base, _) in devices.filter(|(_, at)| *at == input) {
-            let status = load(base + INTERRUPT_STATUS);
+            let status: u32 = load(base + INTERRUPT_STATUS);
             if status != 0 {
                 store(base + INTERRUPT_ACK, status);
             }
         }
     });
+    write(msr::END, 0);
+}
+
+/// A device sent its message: an edge, which nobody holds and nobody need acknowledge.
+extern "C" fn message_comes() {
     write(msr::END, 0);
 }
 
@@ -238,16 +253,4 @@ fn write(register: u32, value: u64) {
             options(nostack, preserves_flags),
         );
     }
-}
-
-fn load(address: u64) -> u32 {
-    let register = ptr::with_exposed_provenance::<u32>(address as usize);
-    // SAFETY: the device tree says that a device's registers are there.
-    unsafe { register.read_volatile() }
-}
-
-fn store(address: u64, value: u32) {
-    let register = ptr::with_exposed_provenance_mut::<u32>(address as usize);
-    // SAFETY: as in `load`; or they are the I/O APIC's.
-    unsafe { register.write_volatile(value) }
 }

@@ -30,6 +30,8 @@ pub mod device_tree;
 #[cfg(uv_guest)]
 pub mod start;
 #[cfg(uv_guest)]
+mod registers;
+#[cfg(uv_guest)]
 pub mod interrupts;
 #[cfg(uv_guest)]
 pub mod secure;

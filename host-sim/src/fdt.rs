@@ -9,9 +9,9 @@ use thiserror::Error;
 use ultravisor::platform::RamRange;
 use ultravisor_abi::UnitSize;
 use ultravisor_abi::boot::{
-    BOOTARGS_BYTES, FDT, FDT_END, HIGH_RAM, IO_APIC, LOCAL_APIC, LOW_RAM_END,
-    ULTRAVISOR_COMPATIBLE, ULTRAVISOR_NODE, ULTRAVISOR_UNIT_PROPERTY, VIRTIO_INPUT, VIRTIO_INPUTS,
-    VIRTIO_MMIO, VIRTIO_MMIO_STRIDE,
+    BOOTARGS_BYTES, FDT, FDT_END, HIGH_RAM, IO_APIC, LOCAL_APIC, LOW_RAM_END, PCI_ECAM,
+    PCI_ECAM_BYTES, PCI_MEMORY, PCI_MEMORY_END, ULTRAVISOR_COMPATIBLE, ULTRAVISOR_NODE,
+    ULTRAVISOR_UNIT_PROPERTY, VIRTIO_INPUT, VIRTIO_INPUTS, VIRTIO_MMIO, VIRTIO_MMIO_STRIDE,
 };
 use vm_fdt::FdtWriter;
 
@@ -48,8 +48,10 @@ pub struct FdtSpec {
     pub memory_bytes: u64,
     /// The protection unit, if there is an ultravisor.
     pub ultravisor_unit: Option<UnitSize>,
-    /// How many virtio-mmio devices there are.
+    /// How many virtio devices there are.
     pub devices: usize,
+    /// Whether they are PCI functions; else they are reached by memory-mapped registers.
+    pub pci: bool,
     /// `/chosen/bootargs`, without its padding.
     pub bootargs: String,
     /// Whether it tells of the interrupt controllers and of the devices' inputs.
@@ -74,7 +76,7 @@ impl FdtSpec {
         };
         let controllers = if self.interrupts { 2 } else { 0 };
         let ultravisor = usize::from(self.ultravisor_unit.is_some());
-        ALWAYS + ultravisor + reserved + controllers + self.devices
+        ALWAYS + ultravisor + reserved + controllers + usize::from(self.pci) + self.devices
     }
 
     /// Nodes that mean nothing.
@@ -144,8 +146,10 @@ pub fn build(spec: &FdtSpec) -> Result<Vec<u8>, FdtError> {
         ultravisor(&mut fdt, unit)?;
     }
     (fillers / 2..fillers).try_for_each(|number| filler(&mut fdt, number))?;
-    for slot in 0..spec.devices {
-        virtio_mmio(&mut fdt, spec, slot)?;
+    if spec.pci {
+        pci(&mut fdt, spec)?;
+    } else {
+        (0..spec.devices).try_for_each(|slot| virtio_mmio(&mut fdt, spec, slot))?;
     }
     fdt.end_node(root)?;
     let tree = fdt.finish()?;
@@ -260,23 +264,24 @@ fn filler(fdt: &mut FdtWriter, number: u64) -> Result<(), vm_fdt::Error> {
     fdt.end_node(node)
 }
 
+/// Level-triggered, active high.
+const LEVEL_HIGH: u32 = 2;
+
+/// The input of the I/O APIC that the device in `slot` is at.
+fn input(slot: usize) -> u32 {
+    (VIRTIO_INPUT + slot % VIRTIO_INPUTS) as u32
+}
+
 fn virtio_mmio(fdt: &mut FdtWriter, spec: &FdtSpec, slot: usize) -> Result<(), vm_fdt::Error> {
     let address = VIRTIO_MMIO.0 + slot as u64 * VIRTIO_MMIO_STRIDE;
     let node = fdt.begin_node(&format!("virtio_mmio@{address:x}"))?;
     fdt.property_string("compatible", "virtio,mmio")?;
     fdt.property_array_u64("reg", &[address, VIRTIO_MMIO_STRIDE])?;
     if spec.interrupts {
-        // Level-triggered, active high.
-        const LEVEL_HIGH: u32 = 2;
-        let input = VIRTIO_INPUT + slot % VIRTIO_INPUTS;
         fdt.property_u32("interrupt-parent", IO_APIC_PHANDLE)?;
-        fdt.property_array_u32("interrupts", &[input as u32, LEVEL_HIGH])?;
+        fdt.property_array_u32("interrupts", &[input(slot), LEVEL_HIGH])?;
     }
-    if let Some(bytes) = spec.dma_window_bytes {
-        // LIOBN, then start and size of two cells each (PAPR, "ibm,my-dma-window").
-        let cells = [iommu::liobn(slot), 0, 0, bytes >> 32, bytes & u64::from(u32::MAX)];
-        fdt.property_array_u32("ibm,my-dma-window", &cells.map(|cell| cell as u32))?;
-    }
+    dma_window(fdt, spec, slot)?;
     match &spec.reserved {
         Reserved::Nothing => (),
         Reserved::DmaRange(range) => {
@@ -286,6 +291,68 @@ fn virtio_mmio(fdt: &mut FdtWriter, spec: &FdtSpec, slot: usize) -> Result<(), v
         Reserved::Pools(_) => fdt.property_u32("memory-region", phandle(slot))?,
     }
     fdt.end_node(node)
+}
+
+/// The window of the device in `slot`: its LIOBN, then start and size of two cells each (PAPR,
+/// "ibm,my-dma-window").
+fn dma_window(fdt: &mut FdtWriter, spec: &FdtSpec, slot: usize) -> Result<(), vm_fdt::Error> {
+    let Some(bytes) = spec.dma_window_bytes else { return Ok(()) };
+    let cells = [iommu::liobn(slot), 0, 0, bytes >> 32, bytes & u64::from(u32::MAX)];
+    fdt.property_array_u32("ibm,my-dma-window", &cells.map(|cell| cell as u32))
+}
+
+/// First cell of an address on a PCI bus: 32-bit memory that must not be prefetched (IEEE 1275, PCI
+/// bus binding, 2.2.1.1).
+const PCI_MEMORY_32: u32 = 2 << 24;
+
+/// First cell of the address of the function in `slot`: its device number; device 0 is the bridge.
+fn pci_function(slot: usize) -> u32 {
+    ((slot + 1) << 11) as u32
+}
+
+/// The PCI host bridge with a node for each function (kernel
+/// `Documentation/devicetree/bindings/pci/host-generic-pci.yaml`).
+fn pci(fdt: &mut FdtWriter, spec: &FdtSpec) -> Result<(), vm_fdt::Error> {
+    let bridge = fdt.begin_node(&format!("pci@{:x}", PCI_ECAM.0))?;
+    fdt.property_string("compatible", "pci-host-ecam-generic")?;
+    fdt.property_string("device_type", "pci")?;
+    fdt.property_array_u64("reg", &[PCI_ECAM.0, PCI_ECAM_BYTES])?;
+    fdt.property_array_u32("bus-range", &[0, 0])?;
+    fdt.property_u32("#address-cells", 3)?;
+    fdt.property_u32("#size-cells", 2)?;
+    let room_bytes = PCI_MEMORY_END.0 - PCI_MEMORY.0;
+    fdt.property_array_u32("ranges", &same_on_the_bus(PCI_MEMORY.0, room_bytes))?;
+    if let Reserved::DmaRange(range) = &spec.reserved {
+        fdt.property_array_u32("dma-ranges", &same_on_the_bus(range.start.0, range.bytes))?;
+    }
+    if spec.interrupts {
+        // Which function, whatever its registers, and which of its four lines.
+        fdt.property_u32("#interrupt-cells", 1)?;
+        fdt.property_array_u32("interrupt-map-mask", &[0xf800, 0, 0, 7])?;
+        let entry = |slot| [pci_function(slot), 0, 0, 1, IO_APIC_PHANDLE, input(slot), LEVEL_HIGH];
+        let map: Vec<u32> = (0..spec.devices).flat_map(entry).collect();
+        fdt.property_array_u32("interrupt-map", &map)?;
+    }
+    for slot in 0..spec.devices {
+        let node = fdt.begin_node(&format!("virtio@{:x},0", slot + 1))?;
+        fdt.property_array_u32("reg", &[pci_function(slot), 0, 0, 0, 0])?;
+        if spec.interrupts {
+            // INTA.
+            fdt.property_u32("interrupts", 1)?;
+        }
+        dma_window(fdt, spec, slot)?;
+        if let Reserved::Pools(_) = &spec.reserved {
+            fdt.property_u32("memory-region", phandle(slot))?;
+        }
+        fdt.end_node(node)?;
+    }
+    fdt.end_node(bridge)
+}
+
+/// An entry of `ranges` for memory that has the same address on the bus: that, the CPU's, the size.
+fn same_on_the_bus(start: u64, bytes: u64) -> [u32; 7] {
+    let [high, low] = [start >> 32, start & u64::from(u32::MAX)].map(|half| half as u32);
+    [PCI_MEMORY_32, high, low, high, low, (bytes >> 32) as u32, bytes as u32]
 }
 
 #[cfg(test)]
@@ -365,6 +432,57 @@ mod tests {
         assert_eq!(found, inputs.map(|input| vec![input, 2]));
         let without = built(&spec());
         assert!(parsed(&without).all_nodes().all(|node| node.property("interrupts").is_none()));
+    }
+
+    #[test]
+    fn functions_stand_below_their_bridge_with_what_a_window_would_have() {
+        let reserved = Reserved::DmaRange(range(0x1_0000_0000, 1 << 20));
+        let bytes = built(&FdtSpec {
+            pci: true,
+            interrupts: true,
+            devices: 9,
+            dma_window_bytes: Some(0x1_8000_0000),
+            reserved,
+            nodes_min: 40,
+            ..spec()
+        });
+        let tree = parsed(&bytes);
+        assert_eq!(tree.all_nodes().count(), 40);
+        assert!(tree.find_compatible(&["virtio,mmio"]).is_none());
+        let bridge = tree.find_compatible(&["pci-host-ecam-generic"]).expect("it is there");
+        let region = bridge.reg().and_then(|mut reg| reg.next()).expect("it has registers");
+        assert_eq!(region.starting_address as u64, 0xe000_0000);
+        assert_eq!(cells(&bridge, "bus-range"), [0, 0]);
+        let room = [0x0200_0000, 0, 0xd800_0000, 0, 0xd800_0000, 0, 0x0400_0000];
+        assert_eq!(cells(&bridge, "ranges"), room);
+        assert_eq!(cells(&bridge, "dma-ranges"), [0x0200_0000, 1, 0, 1, 0, 0, 1 << 20]);
+        let controller = tree.find_compatible(&["intel,ce4100-ioapic"]).expect("it is there");
+        let handle = cells(&controller, "phandle")[0];
+        let map = cells(&bridge, "interrupt-map");
+        assert_eq!(map[..7], [0x0800, 0, 0, 1, handle, 16, 2]);
+        assert_eq!(map[7 * 8..], [0x4800, 0, 0, 1, handle, 16, 2]);
+        for (slot, node) in bridge.children().enumerate() {
+            let device = slot as u32 + 1;
+            assert_eq!(node.name, format!("virtio@{device:x},0"));
+            assert_eq!(cells(&node, "reg"), [device << 11, 0, 0, 0, 0]);
+            assert_eq!(cells(&node, "interrupts"), [1]);
+            let liobn = iommu::liobn(slot) as u32;
+            assert_eq!(cells(&node, "ibm,my-dma-window"), [liobn, 0, 0, 1, 0x8000_0000]);
+        }
+        assert_eq!(bridge.children().count(), 9);
+    }
+
+    #[test]
+    fn functions_name_their_pools() {
+        let pools = [0x10_0000, 0x20_0000].map(|start| range(start, 1 << 16));
+        let reserved = Reserved::Pools(pools.to_vec());
+        let bytes = built(&FdtSpec { pci: true, devices: 2, reserved, ..spec() });
+        let tree = parsed(&bytes);
+        let bridge = tree.find_compatible(&["pci-host-ecam-generic"]).expect("it is there");
+        let named = bridge.children().map(|node| cells(&node, "memory-region"));
+        let handles = tree.find_node("/reserved-memory").expect("it is there");
+        assert!(named.eq(handles.children().map(|node| cells(&node, "phandle"))));
+        assert!(bridge.property("interrupt-map").is_none());
     }
 
     #[test]

@@ -142,6 +142,7 @@ fn long(memory: &mut Memory, plan: &Plan, devices: usize, entry: u64) -> Result<
         memory_bytes: machine.memory_bytes,
         ultravisor_unit: plan.guest.secure.then_some(machine.unit),
         devices,
+        pci: false,
         bootargs: boot_args(plan).to_string(),
         // The built-in guest that polls has no use for them, and a longer tree takes longer to read.
         interrupts: plan.guest.waits == Waits::Interrupts || plan.guest.image != ImagePlan::Builtin,

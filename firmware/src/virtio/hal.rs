@@ -29,37 +29,48 @@ fn address(buffer: NonNull<[u8]>) -> u64 {
     buffer.cast::<u8>().expose_provenance().get() as u64
 }
 
+/// What the trait's `dma_alloc` says, for any device: once for all, as the image is to stay small.
+#[inline(never)]
+fn ring_memory(pages: usize, direction: u64, index: usize) -> (PhysAddr, NonNull<u8>) {
+    let (bytes, device) = ((pages * PAGE_SIZE) as u64, index as u64);
+    let start = if uses_dma_api(index) {
+        dma_alloc(bytes, direction, device)
+    } else {
+        ring_pages(bytes, direction, device)
+    };
+    // Address 0 means that there is none; the driver then looks at the pointer no further.
+    let pointer = NonNull::new(ring_at(start, device)).unwrap_or(NonNull::dangling());
+    if index == Kind::Blk as usize && start != 0 {
+        bugs::ring_is_at(pointer, direction);
+    }
+    (start, pointer)
+}
+
+/// Likewise `dma_dealloc`.
+#[inline(never)]
+fn ring_memory_back(start: PhysAddr, pages: usize, index: usize) {
+    let bytes = (pages * PAGE_SIZE) as u64;
+    if uses_dma_api(index) {
+        dma_free(start, bytes, index as u64);
+    } else {
+        give_ring_back(start, bytes, index as u64);
+    }
+}
+
 // SAFETY: `dma_alloc` gives whole zeroed pages that nobody else has, or none; all memory is
 // identity-mapped, so a page's address is its pointer.
 unsafe impl<const DEVICE: usize> Hal for DeviceHal<DEVICE> {
     fn dma_alloc(pages: usize, direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        let bytes = (pages * PAGE_SIZE) as u64;
-        let (direction, device) = (number(direction), DEVICE as u64);
-        let start = if uses_dma_api(DEVICE) {
-            dma_alloc(bytes, direction, device)
-        } else {
-            ring_pages(bytes, direction, device)
-        };
-        // Address 0 means that there is none; the driver then looks at the pointer no further.
-        let pointer = NonNull::new(ring_at(start, device)).unwrap_or(NonNull::dangling());
-        if DEVICE == Kind::Blk as usize && start != 0 {
-            bugs::ring_is_at(pointer, direction);
-        }
-        (start, pointer)
+        ring_memory(pages, number(direction), DEVICE)
     }
 
     unsafe fn dma_dealloc(start: PhysAddr, _pointer: NonNull<u8>, pages: usize) -> i32 {
-        let bytes = (pages * PAGE_SIZE) as u64;
-        if uses_dma_api(DEVICE) {
-            dma_free(start, bytes, DEVICE as u64);
-        } else {
-            give_ring_back(start, bytes, DEVICE as u64);
-        }
+        ring_memory_back(start, pages, DEVICE);
         0
     }
 
     unsafe fn mmio_phys_to_virt(start: PhysAddr, _bytes: usize) -> NonNull<u8> {
-        // Only the PCI transport asks, and there is no PCI here.
+        // Identity-mapped, as all memory is.
         NonNull::new(ptr::with_exposed_provenance_mut(start as usize))
             .unwrap_or(NonNull::dangling())
     }

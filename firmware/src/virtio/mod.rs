@@ -2,17 +2,21 @@
 //!
 //! `virtio-drivers` is used as it is. What it lacks is added around it: a `Hal` per device, so
 //! that each may take its own DMA path ([`hal`]), with the block driver's bugs (`bugs`); a
-//! `Transport` that accepts bit 33 and looks whether FEATURES_OK held ([`transport`]); waits that end ([`wait`]); and per kind of device a
+//! `Transport` that accepts bit 33 and looks whether FEATURES_OK held ([`transport`]), over either of
+//! its own (`either`); waits that end ([`wait`]); and per kind of device a
 //! driver that reserves slots first, uses only calls that do not block, and names its troubles.
 
 pub mod balloon;
 pub mod blk;
 pub mod bugs;
 pub mod console;
+mod either;
 pub mod entropy;
+mod function;
 pub mod hal;
 pub mod net;
 mod one_queue;
+mod pci;
 pub mod transport;
 pub mod wait;
 
@@ -29,6 +33,8 @@ pub struct Troubles {
     pub restricted: Trouble,
     /// The kernel demands physical addresses and the DMA API does not promise them.
     pub no_identity: Trouble,
+    /// It could not take the vector that it is to interrupt with.
+    pub no_vector: Trouble,
     /// A request did not come back in time.
     pub timeout: Trouble,
     /// The same, and the device says that it needs a reset.
@@ -46,6 +52,7 @@ macro_rules! troubles {
             features: Trouble::refused(concat!($kind, "-features-ok")),
             restricted: Trouble::refused(concat!($kind, "-restricted")),
             no_identity: Trouble::refused(concat!($kind, "-no-identity")),
+            no_vector: Trouble::refused(concat!($kind, "-no-vector")),
             timeout: Trouble::failed(concat!($kind, "-timeout")),
             needs_reset: Trouble::failed(concat!($kind, "-needs-reset")),
             io_error: Trouble::failed(concat!($kind, "-ioerr")),

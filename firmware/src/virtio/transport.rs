@@ -3,7 +3,6 @@
 //! They never accept VIRTIO_F_ACCESS_PLATFORM (bit 33) and never look whether FEATURES_OK held
 //! (virtio 1.2, section 3.1.1, step 6). Both belong to the transport, so all drivers get them
 //! here, whatever bits they know themselves; and here is where a device's DMA path is decided.
-#![expect(unsafe_code, reason = "device registers lie at addresses that the FDT names")]
 
 use crate::calls::Trouble;
 use crate::dma::decide::{Addresses, Life, Moment, Path};
@@ -11,10 +10,9 @@ use crate::dma::setup::attach;
 use crate::dma::state::{decide_at, is_firmware, kernel, negotiated};
 use crate::kernel::Bit33;
 use crate::virtio::Kind;
+use crate::virtio::either::Either;
 use crate::virtio::wait::Device;
-use core::ptr::{self, NonNull};
 use ultravisor_abi::ours::F_IDENTITY_ADDRESS;
-use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -30,7 +28,7 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 
 /// The transport of the device with index `DEVICE`.
 pub struct Guarded<const DEVICE: usize> {
-    inner: MmioTransport<'static>,
+    inner: Either,
     offered: u64,
     accepted: u64,
 }
@@ -50,17 +48,12 @@ impl<const DEVICE: usize> Guarded<DEVICE> {
     /// The transport of `device`.
     ///
     /// # Errors
-    /// `...-init` if its registers are not those of a virtio-mmio device that is known here.
+    /// `...-init` if its registers are not those of a virtio device that is known here.
     pub fn new(device: Device) -> core::result::Result<Self, Trouble> {
         let registers = device.registers();
-        let header = ptr::with_exposed_provenance_mut::<VirtIOHeader>(registers.base as usize);
-        let refused = Self::KIND.troubles().init;
-        let header = NonNull::new(header).ok_or(refused)?;
-        // SAFETY: the device tree says that these are the registers of a virtio-mmio device,
-        // and no second driver is made for it.
-        let inner = unsafe { MmioTransport::new(header, registers.bytes) };
+        let inner = Either::new(&registers).ok_or(Self::KIND.troubles().init)?;
         attach(DEVICE, &registers);
-        Ok(Self { inner: inner.map_err(|_| refused)?, offered: 0, accepted: 0 })
+        Ok(Self { inner, offered: 0, accepted: 0 })
     }
 
     /// Whether the device offered VIRTIO_F_INDIRECT_DESC. Every driver here accepts it.
@@ -201,7 +194,9 @@ impl<const DEVICE: usize> Transport for Guarded<DEVICE> {
         avail: PhysAddr,
         used: PhysAddr,
     ) {
-        self.inner.queue_set(queue, size, table, avail, used);
+        if !self.inner.queue_set(queue, size, [table, avail, used]) {
+            self.refuse(Self::KIND.troubles().no_vector);
+        }
     }
 
     fn queue_unset(&mut self, queue: u16) {

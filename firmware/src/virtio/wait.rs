@@ -1,44 +1,48 @@
 //! Waits that end, and a device's registers as far as the drivers do not offer them.
-#![expect(unsafe_code, reason = "reads and writes device registers by address")]
+#![expect(unsafe_code, reason = "reads the time stamp counter")]
 
 use crate::calls::Trouble;
-use crate::device_tree::Registers;
+use crate::device_tree::{Bus, Registers};
 use crate::interrupts;
+use crate::registers::{load, store};
 use crate::virtio::Kind;
+use crate::virtio::function::Function;
+use crate::virtio::pci::status_register;
 use core::arch::x86_64::_rdtsc;
 use core::hint::spin_loop;
-use core::ptr;
 use ultravisor_abi::ours::QUIRK_REGISTER;
 use virtio_drivers::transport::DeviceStatus;
 
 /// "virt" (virtio 1.2, section 4.2.2).
 const MAGIC: u32 = 0x7472_6976;
-const MAGIC_VALUE: usize = 0x00;
-const DEVICE_ID: usize = 0x08;
-const STATUS: usize = 0x70;
+const MAGIC_VALUE: u64 = 0x00;
+const DEVICE_ID: u64 = 0x08;
+const STATUS: u64 = 0x70;
 
 /// Bytes of the registers that every virtio-mmio device has.
 const REGISTERS_BYTES: usize = 0x100;
 
-/// One virtio-mmio device, seen from outside its driver.
+/// One virtio device, seen from outside its driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Device {
     registers: Registers,
+    /// Where its status register is.
+    status: u64,
     /// Its number (virtio 1.2, section 5).
     pub id: u32,
 }
 
 impl Device {
-    /// The device at `registers`, unless there is none (id 0 is a placeholder).
+    /// The device at `registers`, unless there is none.
     pub fn probe(registers: Registers) -> Option<Self> {
-        if registers.bytes < REGISTERS_BYTES {
-            return None;
-        }
-        let device = Self { registers, id: 0 };
-        if device.read(MAGIC_VALUE) != MAGIC {
-            return None;
-        }
-        Some(Self { id: device.read(DEVICE_ID), ..device }).filter(|device| device.id != 0)
+        let (id, status) = match registers.bus {
+            Bus::Mmio => (mmio_id(&registers)?, registers.base + STATUS),
+            Bus::Pci => {
+                let function = Function(registers.base);
+                (function.virtio_id()?, status_register(function)?)
+            }
+        };
+        Some(Self { registers, status, id })
     }
 
     /// Where its registers are.
@@ -48,32 +52,34 @@ impl Device {
 
     /// Resets it.
     pub fn reset(&self) {
-        let register = ptr::with_exposed_provenance_mut::<u32>(self.address(STATUS));
-        // SAFETY: the device tree says that these are a device's registers.
-        unsafe { register.write_volatile(0) };
+        match self.registers.bus {
+            Bus::Mmio => store(self.status, 0_u32),
+            Bus::Pci => store(self.status, 0_u8),
+        }
     }
 
-    /// Pokes its quirk register: from its next reset on it shall offer bit 33 (D13).
+    /// Pokes its quirk register: from its next reset on it shall offer bit 33 (D13). A PCI function has
+    /// none.
     pub fn poke_quirk(&self) {
-        let address = self.address(QUIRK_REGISTER as usize);
-        let register = ptr::with_exposed_provenance_mut::<u32>(address);
-        // SAFETY: as in `reset`.
-        unsafe { register.write_volatile(1) };
+        if self.registers.bus == Bus::Mmio {
+            store(self.registers.base + QUIRK_REGISTER, 1_u32);
+        }
     }
 
     fn status(&self) -> DeviceStatus {
-        DeviceStatus::from_bits_retain(self.read(STATUS))
+        DeviceStatus::from_bits_retain(match self.registers.bus {
+            Bus::Mmio => load(self.status),
+            Bus::Pci => load::<u8>(self.status).into(),
+        })
     }
+}
 
-    fn read(&self, register: usize) -> u32 {
-        let register = ptr::with_exposed_provenance::<u32>(self.address(register));
-        // SAFETY: as in `reset`.
-        unsafe { register.read_volatile() }
+/// The number of the virtio-mmio device at `registers`, unless it is 0, a placeholder's.
+fn mmio_id(registers: &Registers) -> Option<u32> {
+    if registers.bytes < REGISTERS_BYTES || load::<u32>(registers.base + MAGIC_VALUE) != MAGIC {
+        return None;
     }
-
-    const fn address(&self, register: usize) -> usize {
-        self.registers.base as usize + register
-    }
+    Some(load(registers.base + DEVICE_ID)).filter(|id| *id != 0)
 }
 
 /// How long to wait for which device.
