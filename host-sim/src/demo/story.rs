@@ -84,6 +84,8 @@ impl Story {
             });
         }
         if !faults.is_empty() {
+            // What is wrong with a text is wrong with it in each run that it is said of.
+            faults.dedup();
             return Err(faults);
         }
         let about = escape::terminal(&chapter.about);

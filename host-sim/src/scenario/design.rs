@@ -10,6 +10,7 @@ use firmware::kernel::Kernel;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// When the choice is made.
@@ -187,6 +188,20 @@ pub struct QemuOverrides {
     pub backend: Option<Backend>,
 }
 
+/// QEMU's bounds of `queue-size`.
+const QUEUE_SIZE: RangeInclusive<u16> = 2..=1024;
+
+/// A `queue_size` that QEMU takes.
+pub(super) fn checked_size(reader: &mut Reader<'_>, size: &At<u16>) -> Option<u16> {
+    if QUEUE_SIZE.contains(&size.value) && size.value.is_power_of_two() {
+        return Some(size.value);
+    }
+    let (least, most) = (QUEUE_SIZE.start(), QUEUE_SIZE.end());
+    let message = format!("`queue_size` {} is no power of two from {least} to {most}", size.value);
+    reader.fault(Code::OUT_OF_RANGE, &size.span, message, None);
+    None
+}
+
 impl QemuOverrides {
     /// Nothing differs.
     pub const NONE: Self = Self {
@@ -208,7 +223,7 @@ impl QemuOverrides {
         let QemuFile { iommu_platform, legacy, event_idx, indirect_desc, ioeventfd, .. } =
             file.value;
         let QemuFile { queue_size, optional_33, identity_bit, quirk, backend, .. } = file.value;
-        let queue_size = reader.take_if(queue_size).map(|size| size.value);
+        let queue_size = reader.take_if(queue_size).and_then(|size| checked_size(reader, &size));
         Self {
             iommu_platform,
             legacy,

@@ -44,6 +44,20 @@ struct Wrong {
     bare: Option<Result<(), ron::Error>>,
     /// The variants that there are, if it is the name of one that is wanted.
     variants: &'static [&'static str],
+    /// The largest whole number that there is room for, if one is wanted.
+    largest: Option<u64>,
+}
+
+/// The largest whole number that a `T` takes, if it takes any.
+fn largest<'a, T: Deserialize<'a>>() -> Option<u64> {
+    const TEXTS: [(&str, u64); 4] = [
+        ("18446744073709551615", u64::MAX),
+        ("4294967295", u32::MAX as u64),
+        ("65535", u16::MAX as u64),
+        ("255", u8::MAX as u64),
+    ];
+    let fits = |text: &&(&'static str, u64)| options().from_str::<T>(text.0).is_ok();
+    TEXTS.iter().find(fits).map(|(_, number)| *number)
 }
 
 impl<'de: 'a, 'a, T: Deserialize<'a>> Deserialize<'de> for Located<'a, T> {
@@ -58,7 +72,9 @@ impl<'de: 'a, 'a, T: Deserialize<'a>> Deserialize<'de> for Located<'a, T> {
                 Err(ron::Error::NoSuchEnumVariant { expected, .. }) => expected,
                 Ok(_) | Err(_) => &[],
             };
-            Box::new(Wrong { error, bare, variants })
+            let is_too_large = error.code == ron::Error::IntegerOutOfBounds;
+            let largest = if is_too_large { largest::<T>() } else { None };
+            Box::new(Wrong { error, bare, variants, largest })
         });
         Ok(Self { text, value })
     }
@@ -138,7 +154,7 @@ impl<'a> Reader<'a> {
         match options().from_str(self.text) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.refuse(self.text, Wrong { error, bare: None, variants: &[] });
+                self.refuse(self.text, Wrong { error, bare: None, variants: &[], largest: None });
                 None
             }
         }
@@ -251,9 +267,9 @@ impl<'a> Reader<'a> {
         let base = self.start(text);
         let from = byte_offset(text, wrong.error.span.start);
         let to = byte_offset(text, wrong.error.span.end).max(from);
-        let Wrong { error, bare, variants } = wrong;
+        let Wrong { error, bare, variants, largest } = wrong;
         let head = word_at(without_comments(self.text), 0);
-        let refused = Refused { error: error.code, head, span: from..to, bare, variants };
+        let refused = Refused { error: error.code, head, span: from..to, bare, variants, largest };
         let said = refusal::say(&refused, text);
         let place =
             |span: Range<usize>| self.original(base + span.start)..self.original(base + span.end);

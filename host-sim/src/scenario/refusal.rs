@@ -102,6 +102,8 @@ pub struct Refused<'a> {
     pub bare: Option<Result<(), Error>>,
     /// The variants that there are, if the name of one is wanted.
     pub variants: &'static [&'static str],
+    /// The largest whole number that there is room for, if one is wanted.
+    pub largest: Option<u64>,
 }
 
 /// What to say about `refused`, which was found in `text`.
@@ -113,7 +115,7 @@ pub fn say(refused: &Refused<'_>, text: &str) -> Said {
         return said;
     }
     fields::word_fault(refused, text, at)
-        .or_else(|| values::number_fault(&refused.error, text, at, word))
+        .or_else(|| values::number_fault(refused, text, at, word))
         .or_else(|| values::bare_quantity(&refused.error, text, at))
         .or_else(|| form::broken(&refused.error, text))
         .or_else(|| brackets::say(refused, text, at, word))

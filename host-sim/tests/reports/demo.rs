@@ -70,6 +70,26 @@ fn every_text_of_every_chapter_has_its_event() {
 }
 
 #[test]
+fn what_is_wrong_with_a_text_is_said_once_for_all_runs_that_it_is_said_of() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let run = |key, id| {
+        format!("Run(key: \"{key}\", scenario: \"demo/disk\", id: \"{id}\", label: \"{key}\")")
+    };
+    let chapter = format!(
+        "Chapter(format: 1, name: \"mine\", about: \"A test.\", runs: [{}, {}],\n\
+        steps: [Step(title: \"t\", views: [\n\
+        View(of: [\"a\", \"b\"], at: Ready, says: \"In {{page}}.\"),\n\
+        ])], ends: \"x\")",
+        run("a", "*d0-*"),
+        run("b", "*d5-*")
+    );
+    fs::write(folder.path().join("mine.ron"), chapter).expect("a file");
+    let ran = uvsim(folder.path(), &["mine.ron"]);
+    let err = text(&ran.stderr);
+    assert_eq!((ran.status.code(), err.matches("E346").count()), (Some(3), 1), "{err}");
+}
+
+#[test]
 fn a_text_for_an_event_that_never_comes_is_an_error_at_its_place() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = folder.path().join("mine.ron");

@@ -161,7 +161,7 @@ fn quantities_out_of_range_say_the_range() {
             (
                 "devices: [Console(id: \"c\", qemu: (queue_size: 100))]",
                 304,
-                (3, 11),
+                (3, 47),
                 "power of two",
             ),
             (

@@ -1,6 +1,6 @@
 //! Values that are of another kind than wanted, or do not fit.
 
-use super::{DEPTH_MAX, Said, form_hint, found};
+use super::{DEPTH_MAX, Refused, Said, form_hint, found};
 use crate::scenario::codes::Code;
 use crate::scenario::scan::{self, unquoted, word_at};
 use ron::error::Error;
@@ -11,7 +11,13 @@ use std::ops::Range;
     clippy::wildcard_enum_match_arm,
     reason = "ron's enum, not ours: the other functions say the rest"
 )]
-pub(super) fn number_fault(error: &Error, text: &str, at: usize, word: &str) -> Option<Said> {
+pub(super) fn number_fault(
+    refused: &Refused<'_>,
+    text: &str,
+    at: usize,
+    word: &str,
+) -> Option<Said> {
+    let error = &refused.error;
     let here = at..(at + word.len().max(1)).min(text.len().max(at));
     Some(match error {
         Error::Message(message) => {
@@ -47,7 +53,9 @@ pub(super) fn number_fault(error: &Error, text: &str, at: usize, word: &str) -> 
             let message = if number.starts_with('-') {
                 format!("`{number}` is less than 0, and this field counts from there")
             } else {
-                format!("`{number}` is larger than this field can be")
+                let most = refused.largest.map(|most| format!(", at most {most}"));
+                let most = most.unwrap_or_default();
+                format!("`{number}` is larger than this field can be{most}")
             };
             Said::new(Code::OUT_OF_RANGE, message, start..start + number.len().max(1))
                 .label("out of range")
