@@ -17,7 +17,7 @@ use std::ops::Range;
 use ultravisor::memory::Memory;
 use ultravisor::platform::RamRange;
 use ultravisor_abi::Gpa;
-use ultravisor_abi::boot::{FDT, HIGH_RAM, IMAGES, LOW_RAM_END, PAGE_TABLES};
+use ultravisor_abi::boot::{FDT, HIGH_RAM, IMAGES, LOW_RAM_END, PAGE_TABLES, STACK_BYTES};
 
 /// Page-table entry: present and writable (SDM volume 3, table 4-15).
 const PRESENT_WRITABLE: u64 = 0b11;
@@ -36,8 +36,6 @@ pub fn ram(bytes: u64) -> Vec<RamRange> {
     ranges
 }
 
-/// Reserved ranges end so far below the end of the low RAM: the stack begins there.
-const STACK_BYTES: u64 = 1 << 20;
 /// What their addresses are multiples of.
 const RESERVED_ALIGN: u64 = 2 << 20;
 /// What the size of a pool is a multiple of: a set of swiotlb slots.

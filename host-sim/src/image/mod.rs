@@ -21,7 +21,7 @@ pub use symbols::{Symbol, Symbols};
 
 use std::ops::Range;
 use ultravisor_abi::Gpa;
-use ultravisor_abi::boot::{IMAGES, LOW_RAM_END, SLOF};
+use ultravisor_abi::boot::{IMAGES, LOW_RAM_END, SLOF, STACK_BYTES};
 
 /// Most bytes of an image file.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
@@ -79,13 +79,15 @@ impl Limits {
         Self::of(Protocol::Elf64, memory_bytes)
     }
 
-    /// The same for any protocol: images that start without paging may lie in low memory, too.
+    /// The same for any protocol: images that start without paging may lie in low memory, too; those
+    /// that start with a stack leave it room.
     pub fn of(protocol: Protocol, memory_bytes: u64) -> Self {
-        let end = memory_bytes.clamp(IMAGES.0, LOW_RAM_END.0);
-        let (start, hole) = match protocol {
-            Protocol::Elf64 => (IMAGES.0, 0..0),
-            Protocol::Multiboot1 | Protocol::Pvh => (PHYSICAL, HANDOVER.start..IMAGES.0),
+        let end = memory_bytes.min(LOW_RAM_END.0);
+        let (start, end, hole) = match protocol {
+            Protocol::Elf64 => (IMAGES.0, end.saturating_sub(STACK_BYTES), 0..0),
+            Protocol::Multiboot1 | Protocol::Pvh => (PHYSICAL, end, HANDOVER.start..IMAGES.0),
         };
+        let end = end.max(IMAGES.0);
         Self { protocol, file_bytes_max: FILE_BYTES_MAX, place: start..end, hole }
     }
 

@@ -6,6 +6,7 @@ use crate::scenario::source::{reason, shown};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A report being written. Dropping it without [`Target::finish`] leaves nothing behind.
@@ -37,14 +38,18 @@ pub fn fault(path: &Path, error: &io::Error) -> Fault {
 #[derive(Debug, Default)]
 pub struct Taken {
     read: BTreeSet<PathBuf>,
+    /// The same files, whatever their names: a file may have several (hard links).
+    inodes: BTreeSet<(u64, u64)>,
     written: BTreeSet<PathBuf>,
 }
 
 impl Taken {
     /// For a command that reads these files.
     pub fn by(read: impl IntoIterator<Item = PathBuf>) -> Self {
-        let read = read.into_iter().filter_map(|path| fs::canonicalize(path).ok());
-        Self { read: read.collect(), written: BTreeSet::new() }
+        let read: BTreeSet<PathBuf> =
+            read.into_iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
+        let inodes = read.iter().filter_map(|path| inode(path)).collect();
+        Self { read, inodes, written: BTreeSet::new() }
     }
 
     /// Takes the place `path` for a report.
@@ -54,7 +59,8 @@ impl Taken {
     pub fn take(&mut self, path: &Path) -> Result<(), Fault> {
         // A folder that is not there is told when the report is opened.
         let Some(place) = place(path) else { return Ok(()) };
-        let what = if self.read.contains(&place) {
+        let is_read = inode(&place).is_some_and(|inode| self.inodes.contains(&inode));
+        let what = if is_read || self.read.contains(&place) {
             "this command reads it"
         } else if !self.written.insert(place) {
             "another report of this command is to be written there"
@@ -63,6 +69,12 @@ impl Taken {
         };
         Err(refused(path, what).help("take another name"))
     }
+}
+
+/// Which file is there: its device and its number.
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// Where `path` lies, however it is spelt: that file, or where in its folder it would be.

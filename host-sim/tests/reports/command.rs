@@ -112,6 +112,11 @@ fn a_report_never_takes_the_place_of_what_the_command_reads() {
     }
     let ran = uvsim(workspace.path(), Some(&scenario), &["--report", "github"]);
     assert_eq!(ran.status.code(), Some(6));
+    // By another of its names, too: a summary is added to the end of what is there.
+    let linked = workspace.path().join("summary.md");
+    fs::hard_link(&scenario, &linked).expect("a link");
+    let ran = uvsim(workspace.path(), Some(&linked), &["--report", "github"]);
+    assert_eq!(ran.status.code(), Some(6), "{}", text(&ran.stderr));
     assert_eq!(fs::read_to_string(&scenario).expect("it is there"), SCENARIO);
     let events = ["--report", "events=e.ndjson"];
     assert_eq!(uvsim(workspace.path(), None, &events).status.code(), Some(1));

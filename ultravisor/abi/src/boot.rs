@@ -19,6 +19,9 @@ pub const FDT: Gpa = Gpa(0x1_0000);
 pub const FDT_END: Gpa = Gpa(0x8_0000);
 /// Boot firmware (slof) lies from here up to [`IMAGES`].
 pub const SLOF: Gpa = Gpa(0x8_0000);
+/// The stack that a guest starts with begins at the end of the low RAM, and has so much room, in
+/// bytes: neither its image nor what is reserved for devices lies there.
+pub const STACK_BYTES: u64 = 1 << 20;
 /// Guest images lie from here on.
 pub const IMAGES: Gpa = Gpa(0x10_0000);
 /// The first virtio-mmio device. In the FDT too.
