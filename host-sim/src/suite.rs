@@ -1,8 +1,10 @@
 //! Runs plans on several threads and hands their results over in the order of the plans.
 
 use crate::escape;
+use crate::event::Record;
 use crate::log::RunLog;
 use crate::outcome::Outcome;
+use crate::scenario::limits::Limits;
 use crate::scenario::plan::Plan;
 use crate::verdict::{self, Judged};
 use crate::watchdog;
@@ -11,7 +13,7 @@ use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -33,28 +35,86 @@ pub enum Done {
 /// Logs are large: no thread is further ahead of the slowest run than this many runs per thread.
 const AHEAD_PER_THREAD: usize = 4;
 
-/// Which plan is next, and how many were handed over.
-struct Gate {
-    state: Mutex<(usize, usize)>,
-    moved: Condvar,
-    ahead_max: usize,
-    total: usize,
+/// What runs may take beyond the defaults of their limits, all together, in bytes: those that may
+/// take more wait for each other, so that a selection's memory does not grow with its threads.
+const EXTRA_BYTES_MAX: u64 = 1 << 30;
+
+/// What a run may take in memory that one with default limits may not.
+fn extra_bytes(plan: &Plan) -> u64 {
+    let Limits { memory_bytes, log_events, .. } = plan.limits;
+    let default = Limits::default();
+    let events = log_events.saturating_sub(default.log_events);
+    let log_bytes = events.saturating_mul(size_of::<Record>() as u64);
+    memory_bytes.saturating_sub(default.memory_bytes).saturating_add(log_bytes)
 }
 
-impl Gate {
-    /// The next plan to run, once the hand-over is close enough behind.
-    fn next(&self) -> Option<usize> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.0 < self.total && state.0 >= state.1 + self.ahead_max {
-            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+/// What its result takes until it is handed over.
+fn bytes_kept(done: &Done) -> u64 {
+    match done {
+        Done::Judged(judged) => {
+            let (log, _) = judged.as_ref();
+            let twins: usize = log.twins.iter().map(|twin| twin.records.len()).sum();
+            ((log.records.len() + twins) * size_of::<Record>()) as u64
         }
-        let number = state.0;
-        state.0 += 1;
-        (number < self.total).then_some(number)
+        Done::NotRun(_) | Done::Panicked(_) => 0,
+    }
+}
+
+/// How far the runs are.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Which plan is next.
+    next: usize,
+    /// How many were handed over.
+    handed_over: usize,
+    /// What those in between may take beyond their defaults, and what is kept of them.
+    bytes: u64,
+}
+
+/// Who may go on.
+struct Gate<'a> {
+    plans: &'a [&'a Plan],
+    progress: Mutex<Progress>,
+    moved: Condvar,
+    ahead_max: usize,
+}
+
+impl Gate<'_> {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handed_over(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 += 1;
+    /// The next plan to run, once the hand-over is close enough behind and there is room. The first
+    /// that was not handed over runs or has run, so room will be made.
+    fn next(&self) -> Option<usize> {
+        let mut progress = self.lock();
+        loop {
+            let number = progress.next;
+            let extra = extra_bytes(self.plans.get(number)?);
+            let is_close = number < progress.handed_over + self.ahead_max;
+            let is_alone = number == progress.handed_over;
+            if is_alone || is_close && progress.bytes + extra <= EXTRA_BYTES_MAX {
+                progress.next += 1;
+                progress.bytes += extra;
+                return Some(number);
+            }
+            progress = self.moved.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Plan `number` has run.
+    fn has_run(&self, number: usize, done: &Done) {
+        let mut progress = self.lock();
+        progress.bytes += bytes_kept(done);
+        progress.bytes -= extra_bytes(self.plans[number]);
+        self.moved.notify_all();
+    }
+
+    /// The next result, of which so much was kept, was handed over.
+    fn handed_over(&self, kept: u64) {
+        let mut progress = self.lock();
+        progress.handed_over += 1;
+        progress.bytes -= kept;
         self.moved.notify_all();
     }
 }
@@ -82,10 +142,10 @@ impl Pace {
 pub fn run(plans: &[&Plan], pace: Pace, runner: Runner<'_>, mut take: impl FnMut(usize, Done)) {
     let threads = pace.threads.clamp(1, plans.len().max(1));
     let gate = Gate {
-        state: Mutex::new((0, 0)),
+        plans,
+        progress: Mutex::default(),
         moved: Condvar::new(),
         ahead_max: threads * AHEAD_PER_THREAD,
-        total: plans.len(),
     };
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
@@ -93,8 +153,10 @@ pub fn run(plans: &[&Plan], pace: Pace, runner: Runner<'_>, mut take: impl FnMut
             let (gate, sender) = (&gate, sender.clone());
             scope.spawn(move || {
                 while let Some(number) = gate.next() {
+                    let done = one(plans[number], pace, runner);
+                    gate.has_run(number, &done);
                     // The receiver lives until every plan was handed over.
-                    if sender.send((number, one(plans[number], pace, runner))).is_err() {
+                    if sender.send((number, done)).is_err() {
                         break;
                     }
                 }
@@ -106,8 +168,9 @@ pub fn run(plans: &[&Plan], pace: Pace, runner: Runner<'_>, mut take: impl FnMut
         for (number, done) in receiver {
             early.insert(number, done);
             while let Some(done) = early.remove(&next) {
+                let kept = bytes_kept(&done);
                 take(next, done);
-                gate.handed_over();
+                gate.handed_over(kept);
                 next += 1;
             }
         }

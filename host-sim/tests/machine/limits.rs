@@ -8,8 +8,11 @@ use host_sim::recorder::RECORDS_MAX;
 use host_sim::run::{CannotRun, run_until};
 use host_sim::scenario::limits::{FINDINGS, Limit};
 use host_sim::scenario::plan::{DeviceKind, DevicePlan, Plan, Platform, Plugged, QemuOptions};
+use host_sim::suite::{self, Done, Pace};
 use iced_x86::code_asm::{CodeAssembler, byte_ptr, rax, rbx, rcx, rdx};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 use ultravisor_abi::{Hcall, OurCall};
 
 /// How a run of `plan` ends with `limit` set to each of two values.
@@ -320,4 +323,39 @@ fn every_budget_has_a_row_whose_default_lies_in_its_range() {
     plan.limits.log_events = 7;
     assert_eq!(plan.limits.of(Budget::Log, 3), 7);
     assert_eq!(plan.limits.of(Budget::WorkUnits, 3), 3);
+}
+
+/// How many of eight runs of `plan` on four threads were seen to go on at the same time.
+fn at_the_same_time(plan: &Plan) -> usize {
+    let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let runner = |plan: &Plan, late: &AtomicBool| {
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Others get their chance to begin, unless one did.
+        for _ in 0..200_000 {
+            if most.load(Ordering::SeqCst) > 1 {
+                break;
+            }
+            thread::yield_now();
+        }
+        let log = run_until(plan, late).map_err(|error| error.to_string());
+        now.fetch_sub(1, Ordering::SeqCst);
+        log
+    };
+    let pace = Pace { threads: 4, wall_clock: Duration::from_secs(60) };
+    let mut order = Vec::new();
+    suite::run(&[plan; 8], pace, &runner, |number, done| {
+        assert!(matches!(done, Done::Judged(_)), "{done:?}");
+        order.push(number);
+    });
+    assert_eq!(order, [0, 1, 2, 3, 4, 5, 6, 7]);
+    most.into_inner()
+}
+
+#[test]
+fn runs_that_may_take_much_memory_wait_for_each_other_and_others_do_not() {
+    let plan = many(10, |a| a.load_register(0));
+    assert!(at_the_same_time(&plan) > 1);
+    let mut large = plan;
+    large.limits.memory_bytes = 1 << 30;
+    assert_eq!(at_the_same_time(&large), 1);
 }
