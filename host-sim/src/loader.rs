@@ -9,7 +9,7 @@ mod pvh;
 use crate::fdt::{self, FdtSpec, Reserved};
 use crate::image::{HANDOVER, Image};
 use crate::iommu;
-use crate::scenario::plan::{Boot, Describes, ImagePlan, Iommu, MachinePlan, Plan};
+use crate::scenario::plan::{Boot, Describes, ImagePlan, Iommu, MachinePlan, Plan, Transport};
 use crate::scenario::start;
 use firmware::bootargs::{BootArgs, Waits};
 use firmware::workload::WORK_MAX;
@@ -140,7 +140,7 @@ fn long(memory: &mut Memory, plan: &Plan, devices: usize, entry: u64) -> Result<
         memory_bytes: machine.memory_bytes,
         ultravisor_unit: plan.guest.secure.then_some(machine.unit),
         devices,
-        pci: false,
+        pci: machine.transport == Transport::Pci,
         bootargs: boot_args(plan).to_string(),
         // The built-in guest that polls has no use for them, and a longer tree takes longer to read.
         interrupts: plan.guest.waits == Waits::Interrupts || plan.guest.image != ImagePlan::Builtin,

@@ -406,8 +406,8 @@ fn cpuid_tells_of_the_local_apic_and_follows_its_switch() {
     assert_eq!(log.ended, Ended::Exit(1));
 }
 
-/// What is converted, and how the run came out.
-fn conversions(plan: &Plan) -> (String, Vec<(&'static str, u64)>, u64, u64) {
+/// What is converted, and how the run came out; how often the guest was interrupted, and woken.
+pub fn conversions(plan: &Plan) -> (String, Vec<(&'static str, u64)>, u64, u64) {
     let log = run(plan);
     let counters = Counters::of(&log.records, plan.guest.marks);
     let all = |counter| counters.sum(counter, &Phase::ALL);

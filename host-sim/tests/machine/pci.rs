@@ -2,17 +2,21 @@
 //! messages and by lines.
 
 use super::interrupts::{
-    and_return, apic, counting, msr, route, runs_the_same_in_small_steps, woken,
+    and_return, apic, conversions, counting, msr, route, runs_the_same_in_small_steps, woken,
 };
 use super::ports::handle;
 use super::small::{DATA, RING, SECTOR, Write, disk, run, small};
+use firmware::bootargs::Waits;
 use host_sim::device::transport::VERSION_1;
 use host_sim::event::{DeviceIndex, Ended, Event, ExitReason, WakeSource, WhyAsleep};
 use host_sim::log::RunLog;
 use host_sim::scenario::plan::{Plan, Plugged, QemuOptions, Transport};
+use host_sim::scenario::select;
 use iced_x86::code_asm::{
     CodeAssembler, al, ax, byte_ptr, dword_ptr, dx, eax, qword_ptr, r12d, rbx, rdx, word_ptr,
 };
+use std::collections::BTreeSet;
+use std::path::Path;
 use ultravisor_abi::Gpa;
 use ultravisor_abi::boot::{PCI_ECAM, PCI_MEMORY};
 
@@ -364,4 +368,55 @@ fn a_device_that_is_not_plugged_yet_is_not_on_the_bus() {
         matches!(&record.event, Event::HvCall { args, by_ultravisor: true, .. } if Gpa(args[1]) == Gpa(DEVICE))
     });
     assert!(seen);
+}
+
+/// The runs of these files of `scenarios/thread` whose devices can be functions, each over PCI.
+fn over_pci(files: &[&str]) -> Vec<(Plan, Plan)> {
+    let thread = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/thread");
+    let files: Vec<_> = files.iter().map(|file| thread.join(file)).collect();
+    let selection = select::select(&files, 1).expect("the shipped files are right");
+    let plans = selection.runs.into_iter().map(|planned| planned.plan);
+    let modern = plans.filter(|plan| {
+        plan.devices.iter().all(|device| !device.options.legacy && !device.options.quirk)
+    });
+    let both = modern.map(|plan| {
+        let mut over = plan.clone();
+        over.machine.transport = Transport::Pci;
+        (plan, over)
+    });
+    both.collect()
+}
+
+#[test]
+fn each_design_converts_the_same_pages_over_pci_whether_its_guest_polls_or_sleeps() {
+    let (mut designs, mut slept) = (BTreeSet::new(), 0);
+    for (plan, over) in over_pci(&["secure.ron", "normal.ron"]) {
+        if !designs.insert((plan.design.clone(), plan.guest.secure)) {
+            continue;
+        }
+        let (ended, counts, ..) = conversions(&plan);
+        let (ended_over, counts_over, interrupts, wakes) = conversions(&over);
+        assert_eq!((ended_over, counts_over), (ended.clone(), counts.clone()), "{}", plan.id);
+        assert_eq!((interrupts, wakes), (0, 0), "{}", plan.id);
+        let mut asleep = over;
+        asleep.guest.waits = Waits::Interrupts;
+        let (ended_asleep, counts_asleep, interrupts, wakes) = conversions(&asleep);
+        assert_eq!((ended_asleep, counts_asleep), (ended, counts), "{}", plan.id);
+        assert!(wakes <= interrupts);
+        slept += u64::from(wakes > 0);
+    }
+    assert!(designs.len() >= 38, "{}", designs.len());
+    assert!(slept >= 30, "{slept}");
+}
+
+#[test]
+fn each_kind_of_device_and_each_way_to_start_or_to_be_taken_over_is_the_same_over_pci() {
+    let files = ["mixed.ron", "boot.ron", "hotplug.ron", "kexec.ron", "switch.ron", "balloon.ron"];
+    let plans = over_pci(&files);
+    for (plan, over) in &plans {
+        let ((ended, counts, ..), (ended_over, counts_over, ..)) =
+            (conversions(plan), conversions(over));
+        assert_eq!((ended_over, counts_over), (ended, counts), "{}", plan.id);
+    }
+    assert!(plans.len() > 100, "{}", plans.len());
 }
