@@ -85,7 +85,7 @@ pub fn overall(own: &Judged, rulings: &[Ruling]) -> Verdict {
     let strict = rulings.iter().filter(|ruling| ruling.level == Level::Deny);
     let all = strict.map(|ruling| ruling.verdict).chain([own.verdict]);
     let sum = verdict::sum(all);
-    if own.unjudged && sum == Verdict::Pass { Verdict::None } else { sum }
+    if own.unjudged && sum != Verdict::Fail { Verdict::None } else { sum }
 }
 
 /// Whether a rule looks at several runs.

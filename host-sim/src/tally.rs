@@ -24,12 +24,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a run with this verdict; `unjudged` if its scenario says nothing at all.
+    /// Counts a run with this verdict; `unjudged` if its scenario says nothing at all: then only a
+    /// policy can fail it.
     pub fn count(&mut self, verdict: Verdict, unjudged: bool) {
         match verdict {
+            Verdict::Fail => self.failed += 1,
             _ if unjudged => self.unjudged += 1,
             Verdict::Pass => self.passed += 1,
-            Verdict::Fail => self.failed += 1,
             Verdict::ExpectedFailure => self.expected_failures += 1,
             Verdict::None => self.not_asked += 1,
         }

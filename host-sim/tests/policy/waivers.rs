@@ -48,6 +48,20 @@ fn a_waiver_excuses_up_to_and_on_its_last_day() {
 }
 
 #[test]
+fn a_scenario_that_says_nothing_has_no_verdict_unless_a_denied_rule_fails_it() {
+    let silent = scenario("");
+    let denied = judged(&does, &silent, &policy(&no_leak(), ""), "2026-06-30");
+    assert_eq!(denied.verdict("d0-legacy-bypass"), "fail");
+    assert!(denied.out.contains("1 NOT as expected, 1 without a verdict"), "{}", denied.out);
+    // The run without a verdict comes before the one that failed (`explain exit codes`).
+    assert_eq!(denied.code, 5);
+    let waived = judged(&does, &silent, &policy(&no_leak(), &waiver("*d0-*")), "2026-06-30");
+    assert_eq!(waived.verdict("d0-legacy-bypass"), "none");
+    assert!(waived.out.contains("2 without a verdict"), "{}", waived.out);
+    assert_eq!(waived.code, 5);
+}
+
+#[test]
 fn the_day_changes_nothing_but_the_waivers() {
     let policy = policy(&no_leak(), "");
     let scenario = scenario("expect: []");
