@@ -87,12 +87,17 @@ impl Function {
         let high = if low & WIDE == 0 { 0 } else { self.word(register + 4) };
         let start = u64::from(high) << 32 | u64::from(low & !0xf);
         let address = start.wrapping_add(offset.into());
-        (PCI_MEMORY.0..PCI_MEMORY_END.0).contains(&address).then_some(address)
+        is_function_memory(address).then_some(address)
     }
 
     fn word(self, register: u64) -> u32 {
         load(self.0 + register)
     }
+}
+
+/// Whether functions' memory may lie at `address`.
+pub fn is_function_memory(address: u64) -> bool {
+    (PCI_MEMORY.0..PCI_MEMORY_END.0).contains(&address)
 }
 
 impl ConfigurationAccess for Function {

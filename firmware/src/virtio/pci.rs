@@ -3,7 +3,7 @@
 
 use crate::interrupts;
 use crate::registers::{load, store};
-use crate::virtio::function::{Function, ITSELF};
+use crate::virtio::function::{Function, ITSELF, is_function_memory};
 use crate::virtio::hal::DeviceHal;
 use virtio_drivers::PhysAddr;
 use virtio_drivers::transport::Transport as _;
@@ -28,7 +28,7 @@ pub struct Pci {
     /// What `virtio-drivers` does of it.
     pub transport: PciTransport,
     common: u64,
-    /// Where each queue is notified.
+    /// Where each queue is notified; 0: nowhere.
     doorbells: [u64; QUEUES_MAX],
     notifications: (u64, u32),
     /// Whether it interrupts by message.
@@ -60,7 +60,7 @@ impl Pci {
 
     /// Notifies the device of `queue`, which was set.
     pub fn notify(&mut self, queue: u16) {
-        if let Some(doorbell) = self.doorbells.get(usize::from(queue)) {
+        if let Some(doorbell) = self.doorbells.get(usize::from(queue)).filter(|bell| **bell != 0) {
             store(*doorbell, queue);
         }
     }
@@ -76,7 +76,9 @@ impl Pci {
         if let Some(doorbell) = self.doorbells.get_mut(usize::from(queue)) {
             let offset: u16 = load(self.common + common::QUEUE_NOTIFY_OFFSET);
             let (address, multiplier) = self.notifications;
-            *doorbell = address + u64::from(offset) * u64::from(multiplier);
+            let bell = address.wrapping_add(u64::from(offset) * u64::from(multiplier));
+            // A host that says that it is elsewhere is not followed there.
+            *doorbell = if is_function_memory(bell) { bell } else { 0 };
         }
         if interrupts::are_on() {
             store(self.common + common::QUEUE_VECTOR, 0_u16);
