@@ -1,10 +1,13 @@
 //! What lies in guest memory when the guest starts, and where it starts: boot protocol `elf64`
 //! (`ultravisor_abi::boot`), Multiboot 1, PVH.
 
+mod acpi;
 mod bios;
 mod map;
 mod multiboot;
 mod pvh;
+
+pub use acpi::{PM1_CONTROL, PM1_EVENT};
 
 use crate::fdt::{self, FdtSpec, Reserved};
 use crate::image::{HANDOVER, Image};
@@ -126,8 +129,8 @@ pub fn load(
     }
     match plan.guest.boot {
         Boot::Elf64 | Boot::Slof => long(memory, plan, devices, image.entry).map(Start::Long),
-        Boot::Multiboot1 => protected(memory, plan, image, multiboot::hand_over),
-        Boot::Pvh => protected(memory, plan, image, pvh::hand_over),
+        Boot::Multiboot1 => protected(memory, plan, devices, image, multiboot::hand_over),
+        Boot::Pvh => protected(memory, plan, devices, image, pvh::hand_over),
     }
 }
 
@@ -158,10 +161,11 @@ fn long(memory: &mut Memory, plan: &Plan, devices: usize, entry: u64) -> Result<
 /// start of [`HANDOVER`] on.
 type HandOver = fn(u32, &[map::Range], &str, &[Module<'_>]) -> (Vec<u8>, Protected);
 
-/// Modules, and what tells of them.
+/// Modules, and what tells of them; and what a PC's firmware leaves in memory.
 fn protected(
     memory: &mut Memory,
     plan: &Plan,
+    devices: usize,
     image: &Image,
     hand_over: HandOver,
 ) -> Result<Start, String> {
@@ -182,6 +186,8 @@ fn protected(
     }
     write(memory, Gpa(HANDOVER.start), &bytes)?;
     write(memory, Gpa(bios::DATA_AREA), &bios::data_area())?;
+    let told = acpi::Told { devices, transport: plan.machine.transport };
+    write(memory, Gpa(acpi::RSDP), &acpi::tables(told))?;
     Ok(Start::Protected(start))
 }
 

@@ -17,6 +17,7 @@ pub use pci::{Bus as PciBus, Place as PciPlace};
 pub use ultravisor_abi::boot::VIRTIO_INPUTS;
 pub use wiring::{At, Presented, Wiring};
 
+use crate::loader::{PM1_CONTROL, PM1_EVENT};
 use clock::Clock;
 use counters::Counters;
 use serial::Serial;
@@ -42,7 +43,7 @@ enum Device {
     DebugExit,
     /// A 16550A.
     Com1,
-    /// PM1a control of ACPI, where QEMU's `q35` and `pc` have it.
+    /// ACPI's fixed hardware: events, of which none comes, and PM1a control.
     PowerManagement,
 }
 
@@ -57,7 +58,7 @@ const PORTS: [(RangeInclusive<u16>, Device); 9] = [
     (0xe9..=0xe9, Device::DebugConsole),
     (0xf4..=0xf7, Device::DebugExit),
     (0x3f8..=0x3ff, Device::Com1),
-    (0x604..=0x605, Device::PowerManagement),
+    (PM1_EVENT..=PM1_CONTROL + 1, Device::PowerManagement),
 ];
 
 /// Text that has no line feed yet is told when it is so long, in bytes.
@@ -90,6 +91,8 @@ pub struct Pc {
     counters: Counters,
     clock: Clock,
     power: u16,
+    /// ACPI's events: which are there, and which the guest wants to be told.
+    power_events: [u8; 4],
     /// Text of each console that has no line feed yet: COM1's and the debug console's.
     lines: [Vec<u8>; 2],
     /// Text that is to be told.
@@ -105,6 +108,7 @@ impl Default for Pc {
             counters: Counters::default(),
             clock: Clock::default(),
             power: SCI_EN,
+            power_events: [0; 4],
             lines: [Vec::new(), Vec::new()],
             told: Vec::new(),
         }
@@ -120,7 +124,7 @@ impl Pc {
     /// `in`: `bytes` (1, 2 or 4) from `port` on, at virtual time `now_ns`. A port at which nobody
     /// answers reads all ones, as on a bus that nobody drives.
     pub fn read(&mut self, port: u16, bytes: u8, now_ns: u64) -> u64 {
-        if port == 0x604 && bytes >= 2 {
+        if port == PM1_CONTROL && bytes >= 2 {
             return u64::from(self.power);
         }
         (0..bytes.min(8)).fold(0, |value, at| {
@@ -139,7 +143,10 @@ impl Pc {
             Some((Device::Cmos, at)) => self.clock.read(at, now_ns),
             Some((Device::DebugConsole, _)) => 0xe9,
             Some((Device::Com1, at)) => self.com1.read(at),
-            Some((Device::PowerManagement, at)) => self.power.to_le_bytes()[usize::from(at & 1)],
+            Some((Device::PowerManagement, at)) => match self.power_events.get(usize::from(at)) {
+                Some(event) => *event,
+                None => self.power.to_le_bytes()[usize::from(at & 1)],
+            },
         }
     }
 
@@ -151,7 +158,7 @@ impl Pc {
             let value = u64::from(value) & (u64::MAX >> (64 - 8 * u32::from(bytes.clamp(1, 4))));
             return Effect::Exit((value << 1) | 1);
         }
-        if port == 0x604 && bytes >= 2 {
+        if port == PM1_CONTROL && bytes >= 2 {
             return self.write_power(value as u16);
         }
         for at in 0..bytes.min(4) {
@@ -166,8 +173,17 @@ impl Pc {
 
     fn write_byte(&mut self, port: u16, value: u8, now_ns: u64) -> Effect {
         let done = match device_at(port) {
-            // One byte of the power register alone changes nothing: its users write both.
-            None | Some((Device::DebugExit | Device::PowerManagement, _)) => Ok(()),
+            None | Some((Device::DebugExit, _)) => Ok(()),
+            Some((Device::PowerManagement, at)) => {
+                // Status is cleared by ones, and none is set. One byte of the control register alone
+                // changes nothing: its users write both.
+                if let Some(enabled) =
+                    self.power_events[2..].get_mut(usize::from(at.wrapping_sub(2)))
+                {
+                    *enabled = value;
+                }
+                Ok(())
+            }
             Some((Device::Pic, at)) => self.wiring.pics.first.write(at, value),
             Some((Device::SecondPic, at)) => self.wiring.pics.second.write(at, value),
             Some((Device::Pit, at)) => self.counters.write(at, value, now_ns),
@@ -285,6 +301,13 @@ mod tests {
         assert_eq!(pc.write(0x604, 2, 0x2000, 0), Effect::Exit(0));
         assert!(matches!(pc.write(0x604, 2, 0x2400, 0), Effect::Unsupported(_)));
         assert_eq!(pc.read(0x604, 2, 0), 0x0401);
+    }
+
+    #[test]
+    fn the_power_button_is_never_pressed_but_may_be_waited_for() {
+        let mut pc = Pc::default();
+        assert_eq!(pc.write(0x600, 4, 0x0120_ffff, 0), Effect::Nothing);
+        assert_eq!((pc.read(0x600, 4, 0), pc.read(0x604, 1, 0)), (0x0120_0000, 1));
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub const DATA_AREA: u64 = 0x400;
 /// Its bytes.
 const DATA_BYTES: usize = 0x100;
 /// COM1's first port.
-const COM1: u16 = 0x3f8;
+pub const COM1: u16 = 0x3f8;
 /// What is there: a coprocessor, a colour screen of 80 columns, one serial port.
 const EQUIPMENT: u16 = 1 << 1 | 0b10 << 4 | 1 << 9;
 /// Where the screen's controller would be, were there one.

@@ -2,7 +2,7 @@
 
 use crate::image::HANDOVER;
 use ultravisor::platform::RamRange;
-use ultravisor_abi::boot::IMAGES;
+use ultravisor_abi::boot::{IMAGES, PCI_ECAM, PCI_ECAM_BYTES};
 
 /// What lies in a range of addresses, numbered as E820 numbers it (ACPI 6.5, table 15.374; so does
 /// Multiboot, and so does Xen's `hvm_memmap_table_entry`).
@@ -30,8 +30,8 @@ pub struct Range {
 pub const CONVENTIONAL_END: u64 = 0x9_fc00;
 /// Where a PC's video memory begins; from there to 1 MiB no RAM is promised.
 const VIDEO: u64 = 0xa_0000;
-/// Where a PC's BIOS lies, up to 1 MiB.
-const BIOS: u64 = 0xf_0000;
+/// Where a PC's BIOS lies, up to 1 MiB; here the tables that it would leave.
+pub const BIOS: u64 = 0xf_0000;
 
 /// The memory map of a PC with this RAM, by address.
 pub fn memory_map(ram: &[RamRange]) -> Vec<Range> {
@@ -47,6 +47,8 @@ pub fn memory_map(ram: &[RamRange]) -> Vec<Range> {
         let bytes = (range.start.0 + range.bytes).checked_sub(start)?;
         Some(Range { start, bytes, holds: Holds::Ram })
     }));
+    map.push(reserved(PCI_ECAM.0, PCI_ECAM.0 + PCI_ECAM_BYTES));
+    map.sort_by_key(|range| range.start);
     map
 }
 

@@ -1,6 +1,7 @@
 //! PVH: what its start structure says (Xen's `xen/include/public/arch-x86/hvm/start_info.h`;
 //! `docs/misc/pvh.pandoc`).
 
+use super::acpi::RSDP;
 use super::map::{Handover, Range};
 use super::{Module, Protected};
 
@@ -41,8 +42,8 @@ pub fn hand_over(
         [MAGIC, VERSION].map(u32::to_le_bytes).concat(),
         // flags: none is defined for a guest that is no host.
         [0, modules.len() as u32].map(u32::to_le_bytes).concat(),
-        // modlist_paddr, cmdline_paddr, rsdp_paddr (there is no ACPI), memmap_paddr.
-        [list, handover.put_text(command_line), 0, handover.put(&ranges)]
+        // modlist_paddr, cmdline_paddr, rsdp_paddr, memmap_paddr.
+        [list, handover.put_text(command_line), RSDP as u32, handover.put(&ranges)]
             .map(|address| u64::from(address).to_le_bytes())
             .concat(),
         // memmap_entries, reserved.
@@ -79,8 +80,8 @@ mod tests {
         let head = [0, 4, 8, 12].map(|field| word(info + field));
         assert_eq!(head, [0x336e_c578, 1, 0, 1]);
         assert_eq!(text(long(info + 24)), "console=hvc0");
-        assert_eq!(long(info + 32), 0, "no RSDP");
-        assert_eq!((word(info + 48), word(info + 52)), (4, 0));
+        assert_eq!(long(info + 32), 0xf_0000, "the RSDP");
+        assert_eq!((word(info + 48), word(info + 52)), (5, 0));
         let last = place(long(info + 40)) + 3 * 24;
         assert_eq!(long(last), 0x10_0000);
         assert_eq!((long(last + 8), word(last + 16)), ((64 << 20) - 0x10_0000, 1));

@@ -145,6 +145,37 @@ fn a_pvh_guest_finds_its_command_line_and_its_modules() {
     assert_eq!(ended(&log), told(&["verbose=1\n", "two\n", "second\n"]));
 }
 
+/// Follows the pointer to ACPI's tables in `ebx` to where its first one, FADT, says that PM1a control is,
+/// and switches off there.
+fn switch_off_as_acpi_says(a: &mut CodeAssembler) {
+    a.mov(edi, dword_ptr(ebx) + 24).expect("encodable");
+    a.mov(edi, dword_ptr(edi) + 36).expect("encodable");
+    a.mov(edx, dword_ptr(edi) + 64).expect("encodable");
+    a.mov(eax, 0x2000).expect("encodable");
+    a.out(dx, ax).expect("encodable");
+}
+
+#[test]
+fn a_pvh_guest_is_told_of_acpi_and_a_multiboot_guest_finds_it_where_a_bios_has_it() {
+    let told_so = run(&pvh(|a| {
+        a.mov(ebx, dword_ptr(ebx) + 32).expect("encodable");
+        switch_off_as_acpi_says(a);
+    }));
+    assert_eq!(ended(&told_so), told(&[]));
+    let found = run(&multiboot(|a| {
+        let (mut next, mut right) = (a.create_label(), a.create_label());
+        a.mov(ebx, 0xe_0000).expect("encodable");
+        a.set_label(&mut next).expect("free");
+        a.cmp(dword_ptr(ebx), u32::from_le_bytes(*b"RSD ") as i32).expect("encodable");
+        a.je(right).expect("encodable");
+        a.add(ebx, 16).expect("encodable");
+        a.jmp(next).expect("encodable");
+        a.set_label(&mut right).expect("free");
+        switch_off_as_acpi_says(a);
+    }));
+    assert_eq!(ended(&found), told(&[]));
+}
+
 #[test]
 fn what_is_not_in_the_file_is_zero_and_the_guest_may_write_its_code() {
     let log = run(&multiboot(|a| {
