@@ -122,12 +122,6 @@ impl Cpu {
         }
     }
 
-    /// Whether the instruction has hit a breakpoint on data.
-    #[inline]
-    pub(crate) fn has_touched(&self) -> bool {
-        self.pending.touched != 0
-    }
-
     fn note_hits(&mut self, hits: u64) {
         if hits != 0 {
             self.pending.touched |= hits;

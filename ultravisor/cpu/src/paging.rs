@@ -104,7 +104,8 @@ impl Cpu {
         if side == Side::Write
             && let Some((frame, page)) = self.tlb.page(Side::Guarded, va)
         {
-            if !self.code.holds(frame) && !self.watches_page(va) {
+            // No page that is watched is here: none is put here, and a new breakpoint flushes.
+            if !self.code.holds(frame) {
                 self.tlb.fill(side, va, frame, page);
             }
             return Ok(Place::Ram(frame, page));

@@ -126,6 +126,11 @@ impl Cpu {
         let Ok(mut id) = first else {
             return sum;
         };
+        // The walk for a fetch marks entries of page tables, and code may have been decoded from
+        // those: it is dropped first.
+        if self.must_leave() {
+            return sum;
+        }
         while let Some(block) = blocks.block(id) {
             let remaining = units - sum.units;
             if block.count > remaining {
@@ -141,8 +146,8 @@ impl Cpu {
                 break;
             }
             match self.follow(blocks, bus, stopped) {
-                Some(next) => id = next,
-                None => break,
+                Some(next) if !self.must_leave() => id = next,
+                Some(_) | None => break,
             }
         }
         sum

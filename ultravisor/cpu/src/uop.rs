@@ -215,9 +215,6 @@ impl Beyond for dyn Bus + '_ {
 
 /// An instruction that has a handler of its own, monomorphised for operand kinds and sizes.
 pub(crate) trait Exec {
-    /// Whether it may store to memory, after which the block may have to be left.
-    const STORES: bool;
-
     /// What the instruction does.
     fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left>;
 
@@ -230,16 +227,11 @@ pub(crate) trait Exec {
 
 /// An instruction that is executed so often that its way without a call is worth its own code.
 pub(crate) trait Quick {
-    /// As [`Exec::STORES`].
-    const STORES: bool;
-
     /// What the instruction does.
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left>;
 }
 
 impl<E: Quick> Exec for E {
-    const STORES: bool = E::STORES;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         E::exec(cpu, bus, uop)
@@ -273,7 +265,8 @@ pub(crate) fn step<E: Exec>(
     }
 }
 
-/// [`step`] with all that an access may lead to.
+/// [`step`] with all that an access may lead to. A load too may have the block left: the walk for it
+/// marks entries of page tables, and code may have been decoded from those.
 #[inline(never)]
 fn again<E: Exec>(
     cpu: &mut Cpu,
@@ -283,9 +276,7 @@ fn again<E: Exec>(
     blocks: &Blocks,
 ) -> Stopped {
     match E::exec(cpu, bus, at.uop()) {
-        Ok(()) if (E::STORES || cpu.has_touched()) && cpu.must_leave() => {
-            block.left(cpu.leave_after(at.uop()))
-        }
+        Ok(()) if cpu.must_leave() => block.left(cpu.leave_after(at.uop())),
         Ok(()) => next(cpu, bus, at, block, blocks),
         Err(Left) => block.left(cpu.leave_at(at.uop())),
     }

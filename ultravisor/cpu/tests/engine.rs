@@ -119,6 +119,25 @@ fn a_device_load_asks_and_takes_the_answer() {
 }
 
 #[test]
+fn a_device_is_told_the_bytes_of_a_store_and_no_more() {
+    let stores = [
+        assemble(|a| a.mov(byte_ptr(rbx), al)),
+        assemble(|a| a.mov(word_ptr(rbx), ax)),
+        assemble(|a| a.mov(dword_ptr(rbx), eax)),
+        assemble(|a| a.mov(qword_ptr(rbx), rax)),
+    ];
+    let values = [0x88, 0x8788, 0x8586_8788, 0x8182_8384_8586_8788];
+    for (bytes, (store, value)) in [1, 2, 4, 8].into_iter().zip(stores.into_iter().zip(values)) {
+        let (mut cpu, mut ram) = machine(&store);
+        ram.special.insert(DATA, Page::Mmio);
+        cpu.regs.set(Reg::Rax, values[3]);
+        cpu.regs.set(Reg::Rbx, DATA);
+        let told = Exit::MmioWrite { gpa: Gpa(DATA), bytes, value };
+        assert_eq!(cpu.run(&mut ram, 1), told);
+    }
+}
+
+#[test]
 fn an_answer_serves_one_instruction_only() {
     let code = assemble(|a| {
         a.mov(rbx, DATA)?;

@@ -270,3 +270,111 @@ fn the_same_code_at_two_addresses_runs_relative_to_each() {
         assert_eq!(cpu.regs.get(Reg::Rax), start + 7);
     }
 }
+
+#[test]
+fn a_store_keeps_the_dirty_bit_of_an_earlier_one() {
+    let (exit, _, mut ram) = run(&stores(), DATA | PRESENT | WRITABLE | DIRTY, 1);
+    assert_eq!(exit, Exit::Halt);
+    let at = ram.entry(VA, 1);
+    assert_eq!(ram.read_u64(at), DATA | PRESENT | WRITABLE | ACCESSED | DIRTY);
+}
+
+#[test]
+fn code_that_is_read_through_a_read_only_page_cannot_be_written_through_it() {
+    let code = assemble(|a| {
+        a.mov(rax, qword_ptr(rbx))?;
+        a.mov(qword_ptr(rbx), rax)?;
+        a.hlt()
+    });
+    let (exit, cpu, _) = run(&code, CODE | PRESENT, 1);
+    assert_eq!(exit, fault(ERROR_PRESENT | ERROR_WRITE));
+    assert_eq!(cpu.units(), 1);
+}
+
+#[test]
+fn code_that_is_written_through_a_page_of_data_cannot_be_run_through_it() {
+    let code = assemble(|a| {
+        a.mov(byte_ptr(rbx + 0x800), 1)?;
+        a.jmp(rbx)
+    });
+    let (exit, cpu, _) = run(&code, CODE | PRESENT | WRITABLE | NO_EXECUTE, 1);
+    assert_eq!(exit, fault(ERROR_PRESENT | ERROR_FETCH));
+    assert_eq!((cpu.regs.rip, cpu.units()), (VA, 2));
+}
+
+#[test]
+fn an_accessed_bit_that_falls_on_decoded_code_has_it_decoded_afresh() {
+    // The entry of a page, read as code: 03 c1, add eax, ecx; 20 00, and [rax], al; 00 00, add
+    // [rax], al, twice. With the accessed bit it begins with 23 c1, and eax, ecx; with the dirty bit
+    // too with 63 c1, movsxd eax, ecx.
+    const ENTRY: u64 = 0x20_c103;
+    const RETURN: u8 = 0xc3;
+    let accesses: [(Emit, u64, u64); 3] = [
+        (|a| a.mov(rdi, qword_ptr(rbx)), ACCESSED, 0),
+        (|a| a.mov(qword_ptr(rbx + 8), rdi), ACCESSED | DIRTY, 0x1000),
+        (|a| a.call(rbx), ACCESSED, 0),
+    ];
+    for (access, marks, then) in accesses {
+        let code = assemble(|a| {
+            a.mov(eax, DATA as u32)?;
+            a.call(rsi)?;
+            a.mov(edx, eax)?;
+            access(a)?;
+            a.mov(eax, DATA as u32)?;
+            a.call(rsi)?;
+            a.hlt()
+        });
+        let (mut cpu, mut ram) = machine(&code);
+        let at = ram.entry(VA, 1);
+        ram.write_u64(at, ENTRY);
+        ram.write_u64(at + 8, RETURN.into());
+        ram.write(ENTRY & !(PAGE - 1), &[RETURN]);
+        for (reg, value) in [(Reg::Rbx, VA), (Reg::Rcx, 0x1000), (Reg::Rsi, at)] {
+            cpu.regs.set(reg, value);
+        }
+        assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+        assert_eq!(ram.read_u64(at), ENTRY | marks);
+        assert_eq!((cpu.regs.get(Reg::Rdx), cpu.regs.get(Reg::Rax)), (DATA + 0x1000, then));
+    }
+}
+
+/// How often the bus was asked for the page of [`DATA`].
+fn asked_for_data(ram: &Ram) -> usize {
+    ram.asked.iter().filter(|(page, _)| *page == DATA).count()
+}
+
+#[test]
+fn a_page_is_asked_for_once_for_loads_and_once_for_stores() {
+    let code = assemble(|a| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.mov(rax, qword_ptr(rbx))?;
+        a.mov(qword_ptr(rbx), rax)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.hlt()
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    ram.map(VA, DATA, PRESENT | WRITABLE);
+    cpu.regs.set(Reg::Rbx, VA);
+    cpu.regs.set(Reg::Rcx, 10);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(asked_for_data(&ram), 2);
+}
+
+#[test]
+fn invlpg_leaves_the_other_pages_where_none_is_large() {
+    let code = assemble(|a| {
+        a.mov(rax, qword_ptr(rbx))?;
+        a.invlpg(byte_ptr(rbx + PAGE as i32))?;
+        a.mov(rax, qword_ptr(rbx))?;
+        a.invlpg(byte_ptr(rbx))?;
+        a.mov(rax, qword_ptr(rbx))?;
+        a.hlt()
+    });
+    let (mut cpu, mut ram) = machine(&code);
+    ram.map(VA, DATA, PRESENT);
+    cpu.regs.set(Reg::Rbx, VA);
+    assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+    assert_eq!(asked_for_data(&ram), 2);
+}

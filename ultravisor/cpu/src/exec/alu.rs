@@ -142,8 +142,6 @@ impl Binary for Sbb {
 pub(crate) struct Alu<O, T, P, S, const FLAGS: bool>(PhantomData<(O, T, P, S)>);
 
 impl<O: Binary, T: Width, P: Place, S: Source, const FLAGS: bool> Quick for Alu<O, T, P, S, FLAGS> {
-    const STORES: bool = P::MEMORY && O::KEEPS;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let b = S::get::<T>(cpu, bus, uop)?;
@@ -208,8 +206,6 @@ impl Unary for Not {
 pub(crate) struct One<O, T, P, const FLAGS: bool>(PhantomData<(O, T, P)>);
 
 impl<O: Unary, T: Width, P: Place, const FLAGS: bool> Quick for One<O, T, P, FLAGS> {
-    const STORES: bool = P::MEMORY;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let a = P::read_for_update::<T>(cpu, bus, uop)?;

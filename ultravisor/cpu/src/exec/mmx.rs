@@ -69,8 +69,6 @@ macro_rules! to_mm {
         pub(crate) struct $name<S>(PhantomData<S>);
 
         impl<S: Source> Exec for $name<S> {
-            const STORES: bool = false;
-
             fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
                 gate(cpu)?;
                 let $b = S::read(cpu, bus, uop)?;
@@ -136,8 +134,6 @@ macro_rules! to_gpr {
         pub(crate) struct $name;
 
         impl Exec for $name {
-            const STORES: bool = false;
-
             fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
                 gate(cpu)?;
                 enter(cpu);
@@ -160,8 +156,6 @@ to_gpr! {
 pub(crate) struct store<const WIDE: bool>;
 
 impl<const WIDE: bool> Exec for store<WIDE> {
-    const STORES: bool = true;
-
     fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         gate(cpu)?;
         let (va, value) = (cpu.address(uop), mm(cpu, uop.src));
@@ -179,8 +173,6 @@ impl<const WIDE: bool> Exec for store<WIDE> {
 pub(crate) struct maskmovq;
 
 impl Exec for maskmovq {
-    const STORES: bool = true;
-
     fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         gate(cpu)?;
         let (value, mask) = (u128::from(mm(cpu, uop.dst)), u128::from(mm(cpu, uop.src)));
@@ -195,8 +187,6 @@ impl Exec for maskmovq {
 pub(crate) struct movq2dq;
 
 impl Exec for movq2dq {
-    const STORES: bool = false;
-
     fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         usable(cpu)?;
         no_error(cpu)?;
@@ -210,8 +200,6 @@ impl Exec for movq2dq {
 pub(crate) struct movdq2q;
 
 impl Exec for movdq2q {
-    const STORES: bool = false;
-
     fn exec(cpu: &mut Cpu, _: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         usable(cpu)?;
         no_error(cpu)?;
@@ -229,8 +217,6 @@ macro_rules! from_integers {
         pub(crate) struct $name<S>(PhantomData<S>);
 
         impl<S: Source> Exec for $name<S> {
-            const STORES: bool = false;
-
             fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
                 usable(cpu)?;
                 let $b = S::read(cpu, bus, uop)?;
@@ -261,8 +247,6 @@ macro_rules! to_integers {
         pub(crate) struct $name<S>(PhantomData<S>);
 
         impl<S: Source> Exec for $name<S> {
-            const STORES: bool = false;
-
             fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
                 usable(cpu)?;
                 no_error(cpu)?;

@@ -12,8 +12,6 @@ use core::marker::PhantomData;
 pub(crate) struct Mov<T, P, S>(PhantomData<(T, P, S)>);
 
 impl<T: Width, P: Place, S: Source> Quick for Mov<T, P, S> {
-    const STORES: bool = P::MEMORY;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = S::get::<T>(cpu, bus, uop)?;
@@ -25,8 +23,6 @@ impl<T: Width, P: Place, S: Source> Quick for Mov<T, P, S> {
 pub(crate) struct MovWide;
 
 impl Quick for MovWide {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         *cpu.regs.gpr.slot_mut(uop.dst) = uop.imm;
@@ -38,8 +34,6 @@ impl Quick for MovWide {
 pub(crate) struct Extend<To, From, S, const SIGNED: bool>(PhantomData<(To, From, S)>);
 
 impl<To: Width, From: Width, S: Source, const SIGNED: bool> Quick for Extend<To, From, S, SIGNED> {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = S::get::<From>(cpu, bus, uop)?;
@@ -53,8 +47,6 @@ impl<To: Width, From: Width, S: Source, const SIGNED: bool> Quick for Extend<To,
 pub(crate) struct Lea<T>(PhantomData<T>);
 
 impl<T: Width> Quick for Lea<T> {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = cpu.address(uop);
@@ -67,8 +59,6 @@ impl<T: Width> Quick for Lea<T> {
 pub(crate) struct Prepare;
 
 impl Quick for Prepare {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let base = cpu.regs.gpr.slot(uop.segment);
@@ -82,8 +72,6 @@ impl Quick for Prepare {
 pub(crate) struct Cmov<T, S, const CONDITION: u8>(PhantomData<(T, S)>);
 
 impl<T: Width, S: Source, const CONDITION: u8> Quick for Cmov<T, S, CONDITION> {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let new = S::get::<T>(cpu, bus, uop)?;
@@ -98,8 +86,6 @@ impl<T: Width, S: Source, const CONDITION: u8> Quick for Cmov<T, S, CONDITION> {
 pub(crate) struct Set<P, const CONDITION: u8>(PhantomData<P>);
 
 impl<P: Place, const CONDITION: u8> Quick for Set<P, CONDITION> {
-    const STORES: bool = P::MEMORY;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = u64::from(cpu.flags.holds::<CONDITION>());

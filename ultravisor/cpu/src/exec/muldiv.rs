@@ -20,8 +20,6 @@ fn set_flags<T: Width>(cpu: &mut Cpu, low: u64, wide: bool) {
 pub(crate) struct Multiply<T, A, B, const FLAGS: bool>(PhantomData<(T, A, B)>);
 
 impl<T: Width, A: Source, B: Source, const FLAGS: bool> Quick for Multiply<T, A, B, FLAGS> {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let a = T::signed(A::get::<T>(cpu, bus, uop)?);

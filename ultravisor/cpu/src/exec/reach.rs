@@ -36,8 +36,6 @@ fn reach(cpu: &mut Cpu, uop: &Uop, write: bool, by: u64) {
 pub(crate) struct Reach<const WRITE: bool>;
 
 impl<const WRITE: bool> Quick for Reach<WRITE> {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         reach(cpu, uop, WRITE, 0);
@@ -50,8 +48,6 @@ impl<const WRITE: bool> Quick for Reach<WRITE> {
 pub(crate) struct ReachBit<T, const WRITE: bool>(PhantomData<T>);
 
 impl<T: Width, const WRITE: bool> Quick for ReachBit<T, WRITE> {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let number = T::signed(T::get(&cpu.regs.gpr, uop.src));
@@ -65,8 +61,6 @@ impl<T: Width, const WRITE: bool> Quick for ReachBit<T, WRITE> {
 pub(crate) struct Cut;
 
 impl Quick for Cut {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, _: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         *cpu.regs.gpr.slot_mut(slot::TEMP) = offset(cpu, uop, 0);

@@ -143,8 +143,6 @@ pub(crate) struct ShiftBy<O, T, P, C, const FLAGS: bool>(PhantomData<(O, T, P, C
 impl<O: Shift, T: Width, P: Place, C: Source, const FLAGS: bool> Quick
     for ShiftBy<O, T, P, C, FLAGS>
 {
-    const STORES: bool = P::MEMORY;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let count = (C::get::<u8>(cpu, bus, uop)? & count_mask::<T>()) as u32;

@@ -164,8 +164,6 @@ macro_rules! handlers {
             pub(crate) struct $name<S>(PhantomData<S>);
 
             impl<S: Source> Exec for $name<S> {
-                const STORES: bool = false;
-
                 fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
                     usable(cpu)?;
                     let $b = S::read(cpu, bus, uop)?;

@@ -174,8 +174,6 @@ macro_rules! lane_stores {
         pub(crate) struct $name;
 
         impl Exec for $name {
-            const STORES: bool = true;
-
             fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
                 usable(cpu)?;
                 let value = $lane(*xmm(cpu, uop.src), uop.imm as u8);

@@ -119,8 +119,6 @@ handlers! {
 pub(crate) struct movnti<T>(PhantomData<T>);
 
 impl<T: Width> Exec for movnti<T> {
-    const STORES: bool = true;
-
     fn exec(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
         let va = cpu.address(uop);
         cpu.store::<T>(bus, va, cpu.regs.gpr.slot(uop.src))
@@ -137,8 +135,6 @@ macro_rules! stores {
         pub(crate) struct $name;
 
         impl Exec for $name {
-            const STORES: bool = true;
-
             fn exec($cpu: &mut Cpu, $bus: &mut dyn Bus, $uop: &Uop) -> Result<(), Left> {
                 $gate($cpu)?;
                 let $va = $cpu.address($uop);

@@ -86,8 +86,6 @@ const fn size<T: Width>() -> u64 {
 pub(crate) struct Push<T, S, K>(PhantomData<(T, S, K)>);
 
 impl<T: Width, S: Source, K: Stack> Quick for Push<T, S, K> {
-    const STORES: bool = true;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = S::get::<T>(cpu, bus, uop)?;
@@ -131,8 +129,6 @@ pub(crate) fn drop<K: Stack>(cpu: &mut Cpu, bytes: u64) {
 pub(crate) struct Pop<T, K>(PhantomData<(T, K)>);
 
 impl<T: Width, K: Stack> Quick for Pop<T, K> {
-    const STORES: bool = false;
-
     #[inline(always)]
     fn exec(cpu: &mut Cpu, bus: &mut (impl Beyond + ?Sized), uop: &Uop) -> Result<(), Left> {
         let value = peek::<T, K>(cpu, bus, 0)?;

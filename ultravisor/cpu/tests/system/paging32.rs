@@ -223,3 +223,68 @@ fn ring_three_is_kept_from_the_supervisors_pages() {
     let error = ERROR_PRESENT | ERROR_USER;
     assert_eq!(cpu.run(&mut ram, 1), fault(error, VA + 8));
 }
+
+#[test]
+fn an_absent_pointer_of_pae_faults_wherever_it_points() {
+    for (pointer, end) in [(UPPER, fault(0, VA + 8)), (UPPER | PRESENT, Exit::Halt)] {
+        let code = [loads(), vec![0xf4]].concat();
+        let (mut cpu, mut ram) = three_levels(&code, TABLE_ENTRY, DATA | PRESENT);
+        ram.write_u64(ROOT + 8 * (VA >> 30), pointer);
+        assert_eq!(cpu.run(&mut ram, 9), end);
+    }
+}
+
+#[test]
+fn the_memory_type_of_a_small_page_is_no_large_page() {
+    // SDM volume 3, table 4-6: bit 7 is PAT there, and bit 21 of the address is free.
+    let (mut cpu, mut ram) = two_levels(&loads(), TABLE_ENTRY, DATA | LARGE | PRESENT);
+    ram.write_u64(DATA + 8, 11);
+    assert_eq!(cpu.run(&mut ram, 1), Exit::Budget);
+    assert_eq!(cpu.regs.get(Reg::Rax), 11);
+}
+
+#[test]
+fn invlpg_drops_all_of_a_large_page_where_every_page_is_large() {
+    // SDM volume 3, 4.10.4.1.
+    let code = assemble_32(|a| {
+        a.mov(eax, dword_ptr(ebx))?;
+        a.mov(dword_ptr(esi), edi)?;
+        a.invlpg(dword_ptr(ebx + 0x5000))?;
+        a.mov(ecx, dword_ptr(ebx))?;
+        a.hlt()
+    });
+    let large = LARGE | WRITABLE | PRESENT;
+    let (mut cpu, mut ram) = three_levels(&code, large, 0);
+    let at = VA % (2 << 20) + 8;
+    ram.write_u64(at, 1);
+    ram.write_u64((2 << 20) + at, 2);
+    cpu.regs.set(Reg::Rdi, 2 << 20 | large);
+    // The directory is not under the large page of VA, but under that of address 0.
+    cpu.regs.set(Reg::Rsi, UPPER + 8 * (VA >> 21 & 0x1ff));
+    assert_eq!(cpu.run(&mut ram, 20), Exit::Halt);
+    assert_eq!((cpu.regs.get(Reg::Rax), cpu.regs.get(Reg::Rcx)), (1, 2));
+}
+
+#[test]
+fn a_fetch_is_told_as_one_only_if_fetches_can_be_forbidden() {
+    // SDM volume 3, 4.7, the I/D flag: CR4.SMEP, or CR4.PAE and EFER.NXE together.
+    let jump = assemble_32(|a| a.jmp(ebx));
+    for (efer, smep, error) in [
+        (0, 0, 0),
+        (control::NXE, 0, 0),
+        (0, control::SMEP, ERROR_FETCH),
+        (control::NXE, control::SMEP, ERROR_FETCH),
+    ] {
+        let (mut cpu, mut ram) = two_levels(&jump, TABLE_ENTRY, 0);
+        // The page of the code is not the user's, so that SMEP lets it run.
+        write_u32(&mut ram, ROOT, LARGE | WRITABLE | PRESENT);
+        cpu.regs.efer = efer;
+        cpu.regs.cr4 |= smep;
+        assert_eq!(cpu.run(&mut ram, 9), fault(error, VA + 8), "{efer:#x}, {smep:#x}");
+    }
+    for (efer, error) in [(0, 0), (control::NXE, ERROR_FETCH)] {
+        let (mut cpu, mut ram) = three_levels(&jump, TABLE_ENTRY, 0);
+        cpu.regs.efer = efer;
+        assert_eq!(cpu.run(&mut ram, 9), fault(error, VA + 8), "PAE, {efer:#x}");
+    }
+}
