@@ -24,6 +24,18 @@ enum Mode {
     Rate,
     /// Mode 3: as mode 2, its output high for half of the time; it counts by two.
     Square,
+    /// Mode 4: its output, high before and after, is low for one period of the input.
+    Strobe,
+}
+
+impl Mode {
+    /// Whether it counts down once, on through 0 as 16 bits do.
+    const fn is_once(self) -> bool {
+        match self {
+            Self::Once | Self::Strobe => true,
+            Self::Rate | Self::Square => false,
+        }
+    }
 }
 
 /// One counter.
@@ -76,8 +88,7 @@ impl Counter {
         let ticks = self.ticks(now_ns);
         let start = self.start.max(1);
         let value = match self.mode {
-            // It goes on through 0 as 16 bits do.
-            Mode::Once => start.wrapping_sub(ticks),
+            Mode::Once | Mode::Strobe => start.wrapping_sub(ticks),
             Mode::Rate => start - ticks % start,
             Mode::Square => start - ticks.wrapping_mul(2) % start,
         };
@@ -90,24 +101,30 @@ impl Counter {
             Mode::Once => self.start != 0 && ticks >= start,
             Mode::Rate => ticks % start != start - 1,
             Mode::Square => ticks % start < start.div_ceil(2),
+            Mode::Strobe => self.start == 0 || ticks != start,
         }
+    }
+
+    /// Periods of the input until its output rises for the first time.
+    fn first_rise(&self) -> u64 {
+        self.start + u64::from(self.mode == Mode::Strobe)
     }
 
     /// How often its output has risen since it was set.
     fn rises(&self, now_ns: u64) -> u64 {
         match (self.start, self.mode) {
             (0, _) => 0,
-            (start, Mode::Once) => u64::from(self.ticks(now_ns) >= start),
+            (_, Mode::Once | Mode::Strobe) => u64::from(self.ticks(now_ns) >= self.first_rise()),
             (start, Mode::Rate | Mode::Square) => self.ticks(now_ns) / start,
         }
     }
 
     /// When its output rises for the `nth` time, if its gate stays open; `None`: never.
     fn rise_ns(&self, nth: u64) -> Option<u64> {
-        if self.start == 0 || (self.mode == Mode::Once && nth > 1) {
+        if self.start == 0 || (self.mode.is_once() && nth > 1) {
             return None;
         }
-        let ticks = u128::from(self.start) * u128::from(nth);
+        let ticks = u128::from(self.first_rise()) * u128::from(nth);
         let ns = (ticks * 1_000_000_000).div_ceil(u128::from(HZ));
         u64::try_from(ns).ok()?.checked_sub(self.counted_ns)?.checked_add(self.since_ns)
     }
@@ -156,6 +173,7 @@ impl Counter {
             Mode::Once => 0,
             Mode::Rate => 2,
             Mode::Square => 3,
+            Mode::Strobe => 4,
         };
         u8::from(self.output(now_ns)) << 7 | u8::from(self.start == 0) << 6 | bytes << 4 | mode << 1
     }
@@ -168,7 +186,7 @@ impl Counter {
         }
         if open && !self.gate {
             self.since_ns = now_ns;
-            if self.mode != Mode::Once {
+            if !self.mode.is_once() {
                 self.counted_ns = 0;
             }
         }
@@ -239,7 +257,8 @@ impl Counters {
             0 => Mode::Once,
             2 | 6 => Mode::Rate,
             3 | 7 => Mode::Square,
-            _ => return Err("the PIT's modes 1, 4 and 5"),
+            4 => Mode::Strobe,
+            _ => return Err("the PIT's modes 1 and 5"),
         };
         *counter = Counter {
             start: 0,
@@ -335,9 +354,28 @@ mod tests {
         assert_eq!(counters.read(0, 0), 0xb4, "output high, counting, both bytes, mode 2");
         assert_eq!(u16::from_le_bytes([counters.read(0, 9), counters.read(0, 9)]), 5000);
         assert!(counters.write(3, 0x35, 0).is_err(), "decimal");
-        for control in [0x32, 0x38, 0x3a] {
+        for control in [0x32, 0x3a] {
             assert!(counters.write(3, control, 0).is_err(), "{control:#x}");
         }
+    }
+
+    #[test]
+    fn a_strobe_interrupts_once_each_time_that_it_is_set() {
+        let mut counters = Counters::default();
+        set(&mut counters, 0x38, 11931, 0);
+        // 10 ms: the output falls, and rises a period later.
+        assert!(!counters.has_ticked(9_999_000));
+        let due = counters.next_tick_ns().expect("it is set");
+        assert_eq!(due, 11932_u64 * 1_000_000_000 / HZ + 1);
+        counters.write(3, 0xe2, due - 1).expect("a read-back of the status");
+        assert_eq!(counters.read(0, due - 1), 0x38, "low, counting, both bytes, mode 4");
+        assert!(!counters.has_ticked(due - 1) && counters.has_ticked(due));
+        assert_eq!((counters.next_tick_ns(), counters.has_ticked(10 * due)), (None, false));
+        assert_eq!(count(&mut counters, 0, due), u16::MAX, "on through 0");
+        for byte in [0x9b, 0x2e] {
+            counters.write(0, byte, due).expect("a byte");
+        }
+        assert!(counters.next_tick_ns().is_some_and(|next| next > due));
     }
 
     #[test]
