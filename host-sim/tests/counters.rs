@@ -13,7 +13,7 @@ use host_sim::scenario::diagnostics::SourceText;
 use host_sim::scenario::draft::Surroundings;
 use host_sim::scenario::expect::{Bound, Claim, Expectation, Incident, Span};
 use host_sim::scenario::plan::Plan;
-use host_sim::scenario::source::Folder;
+use host_sim::scenario::source::{Files, Folder};
 use host_sim::scenario::{design, resolve};
 use host_sim::verdict::{self, Verdict};
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ fn plan(expect: Option<Vec<Expectation>>) -> Plan {
     let lookup = design::Lookup { places: [&none, &none, &none] };
     let mut inputs = BTreeMap::new();
     let folder = &Folder::new(Path::new("."), "");
-    let (inputs, read) = (&mut inputs, &mut std::collections::BTreeSet::new());
+    let (inputs, read) = (&mut inputs, &mut Files::default());
     let mut around = Surroundings { folder, inputs, read };
     let plans = resolve::plans(&source, lookup, &mut around, 1).expect("the scenario is right");
     Plan { expect, ..plans.into_iter().next().expect("one run").plan }

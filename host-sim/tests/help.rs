@@ -81,7 +81,7 @@ fn in_words(code: Code) -> Vec<Fault> {
         Code::FILE_LIMIT => {
             let folder = TempDir::new().expect("a temporary folder");
             let image = fs::File::create(folder.path().join("x.elf")).expect("a file");
-            image.set_len((16 << 20) + 1).expect("a sparse file");
+            image.set_len((64 << 20) + 1).expect("a sparse file");
             let path = folder.path().join("a.ron");
             fs::write(&path, scenario("guest: (image: File(\"x.elf\"))")).expect("a file");
             select::select(&[path], 1).err().unwrap_or_default()

@@ -15,7 +15,7 @@ use crate::scenario::plan::Plan;
 use crate::scenario::policy::RunGlob;
 use crate::scenario::resolve;
 use crate::scenario::select::{self, Planned, Selection};
-use crate::scenario::source::{self, Folder};
+use crate::scenario::source::{self, Files, Folder};
 use crate::shipped;
 use crate::suite::{self, Pace, Runner, Trouble};
 use std::collections::{BTreeMap, BTreeSet};
@@ -264,7 +264,7 @@ fn shipped_runs(name: &str, seed: u64) -> Result<Option<Vec<Planned>>, Vec<Fault
     let lookup = design::Lookup { places: [&none, &none, &designs] };
     let mut inputs = BTreeMap::new();
     let folder = Folder::new(Path::new(""), "");
-    let (inputs, read) = (&mut inputs, &mut BTreeSet::new());
+    let (inputs, read) = (&mut inputs, &mut Files::default());
     let mut around = Surroundings { folder: &folder, inputs, read };
     let made = resolve::plans(&source, lookup, &mut around, seed)?;
     let (file, places) = (source.path.clone(), Arc::new(Places::default()));

@@ -325,9 +325,9 @@ pub const PAGES: &[Told] = &[
     told(
         Code::FILE_LIMIT,
         "scenario/source.rs",
-        "Images (16 MiB) and disk files (64 MiB) are kept in memory while their runs last.",
+        "Images, modules and disk files (64 MiB each, 512 MiB in all) are kept in memory while their runs last.",
         "Strip the image, or put less on the disk: what follows a file's end reads as zeros.",
-        Words("an image of more than 16 MiB, a disk file of more than 64 MiB"),
+        Words("an image or a disk file of more than 64 MiB"),
     ),
     told(
         Code::COUNT_LIMIT,

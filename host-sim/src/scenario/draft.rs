@@ -15,15 +15,14 @@ use super::plan::{
 };
 use super::reading::{At, Located, Reader};
 use super::size::{Size, Time};
-use super::source::{DISK_BYTES_MAX, Folder, IMAGE_BYTES_MAX};
+use super::source::{DISK_BYTES_MAX, Files, Folder, IMAGE_BYTES_MAX};
 use super::start::Start;
 use super::words::{
     Bit33Word, KexecWord, OrderWord, PlacementWord, RingsWord, SwitchWord, TceWord, WaitsWord,
 };
 use firmware::workload::Work;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A scenario has at most this many devices, slof's boot disk not counted.
@@ -96,17 +95,16 @@ pub struct Surroundings<'a> {
     pub folder: &'a Folder,
     /// Each file that was read, as shown, with its BLAKE3: results record them.
     pub inputs: &'a mut BTreeMap<String, String>,
-    /// Where each of them is.
-    pub read: &'a mut BTreeSet<PathBuf>,
+    /// The files that were read.
+    pub read: &'a mut Files,
 }
 
 impl Surroundings<'_> {
     /// The bytes of a file below the folder, which is noted as read.
     pub(super) fn read(&mut self, path: &str, bytes_max: u64) -> Result<Arc<[u8]>, (Code, String)> {
-        let bytes = self.folder.read(path, bytes_max)?;
-        self.read.insert(self.folder.path(path));
+        let bytes = self.read.read(self.folder, path, bytes_max)?;
         self.inputs.insert(self.folder.shown(path), blake3::hash(&bytes).to_hex().to_string());
-        Ok(bytes.into())
+        Ok(bytes)
     }
 }
 

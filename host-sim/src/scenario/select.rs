@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::policy::{Policy, PolicyFile};
 use super::reading::At;
 use super::resolve::{self, Made, Origin};
-use super::source::{self, Folder, Found};
+use super::source::{self, Files, Folder, Found};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
             format!("`{file}` takes the place of the design `{name}` of uvsim's own")
         })
         .collect();
-    let mut beside = Beside::default();
+    let (mut beside, mut files) = (Beside::default(), Files::default());
     for file in loaded.iter().filter(|file| file.head == Head::Scenario) {
         selection.scenarios += 1;
         let near = beside.designs(&file.found, &mut selection, &mut faults);
@@ -125,7 +125,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
             break;
         }
         let folder = &file.found.folder;
-        let (inputs, read) = (&mut selection.inputs, &mut selection.read);
+        let (inputs, read) = (&mut selection.inputs, &mut files);
         let mut around = Surroundings { folder, inputs, read };
         match resolve::plans(&file.source, lookup, &mut around, seed) {
             Ok(plans) => {
@@ -139,6 +139,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
             Err(wrong) => faults.extend(wrong),
         }
     }
+    selection.read.extend(files.into_paths());
     let claims = selection.runs.iter().filter_map(|run| run.plan.claim.as_deref());
     faults.extend(argument::disagreements(claims));
     faults.sort_by_key(Fault::order);

@@ -3,6 +3,7 @@
 use super::beneath::{self, Entry, Unread};
 use super::codes::Code;
 use super::diagnostics::{Fault, SourceText};
+use super::size::Size;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -16,9 +17,12 @@ pub const TEXT_BYTES_MAX: u64 = 1 << 20;
 /// And at most this many commas: each stands for a value that is read, checked and told on its own.
 const COMMAS_MAX: usize = 20_000;
 /// A guest image has at most this many bytes.
-pub const IMAGE_BYTES_MAX: u64 = 16 << 20;
+pub const IMAGE_BYTES_MAX: u64 = 64 << 20;
 /// A disk's file has at most this many bytes.
 pub const DISK_BYTES_MAX: u64 = 64 << 20;
+/// The images, modules and disks of a selection have at most this many bytes together: they are kept
+/// in memory. What several scenarios name counts once.
+pub const FILES_BYTES_MAX: u64 = 512 << 20;
 /// A selection has at most this many files.
 pub const FILES_MAX: usize = 10_000;
 /// Folders are searched this deep.
@@ -257,13 +261,65 @@ impl Folder {
                 let message = "this path goes through a link, and links are not followed";
                 (Code::LEAVES_FOLDER, message.to_owned())
             }
-            Unread::TooLarge => {
-                (Code::FILE_LIMIT, format!("this file is larger than {bytes_max} bytes"))
-            }
+            Unread::TooLarge => too_large(bytes_max),
             Unread::NotRegular | Unread::Failed(_) => {
                 (Code::UNREADABLE, format!("this file cannot be read: {}", words(&why)))
             }
         })
+    }
+}
+
+fn too_large(bytes_max: u64) -> (Code, String) {
+    (Code::FILE_LIMIT, format!("this file is larger than {bytes_max} bytes"))
+}
+
+/// The files that the scenarios of a selection name, each read once.
+#[derive(Debug)]
+pub struct Files {
+    read: BTreeMap<PathBuf, Arc<[u8]>>,
+    /// How many bytes more may be read.
+    room: u64,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { read: BTreeMap::new(), room: FILES_BYTES_MAX }
+    }
+}
+
+impl Files {
+    /// The bytes of the file at `path` below `folder`.
+    ///
+    /// # Errors
+    /// As [`Folder::read`]; past [`FILES_BYTES_MAX`] as for a file that is too large.
+    pub fn read(
+        &mut self,
+        folder: &Folder,
+        path: &str,
+        bytes_max: u64,
+    ) -> Result<Arc<[u8]>, (Code, String)> {
+        let place = folder.path(path);
+        if let Some(bytes) = self.read.get(&place) {
+            let fits = bytes.len() as u64 <= bytes_max;
+            return fits.then(|| bytes.clone()).ok_or_else(|| too_large(bytes_max));
+        }
+        let read = folder.read(path, bytes_max.min(self.room)).map_err(|(code, message)| {
+            if code == Code::FILE_LIMIT && self.room < bytes_max {
+                let most = Size(FILES_BYTES_MAX);
+                (code, format!("with this file those of the selection come to more than {most}"))
+            } else {
+                (code, message)
+            }
+        });
+        let bytes: Arc<[u8]> = read?.into();
+        self.room -= bytes.len() as u64;
+        self.read.insert(place, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Where they are.
+    pub fn into_paths(self) -> impl Iterator<Item = PathBuf> {
+        self.read.into_keys()
     }
 }
 
@@ -374,6 +430,24 @@ pub fn read_text(file: &Found) -> Result<Arc<SourceText>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_of_a_selection_have_a_limit_together_and_what_is_named_twice_counts_once() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        for (name, bytes) in [("a", 60), ("b", 40), ("c", 1)] {
+            fs::write(place.path().join(name), vec![0; bytes]).expect("a file");
+        }
+        let folder = Folder::new(place.path(), "");
+        let mut files = Files { room: 100, ..Files::default() };
+        for name in ["a", "a", "b", "a"] {
+            assert!(files.read(&folder, name, 64).is_ok(), "{name}");
+        }
+        let (code, message) = files.read(&folder, "c", 64).expect_err("there is no room");
+        assert_eq!((code, message.contains("come to more than")), (Code::FILE_LIMIT, true));
+        let (code, message) = files.read(&folder, "a", 59).expect_err("it is too large there");
+        assert_eq!((code, message.contains("larger than 59")), (Code::FILE_LIMIT, true));
+        assert_eq!(files.into_paths().count(), 2);
+    }
 
     #[test]
     fn an_error_without_a_kind_is_told_in_the_words_of_the_system() {

@@ -162,7 +162,7 @@ const CASES: &[Case] = &[
         "image-larger-than-its-limit",
         |case| {
             let image = fs::File::create(case.join("guest.elf")).expect("a file");
-            image.set_len((16 << 20) + 1).expect("a hole");
+            image.set_len((64 << 20) + 1).expect("a hole");
             fs::write(case.join("a.ron"), with_image("guest.elf")).expect("a file");
         },
         &["a.ron"],

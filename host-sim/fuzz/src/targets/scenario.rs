@@ -5,8 +5,8 @@ use host_sim::scenario::diagnostics::{Fault, SourceText};
 use host_sim::scenario::draft::Surroundings;
 use host_sim::scenario::plan::Plan;
 use host_sim::scenario::resolve;
-use host_sim::scenario::source::Folder;
-use std::collections::{BTreeMap, BTreeSet};
+use host_sim::scenario::source::{Files, Folder};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +19,7 @@ pub fn plans(source: &Arc<SourceText>) -> Result<Vec<Plan>, Vec<Fault>> {
     let (none, mut inputs) = (Designs::new(), BTreeMap::new());
     let lookup = Lookup { places: [&none, &none, designs()] };
     let folder = Folder::new(Path::new("/nowhere/uvsim-fuzz"), "");
-    let (inputs, read) = (&mut inputs, &mut BTreeSet::new());
+    let (inputs, read) = (&mut inputs, &mut Files::default());
     let mut around = Surroundings { folder: &folder, inputs, read };
     let made = resolve::plans(source, lookup, &mut around, 1)?;
     Ok(made.into_iter().map(|made| made.plan).collect())
