@@ -323,6 +323,15 @@ fn the_readmes_guest_is_built_and_runs_by_the_readmes_text_alone() {
     assert_eq!(run, "uvsim run hello.ron");
     let ran = uvsim(&["run", text(&folder.path().join("hello.ron"))]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+
+    // No test downloads a kernel: with another image in its place, the scenario around it is right.
+    let linux = folder.path().join("linux.ron");
+    fs::write(&linux, readme("linux.ron")).expect("a file");
+    fs::copy(folder.path().join("hello.elf"), folder.path().join("vmlinux")).expect("an image");
+    fs::write(folder.path().join("initrd"), "").expect("a file");
+    let checked = uvsim(&["check", text(&linux)]);
+    assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
+    assert!(readme("linux.sh").ends_with("uvsim run linux.ron\n"));
 }
 
 #[test]
