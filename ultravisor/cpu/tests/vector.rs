@@ -150,6 +150,28 @@ fn without_sse_enabled_every_family_is_invalid_or_not_available() {
     }
 }
 
+/// SDM volume 2, FXSAVE and FXRSTOR: whether they take the XMM registers then is the processor's to say.
+#[test]
+fn the_state_is_saved_and_restored_with_its_vectors_whether_or_not_sse_is_enabled() {
+    let saved = |kept: u64| {
+        let (mut cpu, mut ram) = prepared(|asm| {
+            asm.fxsave(ptr(rsi))?;
+            asm.hlt()?;
+            asm.fxrstor(ptr(rsi))
+        });
+        cpu.regs.cr4 &= kept;
+        let xmm = cpu.regs.xmm;
+        assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+        cpu.regs.xmm = [0; 16];
+        assert_eq!(cpu.run(&mut ram, 10), Exit::Halt);
+        assert_eq!(cpu.regs.xmm, xmm);
+        ram.read(DATA, 512).to_vec()
+    };
+    let (with, without) = (saved(u64::MAX), saved(!control::OSFXSR));
+    assert_ne!(with, [0x5a; 512]);
+    assert_eq!(with, without);
+}
+
 #[test]
 fn an_unmasked_exception_is_an_invalid_opcode_to_a_guest_that_expects_none() {
     let unmask = |regs: &mut Regs| {

@@ -232,16 +232,11 @@ fn saved_mxcsr(cpu: &mut Cpu, bytes: &[u8; area::END]) -> Result<Mxcsr, Left> {
     Mxcsr::from_bits(bits).ok_or_else(|| cpu.raise(vector::PROTECTION, Some(0)))
 }
 
-/// FXSAVE and FXRSTOR exist without CR4.OSFXSR too, but then may leave SSE's registers out: that
-/// is not implemented.
-fn with_sse(cpu: &mut Cpu) -> Result<(), Left> {
-    available(cpu)?;
-    if cpu.regs.cr4 & control::OSFXSR != 0 { Ok(()) } else { Err(cpu.unsupported()) }
-}
-
-/// `fxsave`: 512 bytes, of which the last 96 stay as they are.
+/// `fxsave`: 512 bytes, of which the last 96 stay as they are. Without CR4.OSFXSR a processor may leave
+/// SSE's registers out (SDM volume 2, FXSAVE: "implementation dependent"); this one does not, nor does
+/// its `fxrstor`.
 pub(crate) fn fxsave(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-    with_sse(cpu)?;
+    available(cpu)?;
     let va = cpu.address(uop);
     cpu.aligned_16(va)?;
     // Of what stays, too, the processor wants to be able to write it.
@@ -252,7 +247,7 @@ pub(crate) fn fxsave(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), 
 
 /// `fxrstor`.
 pub(crate) fn fxrstor(cpu: &mut Cpu, bus: &mut dyn Bus, uop: &Uop) -> Result<(), Left> {
-    with_sse(cpu)?;
+    available(cpu)?;
     let va = cpu.address(uop);
     cpu.aligned_16(va)?;
     let mut bytes = [0; area::END];
