@@ -14,7 +14,7 @@ use ultravisor_abi::Gpa;
 
 /// The pieces of an access: one, or two where it crosses a page boundary.
 struct Pieces {
-    /// Guest-physical page number, page, offset, bytes.
+    /// Guest-physical page number, page, offset, bytes: of the last no more than are left.
     parts: [(u64, HostPage, u64, usize); 2],
     count: usize,
 }
@@ -232,7 +232,7 @@ impl Cpu {
         let behind = self.translate(bus, va.wrapping_add(first as u64), side)?;
         match (place, behind) {
             (Place::Ram(frame, page), Place::Ram(next, next_page)) => Ok(Hit::Ram(Pieces {
-                parts: [(frame, page, offset, first), (next, next_page, 0, bytes - first)],
+                parts: [(frame, page, offset, first), (next, next_page, 0, bytes)],
                 count: 2,
             })),
             (Place::Ram(..) | Place::Mmio(_), _) => Err(self.unsupported()),

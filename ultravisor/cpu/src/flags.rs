@@ -175,10 +175,10 @@ impl Flags {
 
     fn adjust(&self) -> bool {
         match self.origin {
-            Origin::Known => self.a & bit::AF != 0,
             Origin::Add => (self.a ^ self.b ^ self.b.wrapping_sub(self.a)) & 0x10 != 0,
             Origin::Sub => (self.a ^ self.b ^ self.result()) & 0x10 != 0,
-            Origin::Logic => false,
+            // What is known is told whole: `bits`.
+            Origin::Known | Origin::Logic => false,
             Origin::Inc => self.a & 15 == 0,
             Origin::Dec => self.a & 15 == 15,
         }
@@ -256,3 +256,132 @@ macro_rules! with_condition {
     };
 }
 pub(crate) use with_condition;
+
+#[cfg(test)]
+mod tests {
+    use super::{Flags, bit, zero_sign_parity};
+    use crate::width::Width;
+
+    /// The flags of a sum or difference that is `exact` without a width, and `signed` of signed
+    /// operands, by what the manual says of each (SDM volume 1, 3.4.3.1).
+    fn by_the_book<T: Width>(exact: i128, signed: i128, low: i128) -> u64 {
+        let half = 1_i128 << (T::BITS - 1);
+        let result = exact as u64 & T::MASK;
+        let mut flags = 0;
+        for (holds, mask) in [
+            (!(0..2 * half).contains(&exact), bit::CF),
+            ((0..8).filter(|at| result >> at & 1 == 1).count() % 2 == 0, bit::PF),
+            (!(0..16).contains(&low), bit::AF),
+            (result == 0, bit::ZF),
+            (i128::from(result) >= half, bit::SF),
+            (!(-half..half).contains(&signed), bit::OF),
+        ] {
+            flags += if holds { mask } else { 0 };
+        }
+        flags
+    }
+
+    /// Whether condition `code` holds, as the manual writes it (SDM volume 1, appendix B).
+    fn condition(code: u8, flags: u64) -> bool {
+        let [c, p, z, s, o] =
+            [bit::CF, bit::PF, bit::ZF, bit::SF, bit::OF].map(|mask| flags / mask % 2 == 1);
+        [
+            o,
+            !o,
+            c,
+            !c,
+            z,
+            !z,
+            c | z,
+            !(c | z),
+            s,
+            !s,
+            p,
+            !p,
+            s ^ o,
+            !(s ^ o),
+            z | (s ^ o),
+            !(z | (s ^ o)),
+        ][usize::from(code)]
+    }
+
+    /// `flags` says the same as `expected`, asked for whole and by each condition; and so do those once
+    /// they are known.
+    fn check(flags: Flags, expected: u64, what: &str) {
+        for flags in [flags, Flags::known(expected | !bit::ARITHMETIC)] {
+            assert_eq!(flags.bits(), expected, "{what}, {flags:?}");
+            for code in 0..16 {
+                let holds = with_condition!(code, CONDITION => flags.holds::<CONDITION>());
+                assert_eq!(
+                    holds,
+                    condition(code, expected),
+                    "condition {code} of {what}, {flags:?}"
+                );
+            }
+        }
+    }
+
+    /// Every instruction's flags for operands `a` and `b` of width `T`.
+    fn check_pair<T: Width>(a: u64, b: u64) {
+        let what = |name: &str| format!("{name} of {a:#x} and {b:#x}, {} bits", T::BITS);
+        let (x, y) = (i128::from(a), i128::from(b));
+        let (signed_x, signed_y) = (i128::from(T::signed(a)), i128::from(T::signed(b)));
+        let sum = by_the_book::<T>(x + y, signed_x + signed_y, x % 16 + y % 16);
+        check(Flags::add::<T>(a, a.wrapping_add(b) & T::MASK), sum, &what("the sum"));
+        let difference = by_the_book::<T>(x - y, signed_x - signed_y, x % 16 - y % 16);
+        check(Flags::sub::<T>(a, b), difference, &what("the difference"));
+        let both = by_the_book::<T>(i128::from(a & b), 0, 0);
+        check(Flags::logic::<T>(a & b), both, &what("what is in both"));
+        assert_eq!(zero_sign_parity::<T>(a & b), both, "{}", what("what is in both"));
+        for carry in [false, true] {
+            let kept = |flags: u64| flags & !bit::CF | u64::from(carry);
+            let next = kept(by_the_book::<T>(x + 1, signed_x + 1, x % 16 + 1));
+            check(Flags::inc::<T>(a.wrapping_add(1) & T::MASK, carry), next, &what("the next"));
+            let last = kept(by_the_book::<T>(x - 1, signed_x - 1, x % 16 - 1));
+            check(Flags::dec::<T>(a.wrapping_sub(1) & T::MASK, carry), last, &what("the last"));
+        }
+    }
+
+    /// Operands near all edges of width `T`.
+    fn check_edges<T: Width>() {
+        let edges = [0, 1 << 3, 1 << 4, 1 << 7, 1 << 8, T::SIGN, 0x5a5a_5a5a_5a5a_5a5a];
+        let near = |edge: u64| (0..3).map(move |step| (edge + step).wrapping_sub(1) & T::MASK);
+        for a in edges.into_iter().flat_map(near) {
+            edges.into_iter().flat_map(near).for_each(|b| check_pair::<T>(a, b));
+        }
+    }
+
+    #[test]
+    fn flags_are_those_of_the_manual_for_all_bytes_and_near_the_edges_of_wider_operands() {
+        for a in 0..=255 {
+            (0..=255).for_each(|b| check_pair::<u8>(a, b));
+        }
+        check_edges::<u16>();
+        check_edges::<u32>();
+        check_edges::<u64>();
+    }
+
+    #[test]
+    fn the_flags_have_their_places() {
+        // SDM volume 1, figure 3-8.
+        let places = [
+            (bit::CF, 0),
+            (bit::PF, 2),
+            (bit::AF, 4),
+            (bit::ZF, 6),
+            (bit::SF, 7),
+            (bit::TF, 8),
+            (bit::IF, 9),
+            (bit::DF, 10),
+            (bit::OF, 11),
+            (bit::NT, 14),
+            (bit::RF, 16),
+            (bit::AC, 18),
+            (bit::ID, 21),
+        ];
+        for (mask, place) in places {
+            assert_eq!((mask.trailing_zeros(), mask.count_ones()), (place, 1));
+        }
+        assert_eq!((bit::IOPL, bit::ARITHMETIC, bit::ALWAYS), (0x3000, 0x8d5, 2));
+    }
+}
