@@ -26,6 +26,7 @@ use crate::log::BY_TAMPERING;
 use crate::pc::Pc;
 use crate::probe::Probes;
 use crate::scenario::plan::{OnTamper, Plan};
+use iced_x86::Mnemonic;
 use interleave::Service;
 use interrupts::Attention;
 use polls::Polls;
@@ -443,6 +444,9 @@ impl<'p> Machine<'p> {
             false if instruction.is_invalid() => {
                 "bytes that are no instruction, or one that goes on where there is no RAM"
                     .to_owned()
+            }
+            false if matches!(instruction.mnemonic(), Mnemonic::Rdmsr | Mnemonic::Wrmsr) => {
+                format!("{instruction} of register {:#x}", self.cpu.regs.get(Reg::Rcx) as u32)
             }
             false => instruction.to_string(),
         };

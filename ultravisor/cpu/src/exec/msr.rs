@@ -12,12 +12,18 @@ use crate::uop::{Left, Uop};
 
 /// Their numbers.
 mod number {
+    pub const P5_MC_TYPE: u32 = 1;
     pub const TSC: u32 = 0x10;
+    pub const PLATFORM_ID: u32 = 0x17;
     pub const APIC_BASE: u32 = 0x1b;
+    pub const BIOS_UPDATE: u32 = 0x79;
+    pub const BIOS_SIGN_ID: u32 = 0x8b;
     pub const MTRR_CAPABILITIES: u32 = 0xfe;
     pub const SYSENTER_CS: u32 = 0x174;
     pub const SYSENTER_ESP: u32 = 0x175;
     pub const SYSENTER_EIP: u32 = 0x176;
+    pub const MISC_ENABLE: u32 = 0x1a0;
+    pub const DEBUGCTL: u32 = 0x1d9;
     pub const MTRR_RANGES: u32 = 0x200;
     pub const MTRR_RANGES_LAST: u32 = 0x20f;
     pub const MTRR_FIXED_64K: u32 = 0x250;
@@ -43,6 +49,19 @@ mod number {
 
 /// Eight variable ranges, fixed ranges, write combining.
 const MTRR_CAPABILITIES: u64 = 8 | 1 << 8 | 1 << 10;
+
+/// What to do about a register that the engine does not have. Those that processors have though no
+/// bit of CPUID says so (SDM volume 4, table 2-2) are our limit; of the others CPUID says that they
+/// are not there, and an access to those is #GP(0) (volume 2, RDMSR), which kernels rely on.
+fn absent(cpu: &mut Cpu, number: u32) -> Left {
+    use number::{BIOS_SIGN_ID, BIOS_UPDATE, DEBUGCTL, MISC_ENABLE, P5_MC_TYPE, PLATFORM_ID};
+    match number {
+        0..=P5_MC_TYPE | PLATFORM_ID | BIOS_UPDATE | BIOS_SIGN_ID | MISC_ENABLE | DEBUGCTL => {
+            cpu.unsupported()
+        }
+        _ => cpu.raise(vector::PROTECTION, Some(0)),
+    }
+}
 
 /// Whether the machine answers for it.
 const fn is_apics(number: u32) -> bool {
@@ -122,7 +141,7 @@ fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Left> {
         number::GS_BASE => regs.gs_base(),
         number::KERNEL_GS_BASE => regs.kernel_gs_base,
         number::TSC_AUX => u64::from(regs.tsc_aux),
-        _ => return Err(cpu.unsupported()),
+        _ => return Err(absent(cpu, number)),
     })
 }
 
@@ -160,7 +179,7 @@ pub(crate) fn write_msr(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), L
         number::GS_BASE => cpu.regs.set_gs_base(value),
         number::KERNEL_GS_BASE => cpu.regs.kernel_gs_base = value,
         number::TSC_AUX => cpu.regs.tsc_aux = value as u32,
-        _ => return Err(cpu.unsupported()),
+        _ => return Err(absent(cpu, number)),
     }
     Ok(())
 }

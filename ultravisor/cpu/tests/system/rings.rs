@@ -183,6 +183,26 @@ fn wrmsr(cpu: &mut Cpu, ram: &mut Ram, number: u32, value: u64) -> Exit {
 }
 
 #[test]
+fn a_register_that_cpuid_does_not_tell_of_is_not_there_and_one_that_all_processors_have_is_our_limit()
+ {
+    // SDM volume 2, RDMSR and WRMSR; volume 4, table 2-2.
+    for (number, is_there) in
+        [(0x8b, true), (0x1a0, true), (0x1d9, true), (0xc001_0131, false), (0x1ff, false)]
+    {
+        for opcode in [0x30, 0x32] {
+            let (mut cpu, mut ram) = world(&[0x0f, opcode]);
+            set(&mut cpu, [(Reg::Rcx, number), (Reg::Rax, 0), (Reg::Rdx, 0)]);
+            let exit = cpu.run(&mut ram, 1);
+            let told = match is_there {
+                true => matches!(exit, Exit::Unsupported { .. }),
+                false => exit == Exit::Exception { vector: 13, error: Some(0), address: None },
+            };
+            assert!(told, "{number:#x}: {exit:?} at {:#x}", cpu.regs.rip);
+        }
+    }
+}
+
+#[test]
 fn syscall_and_sysret_change_rings_without_a_table() {
     // SDM volume 2, SYSCALL and SYSRET; volume 3, 5.8.8.
     let entry = CODE + 0x400;
