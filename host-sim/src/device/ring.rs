@@ -199,11 +199,12 @@ impl<'s, 'w> Step<'s, 'w> {
     /// A polling back end's look at a queue: whether the driver's available index has moved since
     /// it was read last. At its first look it asks not to be notified, and keeps to that.
     pub fn poll(&mut self) -> Result<bool, Stop> {
+        // With an event index, to ask not to be notified is to look, too.
+        let before = self.ring.shadow_avail;
         if self.ring.notification {
             self.set_notification(false)?;
             self.ring.polled = true;
         }
-        let before = self.ring.shadow_avail;
         Ok(self.refresh_avail()? != before)
     }
 

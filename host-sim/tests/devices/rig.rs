@@ -356,6 +356,13 @@ impl Rig {
         self.device.service(QueueIndex(queue), &window)
     }
 
+    /// In which queues a polling back end finds something.
+    pub fn poll(&mut self) -> Vec<u16> {
+        let window = Window::new(&mut self.host, DeviceIndex(0), None);
+        let found = self.device.poll(&window).expect("nothing was poisoned");
+        found.into_iter().map(|queue| queue.0).collect()
+    }
+
     /// Has the queue served, which leaves nothing to do.
     pub fn serve_all(&mut self, queue: u16) {
         assert_eq!(self.serve(queue), Serviced::Done(Due::default()));

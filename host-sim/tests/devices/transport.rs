@@ -260,3 +260,17 @@ fn devices_are_plugged_in_the_plans_order_and_found_by_address() {
         assert_eq!(device_at(3, Gpa(gpa)), None);
     }
 }
+
+#[test]
+fn a_poll_finds_what_was_there_before_the_first_and_nothing_twice() {
+    for event_idx in [false, true] {
+        let mut rig = Rig::new(disk(64), QemuOptions { event_idx, ..options() });
+        rig.write(BUFFERS, &[0; 16]);
+        rig.offer(0, &[readable(BUFFERS, 16), writable(BUFFERS + 0x100, 513)]);
+        assert_eq!((rig.poll(), rig.poll()), (vec![0], vec![]), "event_idx {event_idx}");
+        rig.serve_all(0);
+        assert_eq!((rig.used(0).len(), rig.poll()), (1, vec![]));
+        rig.offer(0, &[readable(BUFFERS, 16), writable(BUFFERS + 0x100, 513)]);
+        assert_eq!((rig.poll(), rig.poll()), (vec![0], vec![]), "event_idx {event_idx}");
+    }
+}
