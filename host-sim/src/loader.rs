@@ -4,6 +4,7 @@
 mod acpi;
 mod bios;
 mod map;
+mod mp;
 mod multiboot;
 mod pvh;
 
@@ -187,7 +188,11 @@ fn protected(
     write(memory, Gpa(HANDOVER.start), &bytes)?;
     write(memory, Gpa(bios::DATA_AREA), &bios::data_area())?;
     let told = acpi::Told { devices, transport: plan.machine.transport };
-    write(memory, Gpa(acpi::RSDP), &acpi::tables(told))?;
+    let mut tables = acpi::tables(told);
+    tables.resize(tables.len().next_multiple_of(16), 0);
+    let after = acpi::RSDP + tables.len() as u64;
+    tables.extend(mp::tables(after, told));
+    write(memory, Gpa(acpi::RSDP), &tables)?;
     Ok(Start::Protected(start))
 }
 
