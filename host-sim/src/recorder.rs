@@ -185,3 +185,135 @@ impl Recorder {
         (self.records, self.hash.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::table;
+    use crate::event::{Direction, LeakPlace, Part, Seen, WaitBy};
+    use crate::scenario::plan::{CostProfile, Platform};
+    use ultravisor::{Effect, PageOp, PageState};
+
+    fn recorder(limits: Limits) -> Recorder {
+        Recorder::new(table(Platform::Plain, CostProfile::Firmware), UnitSize::KIB_64, limits)
+    }
+
+    fn wait(ns: u64) -> Event {
+        Event::Wait { by: WaitBy::Pause, ns }
+    }
+
+    fn leak(at: u64) -> Event {
+        Event::Leak { place: LeakPlace::Memory, at }
+    }
+
+    fn touch(bytes: u64) -> Event {
+        Event::Touch {
+            device: None,
+            queue: None,
+            part: Part::Data,
+            direction: Direction::Read,
+            gpa: 0,
+            bytes,
+            gfn: 0,
+            state: PageState::Shared,
+            seen: Seen::Plain,
+            chain: None,
+        }
+    }
+
+    fn share(bytes: u64) -> Event {
+        Event::Page {
+            gfn: 0,
+            op: PageOp::ShareCommit,
+            from: PageState::Secure,
+            to: PageState::Shared,
+            effect: Effect::ZeroNormal,
+            bytes,
+            cause: None,
+        }
+    }
+
+    #[test]
+    fn time_goes_on_with_the_guests_work_and_with_what_events_cost() {
+        // A work unit takes a nanosecond.
+        let mut recorder = recorder(Limits::default());
+        assert_eq!(recorder.now_ns(), 0);
+        recorder.worked(2500);
+        recorder.push(wait(4000));
+        recorder.push(leak(0));
+        assert_eq!((recorder.now_ns(), recorder.units_until(7000)), (6500, 500));
+        assert_eq!((recorder.units_until(6501), recorder.units_until(6500)), (1, 1));
+        assert_eq!(recorder.units_until(10), 1, "what is due has the guest go on, if by one unit");
+        let records = recorder.records();
+        let stamps: Vec<_> = records.iter().map(|record| (record.seq, record.t_ns)).collect();
+        assert_eq!(stamps, [(0, 2500), (1, 6500)]);
+    }
+
+    #[test]
+    fn the_budget_counts_what_the_host_side_copies_and_converts() {
+        let mut recorder = recorder(Limits::default());
+        recorder.push(touch(4096));
+        assert_eq!(recorder.host_units(), 64);
+        recorder.push(share(0x1_0000));
+        assert_eq!(recorder.host_units(), 64 + 256);
+        recorder.host_works(5);
+        assert_eq!(recorder.host_units(), 64 + 256 + 5);
+        recorder.host_works(u64::MAX);
+        assert_eq!(recorder.host_units(), u64::MAX);
+    }
+
+    #[test]
+    fn each_limit_gives_what_it_says_and_the_first_that_is_not_enough_is_told() {
+        let limits = Limits { host_steps: 2, calls: 1, console_bytes: 10, ..Limits::default() };
+        let mut run = recorder(limits);
+        assert_eq!([(); 2].map(|()| run.take_host_step()), [true; 2]);
+        assert_eq!((run.take_call(), run.take_console(4), run.take_console(6)), (true, 4, 6));
+        assert_eq!(run.spent(), None, "all is used, and nothing more was asked for");
+        assert!(!run.take_call());
+        assert_eq!(run.spent(), Some(Budget::Calls));
+        assert!(!run.take_host_step());
+        assert_eq!(run.spent(), Some(Budget::Calls));
+        let mut run = recorder(limits);
+        assert!([(); 3].map(|()| run.take_host_step()).ends_with(&[true, false]));
+        assert_eq!(run.spent(), Some(Budget::HostSteps));
+        let mut run = recorder(limits);
+        assert_eq!((run.take_console(7), run.take_console(7), run.take_console(7)), (7, 3, 0));
+        assert_eq!(run.spent(), Some(Budget::Console));
+    }
+
+    #[test]
+    fn a_full_log_takes_leaks_and_what_is_told_of_the_end() {
+        let mut run = recorder(Limits { log_events: 2, findings: 2, ..Limits::default() });
+        run.push(wait(1));
+        run.push(wait(2));
+        assert_eq!((run.records().len(), run.spent()), (2, None));
+        run.push(wait(3));
+        assert_eq!((run.records().len(), run.spent()), (2, Some(Budget::Log)));
+        run.push(leak(1));
+        run.run_is_over();
+        run.push(wait(4));
+        for at in 2..5 {
+            run.push(leak(at));
+        }
+        let (records, hash) = run.finish();
+        let events: Vec<_> = records.iter().map(|record| record.event.clone()).collect();
+        let told = [wait(1), wait(2), leak(1), wait(4), leak(2), Event::LeaksLeftOut { count: 2 }];
+        assert_eq!(events, told);
+        let mut again = LogHash::default();
+        records.iter().for_each(|record| again.feed(record));
+        assert_eq!(hash, again.finish());
+    }
+
+    #[test]
+    fn no_leak_left_out_is_not_told() {
+        let mut run = recorder(Limits { findings: 1, ..Limits::default() });
+        run.push(leak(0));
+        assert_eq!(run.finish().0.len(), 1);
+    }
+
+    #[test]
+    fn the_longest_log_is_that_of_all_limits_at_their_most() {
+        // What a scenario may ask for is in README, "Limits".
+        assert_eq!(RECORDS_MAX, 4_000_000 + 100_000 + 1000);
+    }
+}

@@ -157,3 +157,54 @@ fn set<'a, T>(
         reader.fault(Code::OUT_OF_RANGE, &span, message, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_its_default_and_its_range_in_its_own_measure() {
+        let said = LIMITS.map(|limit| {
+            let [default, least, most] = [limit.default, limit.range.0, limit.range.1];
+            [default, least, most].map(|value| limit.amount(value))
+        });
+        let wanted = [
+            ["50000000", "1", "10000000000"],
+            ["1000000", "1", "100000000"],
+            ["100000", "1", "10000000"],
+            ["1MiB", "0B", "16MiB"],
+            ["1000000", "1", "4000000"],
+            ["256MiB", "1MiB", "1GiB"],
+            ["1000", "1", "100000"],
+        ];
+        assert_eq!(said, wanted);
+    }
+
+    #[test]
+    fn a_limit_says_where_a_scenario_sets_it() {
+        assert_eq!(WORK_UNITS.setting("7"), "guest: (budget: 7)");
+        assert_eq!(CALLS.setting("7"), "limits: (calls: 7)");
+    }
+
+    #[test]
+    fn each_budget_is_bounded_by_its_own_limit() {
+        let limits = Limits {
+            host_steps: 1,
+            calls: 2,
+            console_bytes: 3,
+            log_events: 4,
+            memory_bytes: 5,
+            findings: 6,
+        };
+        let bounds = [
+            Budget::WorkUnits,
+            Budget::HostSteps,
+            Budget::Calls,
+            Budget::Console,
+            Budget::Log,
+            Budget::Memory,
+        ]
+        .map(|budget| limits.of(budget, 7));
+        assert_eq!(bounds, [7, 1, 2, 3, 4, 5]);
+    }
+}
