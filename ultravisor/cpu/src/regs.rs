@@ -160,6 +160,8 @@ pub struct Msrs {
     pub mtrr_default: u64,
     /// Memory types of ranges: eight variable (base, mask), then eleven fixed ones.
     pub mtrr: [u64; 27],
+    /// How far the time-stamp counter is ahead of the machine's, because it was written.
+    pub tsc_ahead: i64,
 }
 
 impl Default for Msrs {
@@ -176,6 +178,7 @@ impl Default for Msrs {
             pat: 0x0007_0406_0007_0406,
             mtrr_default: 0,
             mtrr: [0; 27],
+            tsc_ahead: 0,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::bus::Bus;
 use crate::cpu::{Cpu, control, vector};
-use crate::exec::system::{answer, privileged};
+use crate::exec::system::{answer, counter, privileged};
 use crate::exit::Exit;
 use crate::mem::canonical;
 use crate::paging::PHYSICAL_BITS;
@@ -71,6 +71,15 @@ const fn is_apics(number: u32) -> bool {
     )
 }
 
+/// A deadline of the local APIC's timer in the guest's count of time as one in the machine's, or the
+/// other way round (SDM volume 3, 11.5.4.1). 0 is none; one before the count began is past.
+fn shifted(deadline: u64, by: i128) -> u64 {
+    if deadline == 0 {
+        return 0;
+    }
+    (i128::from(deadline) + by).clamp(1, u64::MAX.into()) as u64
+}
+
 /// Which of [`crate::regs::Msrs::mtrr`] a range register is.
 const fn mtrr(number: u32) -> Option<usize> {
     use number::*;
@@ -117,6 +126,10 @@ pub(crate) fn read_msr(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Le
 }
 
 fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Left> {
+    if number == number::TSC_DEADLINE {
+        let deadline = answer(cpu, Exit::MsrRead { number })?;
+        return Ok(shifted(deadline, cpu.regs.msrs.tsc_ahead.into()));
+    }
     if is_apics(number) {
         return answer(cpu, Exit::MsrRead { number });
     }
@@ -125,7 +138,7 @@ fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Left> {
         return Ok(msrs.mtrr.get(range).copied().unwrap_or(0));
     }
     Ok(match number {
-        number::TSC => return answer(cpu, Exit::TimeStamp),
+        number::TSC => return counter(cpu),
         number::MTRR_CAPABILITIES => MTRR_CAPABILITIES,
         number::MTRR_DEFAULT => msrs.mtrr_default,
         number::PAT => msrs.pat,
@@ -151,8 +164,17 @@ pub(crate) fn write_msr(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), L
     let gpr = &cpu.regs.gpr;
     let value = (gpr[Reg::Rdx] << 32) | (gpr[Reg::Rax] & 0xffff_ffff);
     let number = gpr[Reg::Rcx] as u32;
+    if number == number::TSC_DEADLINE {
+        let value = shifted(value, -i128::from(cpu.regs.msrs.tsc_ahead));
+        return answer(cpu, Exit::MsrWrite { number, value }).map(drop);
+    }
     if is_apics(number) {
         return answer(cpu, Exit::MsrWrite { number, value }).map(drop);
+    }
+    if number == number::TSC {
+        let machines = answer(cpu, Exit::TimeStamp)?;
+        cpu.regs.msrs.tsc_ahead = value.wrapping_sub(machines) as i64;
+        return Ok(());
     }
     if !fits(number, value) {
         return Err(cpu.raise(vector::PROTECTION, Some(0)));

@@ -60,12 +60,18 @@ pub(crate) fn answer(cpu: &mut Cpu, exit: Exit) -> Result<u64, Left> {
     }
 }
 
+/// The time-stamp counter: the machine's, and how far it was set ahead.
+pub(crate) fn counter(cpu: &mut Cpu) -> Result<u64, Left> {
+    let machines = answer(cpu, Exit::TimeStamp)?;
+    Ok(machines.wrapping_add_signed(cpu.regs.msrs.tsc_ahead))
+}
+
 /// `rdtsc`: ring 0's alone while CR4.TSD is set.
 pub(crate) fn time_stamp(cpu: &mut Cpu, _: &mut dyn Bus, _: &Uop) -> Result<(), Left> {
     if cpu.regs.cr4 & control::TSD != 0 {
         privileged(cpu)?;
     }
-    let value = answer(cpu, Exit::TimeStamp)?;
+    let value = counter(cpu)?;
     cpu.regs.gpr[Reg::Rax] = value & 0xffff_ffff;
     cpu.regs.gpr[Reg::Rdx] = value >> 32;
     Ok(())

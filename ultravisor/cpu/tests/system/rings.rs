@@ -168,6 +168,7 @@ fn alignment_of_larger_operands_is_told_only_where_processors_agree() {
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
 const FMASK: u32 = 0xc000_0084;
+const TSC_DEADLINE: u32 = 0x6e0;
 
 /// Writes a model-specific register as ring 0 does.
 fn wrmsr(cpu: &mut Cpu, ram: &mut Ram, number: u32, value: u64) -> Exit {
@@ -199,6 +200,48 @@ fn a_register_that_cpuid_does_not_tell_of_is_not_there_and_one_that_all_processo
             };
             assert!(told, "{number:#x}: {exit:?} at {:#x}", cpu.regs.rip);
         }
+    }
+}
+
+#[test]
+fn a_time_stamp_counter_that_was_written_goes_on_from_there_and_deadlines_with_it() {
+    // SDM volume 3, 17.17 and 11.5.4.1. The machine's counter is at 1000, then at 1500.
+    for (written, read) in [(0, 500), (1 << 62, (1 << 62) + 500), (1000, 1500)] {
+        let (mut cpu, mut ram) = world(&assemble(|a| {
+            a.wrmsr()?;
+            a.rdtsc()?;
+            a.mov(ecx, TSC_DEADLINE)?;
+            a.wrmsr()?;
+            a.rdmsr()?;
+            a.hlt()
+        }));
+        set(&mut cpu, [(Reg::Rcx, 0x10), (Reg::Rax, written), (Reg::Rdx, written >> 32)]);
+        assert_eq!(cpu.run(&mut ram, 100), Exit::TimeStamp);
+        cpu.supply(1000);
+        assert_eq!(cpu.run(&mut ram, 100), Exit::TimeStamp);
+        cpu.supply(1500);
+        // The deadline is what was read: now, whatever it is called.
+        let number = TSC_DEADLINE;
+        assert_eq!(cpu.run(&mut ram, 100), Exit::MsrWrite { number, value: 1500 });
+        let pair = |cpu: &Cpu| cpu.regs.get(Reg::Rdx) << 32 | cpu.regs.get(Reg::Rax);
+        assert_eq!(pair(&cpu), read);
+        cpu.supply(0);
+        assert_eq!(cpu.run(&mut ram, 100), Exit::MsrRead { number });
+        cpu.supply(1500);
+        assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
+        assert_eq!(pair(&cpu), read);
+    }
+}
+
+#[test]
+fn a_deadline_before_the_machines_time_began_is_past_and_none_stays_none() {
+    for (deadline, told) in [(0, 0), (5, 1), (1 << 40 | 7, 7)] {
+        let (mut cpu, mut ram) = world(&assemble(|a| a.wrmsr()));
+        cpu.regs.msrs.tsc_ahead = 1 << 40;
+        let number = TSC_DEADLINE;
+        let value: u64 = deadline;
+        set(&mut cpu, [(Reg::Rcx, number.into()), (Reg::Rax, value), (Reg::Rdx, value >> 32)]);
+        assert_eq!(cpu.run(&mut ram, 1), Exit::MsrWrite { number, value: told });
     }
 }
 
