@@ -6,13 +6,16 @@ use host_sim::log::RunLog;
 use host_sim::output::stuck;
 use host_sim::recorder::RECORDS_MAX;
 use host_sim::run::{CannotRun, run_until};
-use host_sim::scenario::limits::{FINDINGS, Limit};
+use host_sim::scenario::limits::{FINDINGS, Limit, Limits};
 use host_sim::scenario::plan::{DeviceKind, DevicePlan, Plan, Platform, Plugged, QemuOptions};
+use host_sim::scenario::select;
 use host_sim::suite::{self, Done, Pace};
 use iced_x86::code_asm::{CodeAssembler, byte_ptr, rax, rbx, rcx, rdx};
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+use tempfile::TempDir;
 use ultravisor_abi::{Hcall, OurCall};
 
 /// How a run of `plan` ends with `limit` set to each of two values.
@@ -358,4 +361,25 @@ fn runs_that_may_take_much_memory_wait_for_each_other_and_others_do_not() {
     let mut large = plan;
     large.limits.memory_bytes = 1 << 30;
     assert_eq!(at_the_same_time(&large), 1);
+}
+
+#[test]
+fn what_a_scenario_limits_is_what_its_run_is_held_to() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("a.ron");
+    let text = "Scenario(format: 1, name: \"a\", about: \"A test.\", expect: [],\n\
+        guest: (budget: 7), limits: (host_steps: 6, calls: 5, console: \"4B\", log: 3,\n\
+        memory: \"2MiB\", findings: 1))";
+    fs::write(&path, text).expect("a file");
+    let selection = select::select(&[path], 1).expect("it is right");
+    let plan = &selection.runs[0].plan;
+    let limits = Limits {
+        host_steps: 6,
+        calls: 5,
+        console_bytes: 4,
+        log_events: 3,
+        memory_bytes: 2 << 20,
+        findings: 1,
+    };
+    assert_eq!((plan.limits, plan.guest.units_max), (limits, 7));
 }
