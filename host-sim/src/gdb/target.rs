@@ -3,7 +3,7 @@
 use super::monitor::{self, View};
 use super::replay::{Replay, Stop};
 use super::watch::{Kind, Watch};
-use crate::image::builtin;
+use crate::image::{Class, builtin};
 use crate::scenario::plan::Boot;
 use gdbstub::common::{Pid, Signal};
 use gdbstub::target::ext::base::BaseOps;
@@ -125,8 +125,12 @@ impl Target for Debugged<'_> {
         Some(self)
     }
 
+    /// gdb takes the registers to be those of the file's class, and here they are x86-64's: a file
+    /// of 32 bits is not shown to it.
     fn support_exec_file(&mut self) -> Option<ExecFileOps<'_, Self>> {
-        Some(self)
+        let images = self.replay.prepared().images();
+        let is_wide = images.first().is_some_and(|image| image.symbols.class() == Class::Elf64);
+        is_wide.then_some(self)
     }
 
     fn support_host_io(&mut self) -> Option<HostIoOps<'_, Self>> {

@@ -63,8 +63,13 @@ fn plan(boot: Boot, bytes: Vec<u8>) -> Plan {
     plan
 }
 
+/// The file of a Multiboot guest.
+pub fn multiboot_file(write: impl FnOnce(&mut CodeAssembler)) -> Vec<u8> {
+    elf_32(&header(3), false, &code(write))
+}
+
 fn multiboot(write: impl FnOnce(&mut CodeAssembler)) -> Plan {
-    plan(Boot::Multiboot1, elf_32(&header(3), false, &code(write)))
+    plan(Boot::Multiboot1, multiboot_file(write))
 }
 
 fn pvh(write: impl FnOnce(&mut CodeAssembler)) -> Plan {

@@ -1,15 +1,18 @@
 //! `uvsim gdb`: a run is the same however it is driven, goes back to where it was, and is looked at
 //! without a page being converted for it.
 
+use crate::boot;
 use host_sim::event::Event;
 use host_sim::gdb::{EventBreak, Replay, Stop, View, Watch, WatchKind};
 use host_sim::run::{self, Prepared};
 use host_sim::scenario::plan::Plan;
 use host_sim::scenario::select;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use tempfile::TempDir;
 use ultravisor::{PageOp, PageState};
 use ultravisor_abi::{Gfn, Gpa};
 
@@ -167,9 +170,15 @@ fn nobody_is_shown_what_he_could_not_see_and_looking_converts_nothing() {
 }
 
 /// `uvsim gdb` and where it listens.
-fn serve(design: &str) -> (Child, BufReader<ChildStdout>, String) {
+type Served = (Child, BufReader<ChildStdout>, String);
+
+fn serve(design: &str) -> Served {
+    serve_file(&scenario(), &["--design", design])
+}
+
+fn serve_file(scenario: &Path, more: &[&str]) -> Served {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
-    command.arg("gdb").arg(scenario()).args(["--design", design]).env_remove("UVSIM_ID");
+    command.arg("gdb").arg(scenario).args(more).env_remove("UVSIM_ID");
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -195,11 +204,11 @@ fn finished(mut child: Child) -> (Option<i32>, String) {
 
 /// What Debian's gdb says to `commands` once it is connected, and all of it with its errors; `None`
 /// without a gdb.
-fn told_by_gdb(design: &str, commands: &[&str]) -> Option<(String, String)> {
+fn told_by_gdb(served: impl Fn() -> Served, commands: &[&str]) -> Option<(String, String)> {
     if Command::new("gdb").arg("--version").output().is_err() {
         return None;
     }
-    let (child, _out, address) = serve(design);
+    let (child, _out, address) = served();
     let target = format!("target remote {address}");
     let mut gdb = Command::new("gdb");
     gdb.args(["-batch", "-nx"]);
@@ -248,7 +257,7 @@ fn debians_gdb_finds_symbols_steps_back_over_a_page_out_and_stops_at_conversions
         "monitor nonsense",
         "detach",
     ];
-    let Some((out, all)) = told_by_gdb("d0", &commands) else {
+    let Some((out, all)) = told_by_gdb(|| serve("d0"), &commands) else {
         println!("skipped: there is no gdb here");
         return;
     };
@@ -272,6 +281,26 @@ fn debians_gdb_finds_symbols_steps_back_over_a_page_out_and_stops_at_conversions
 }
 
 #[test]
+fn debians_gdb_steps_through_a_guest_whose_file_has_32_bits() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("a.ron");
+    let text = "Scenario(format: 1, name: \"a\", about: \"A test.\", expect: [],\n\
+        machine: (platform: Plain), guest: (image: File(\"a.elf\")))";
+    let image = boot::multiboot_file(|a| {
+        a.nop().expect("a nop");
+        a.hlt().expect("a hlt");
+    });
+    fs::write(&path, text).expect("a file");
+    fs::write(folder.path().join("a.elf"), image).expect("a file");
+    let commands = ["stepi", "printf \"eax %#lx\\n\", $rax", "detach"];
+    let Some((out, all)) = told_by_gdb(|| serve_file(&path, &[]), &commands) else {
+        println!("skipped: there is no gdb here");
+        return;
+    };
+    assert!(out.contains("eax 0x2badb002"), "{all}");
+}
+
+#[test]
 fn debians_gdb_watches_a_word_forward_and_back_and_asks_for_the_reasons() {
     let commands = [
         "monitor break request",
@@ -292,7 +321,7 @@ fn debians_gdb_watches_a_word_forward_and_back_and_asks_for_the_reasons() {
         "monitor breaks",
         "detach",
     ];
-    let Some((out, all)) = told_by_gdb("d5", &commands) else {
+    let Some((out, all)) = told_by_gdb(|| serve("d5"), &commands) else {
         println!("skipped: there is no gdb here");
         return;
     };
