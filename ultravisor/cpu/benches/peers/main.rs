@@ -6,6 +6,7 @@
 
 mod engine;
 mod image;
+mod native;
 mod peers;
 mod table;
 mod workloads;
@@ -38,6 +39,9 @@ struct Arguments {
     /// Runs the image at PATH with this command line on this engine alone.
     #[arg(long, num_args = 2, value_names = ["PATH", "COMMAND"])]
     alone: Option<Vec<String>>,
+    /// Runs what a workload has without an engine.
+    #[arg(long, num_args = 2, value_names = ["WORKLOAD", "ROUNDS"])]
+    native: Option<Vec<u32>>,
     /// What `cargo bench` says to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -48,6 +52,10 @@ fn main() -> Result<(), Failure> {
     if let Some([path, command]) = arguments.alone.as_deref() {
         let outcome = engine::run(&std::fs::read(path)?, command);
         return say(&format!("{} {}", outcome.checksum, outcome.instructions));
+    }
+    if let Some([workload, rounds]) = arguments.native.as_deref() {
+        let program = WORKLOADS.get(*workload as usize - 1).and_then(|workload| workload.native);
+        return say(&format!("{:016x}", program.ok_or("it has none")?(*rounds)));
     }
     let bench = Bench::new(&PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers"))?;
     say(&table::machine())?;
@@ -83,11 +91,20 @@ fn say(text: &str) -> Result<(), Failure> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
-/// Times of two engines, run by run; without a peer, of one.
+/// Times of two engines, run by run, and of the processor itself where the workload is `native`;
+/// without a peer, of one.
 #[derive(Default)]
 struct Pair {
     ours: Vec<Duration>,
     theirs: Vec<Duration>,
+    native: Vec<Duration>,
+}
+
+/// Median times of a [`Pair`].
+struct Medians {
+    ours: Duration,
+    theirs: Duration,
+    native: Option<Duration>,
 }
 
 impl Pair {
@@ -96,22 +113,30 @@ impl Pair {
         &mut self,
         bench: &Bench,
         peer: Option<Engine>,
+        native: bool,
         what: (usize, u32),
     ) -> Result<Run, Failure> {
         let ours = bench.run(Engine::Uvsim, what.0, what.1)?;
         self.ours.push(ours.cpu_time);
-        let Some(peer) = peer else { return Ok(ours) };
-        let theirs = bench.run(peer, what.0, what.1)?;
-        if ours.checksum != theirs.checksum {
-            let (a, b) = (&ours.checksum, &theirs.checksum);
-            return Err(format!("{what:?}: uvsim says {a}, {} says {b}", peer.name()).into());
+        let natively = native.then_some((Engine::Native, &mut self.native));
+        for (other, times) in peer.map(|peer| (peer, &mut self.theirs)).into_iter().chain(natively)
+        {
+            let run = bench.run(other, what.0, what.1)?;
+            if ours.checksum != run.checksum {
+                let (a, b) = (&ours.checksum, &run.checksum);
+                return Err(format!("{what:?}: uvsim says {a}, {} says {b}", other.name()).into());
+            }
+            times.push(run.cpu_time);
         }
-        self.theirs.push(theirs.cpu_time);
         Ok(ours)
     }
 
-    fn medians(mut self) -> (Duration, Duration) {
-        (median(&mut self.ours), median(&mut self.theirs))
+    fn medians(mut self) -> Medians {
+        Medians {
+            ours: median(&mut self.ours),
+            theirs: median(&mut self.theirs),
+            native: (!self.native.is_empty()).then(|| median(&mut self.native)),
+        }
     }
 }
 
@@ -134,26 +159,29 @@ fn compare(
     let mut instructions = vec![0; chosen.len()];
     let mut at_start = 0;
     for _ in 0..arguments.runs {
-        at_start = idle.run(bench, peer, (0, 0))?.instructions.unwrap_or_default();
+        at_start = idle.run(bench, peer, false, (0, 0))?.instructions.unwrap_or_default();
         for (at, &(number, workload)) in chosen.iter().enumerate() {
             let rounds =
                 if peer == Some(Engine::Bochs) { workload.rounds_bochs } else { workload.rounds };
-            let run = pairs[at].run(bench, peer, (number, rounds))?;
+            let native = workload.native.is_some();
+            let run = pairs[at].run(bench, peer, native, (number, rounds))?;
             instructions[at] = run.instructions.unwrap_or_default();
         }
     }
-    let (our_start, their_start) = idle.medians();
+    let start = idle.medians();
     let rows = chosen.into_iter().zip(pairs).zip(instructions);
     Ok(rows
         .map(|(((_, workload), pair), instructions)| {
-            let (ours, theirs) = pair.medians();
-            let (ours, theirs) =
-                (ours.saturating_sub(our_start), theirs.saturating_sub(their_start));
+            let medians = pair.medians();
+            let ours = medians.ours.saturating_sub(start.ours);
+            let theirs = medians.theirs.saturating_sub(start.theirs);
             Row {
                 workload,
                 ours,
                 theirs,
-                tells: ours > our_start / NOISE && (peer.is_none() || theirs > their_start / NOISE),
+                native: medians.native,
+                tells: ours > start.ours / NOISE
+                    && (peer.is_none() || theirs > start.theirs / NOISE),
                 instructions: instructions - at_start,
             }
         })

@@ -1,4 +1,5 @@
-//! The three programs that run the image, each as a process of its own, and what one run costs.
+//! The three programs that run the image, each as a process of its own, and what one run costs;
+//! and the processor itself, where an engine could do no better.
 #![expect(unsafe_code, reason = "asks the kernel what the children have cost")]
 
 use crate::{Failure, image};
@@ -13,6 +14,8 @@ pub enum Engine {
     Uvsim,
     Qemu,
     Bochs,
+    /// None: what [`crate::native`] has of a workload.
+    Native,
 }
 
 const QEMU: &str = "qemu-system-x86_64";
@@ -25,13 +28,14 @@ impl Engine {
             Self::Uvsim => "uvsim",
             Self::Qemu => "QEMU TCG",
             Self::Bochs => "Bochs",
+            Self::Native => "the processor",
         }
     }
 
     /// The first line of what it says of its version, or `None` where it is not installed.
     pub fn version(self) -> Option<String> {
         let program = match self {
-            Self::Uvsim => return Some(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Uvsim | Self::Native => return Some(env!("CARGO_PKG_VERSION").to_owned()),
             Self::Qemu => QEMU,
             Self::Bochs if answers(MKRESCUE) => BOCHS,
             Self::Bochs => return None,
@@ -45,7 +49,7 @@ impl Engine {
     /// What to install where it is not.
     pub const fn package(self) -> &'static str {
         match self {
-            Self::Uvsim => "nothing",
+            Self::Uvsim | Self::Native => "nothing",
             Self::Qemu => "qemu-system-x86",
             Self::Bochs => "bochs bochs-term grub-pc-bin grub-common xorriso mtools",
         }
@@ -90,12 +94,17 @@ impl Bench {
             Engine::Uvsim => self.uvsim(&command_line)?,
             Engine::Qemu => self.qemu(&command_line, &com1),
             Engine::Bochs => self.bochs(&command_line, &com1)?,
+            Engine::Native => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("--native").args([workload.to_string(), rounds.to_string()]);
+                command
+            }
         };
         let before = children_cpu_time()?;
         let output = command.stdin(Stdio::null()).output()?;
         let cpu_time = children_cpu_time()?.saturating_sub(before);
         let told = match engine {
-            Engine::Uvsim => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Engine::Uvsim | Engine::Native => String::from_utf8_lossy(&output.stdout).into_owned(),
             Engine::Qemu | Engine::Bochs => fs::read_to_string(&com1)?,
         };
         let mut words = told.split_whitespace();

@@ -13,6 +13,8 @@ pub struct Row {
     pub workload: &'static Workload,
     pub ours: Duration,
     pub theirs: Duration,
+    /// The processor's own time, where that is known: less is not to be had.
+    pub native: Option<Duration>,
     /// Both are long enough to be told from the noise of starting.
     pub tells: bool,
     /// Guest instructions, a whole REP being one.
@@ -62,11 +64,26 @@ pub fn table(peer: Engine, version: &str, runs: u32, rows: &[Row]) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    let bounds: String = rows.iter().filter_map(|row| bound(peer, row)).collect();
     format!(
         "\nagainst {version}\nCPU seconds (user + system, start-up subtracted), medians of {runs} \
-         runs in turn; equal checksums; speed = {} / uvsim\n\n{table}",
+         runs in turn; equal checksums; speed = {} / uvsim\n\n{table}{bounds}",
         peer.name()
     )
+}
+
+/// How far any engine could be ahead of `peer`.
+fn bound(peer: Engine, row: &Row) -> Option<String> {
+    let (native, most) = (row.native?.as_secs_f64(), most(row)?);
+    let (name, workload) = (peer.name(), row.workload.name);
+    Some(format!(
+        "\n{workload}: the processor itself takes {native:.3} s, {name} {most:.2} times as long"
+    ))
+}
+
+/// The speed of an engine that is as fast as the processor.
+fn most(row: &Row) -> Option<f64> {
+    Some(row.theirs.as_secs_f64() / row.native?.as_secs_f64())
 }
 
 /// The engine without a peer.
@@ -95,17 +112,18 @@ fn rate(row: &Row, time: Duration) -> String {
 fn cells(peer: Engine, row: &Row) -> [String; 10] {
     let (floor, aim) = match peer {
         Engine::Bochs => (Some(BOCHS_FLOOR), None),
-        Engine::Qemu | Engine::Uvsim => row.workload.wanted,
+        Engine::Qemu | Engine::Uvsim | Engine::Native => row.workload.wanted,
     };
     let speed = row.theirs.as_secs_f64() / row.ours.as_secs_f64();
     let verdict = match (floor, aim) {
         _ if !row.tells => "too short",
         (_, Some(aim)) if speed >= aim => "aim",
         (Some(floor), _) if speed >= floor => "floor",
+        (Some(floor), _) if most(row).is_some_and(|most| most < floor) => "no engine can",
         (Some(_), _) => "below",
         (None, _) => "told",
     };
-    let bound = |bound: Option<f64>| bound.map_or("-".to_owned(), |bound| format!("{bound}"));
+    let named = |bound: Option<f64>| bound.map_or("-".to_owned(), |bound| format!("{bound}"));
     [
         row.workload.name.to_owned(),
         format!("{:.3}", row.ours.as_secs_f64()),
@@ -114,8 +132,8 @@ fn cells(peer: Engine, row: &Row) -> [String; 10] {
         rate(row, row.ours),
         rate(row, row.theirs),
         if row.tells { format!("{speed:.2}") } else { "?".to_owned() },
-        bound(floor),
-        bound(aim),
+        named(floor),
+        named(aim),
         verdict.to_owned(),
     ]
 }
