@@ -61,14 +61,33 @@ pub fn tables(told: Told) -> Vec<u8> {
     let facs = area.put(&FACS::new());
     let dsdt = area.put(&dsdt::table(told));
     let mut list = XSDT::new(OEM, MACHINE, REVISION);
+    let mut short_list = Sdt::new(*b"RSDT", HEADER_BYTES, 1, OEM, MACHINE, REVISION);
     for table in [&fadt(facs, dsdt) as &dyn Aml, &madt(), &mcfg()] {
-        list.add_entry(area.put(table).into());
+        let at = area.put(table);
+        list.add_entry(at.into());
+        short_list.append_slice(&at.to_le_bytes());
     }
-    let list = area.put(&list);
-    let mut pointer = Vec::new();
-    Rsdp::new(OEM, list.into()).to_aml_bytes(&mut pointer);
+    let (list, short_list) = (area.put(&list), area.put(&short_list));
+    let pointer = pointer(list, short_list);
     area.0[..pointer.len()].copy_from_slice(&pointer);
     area.0
+}
+
+/// The RSDP (5.2.5.3), with the RSDT too, which guests that know ACPI 1.0 alone read: `acpi_tables`
+/// leaves its address 0.
+fn pointer(xsdt: u32, rsdt: u32) -> Vec<u8> {
+    const RSDT: usize = 16;
+    /// Where a sum is, and how many bytes it makes 0.
+    const SUMS: [(usize, usize); 2] = [(8, 20), (32, 36)];
+    let mut bytes = Vec::new();
+    Rsdp::new(OEM, xsdt.into()).to_aml_bytes(&mut bytes);
+    bytes[RSDT..][..4].copy_from_slice(&rsdt.to_le_bytes());
+    for (at, covered) in SUMS {
+        bytes[at] = 0;
+        let sum = bytes[..covered].iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        bytes[at] = sum.wrapping_neg();
+    }
+    bytes
 }
 
 /// What of ACPI's fixed hardware is there (5.2.9): registers to switch off with, and no more. ACPI is on
@@ -178,6 +197,12 @@ mod tests {
         assert_eq!(found.bytes(RSDP, 8), b"RSD PTR ");
         assert_eq!((sum(found.bytes(RSDP, 20)), sum(found.bytes(RSDP, 36))), (0, 0));
         let tables = found.tables();
+        let short_list = u64::from(found.word(RSDP + 16));
+        assert_eq!(&found.table(short_list)[..4], b"RSDT");
+        let end = short_list + u64::from(found.word(short_list + 4));
+        let short: Vec<u64> =
+            (short_list + 36..end).step_by(4).map(|at| found.word(at).into()).collect();
+        assert_eq!(short, tables);
         let names: Vec<_> = tables.iter().map(|at| &found.table(*at)[..4]).collect();
         assert_eq!(names, [b"FACP", b"APIC", b"MCFG"]);
         let fixed = found.named(b"FACP");
