@@ -4,11 +4,10 @@
 use crate::arguments::{CheckArgs, Chosen, Command, Errors, Judging, Verb, When};
 use crate::comparing::Comparing;
 use crate::demo::{self, Demo};
-use crate::escape;
+use crate::escape::{self, shell_word};
 use crate::gdb::Gdb;
 use crate::help_verbs;
 use crate::job::Job;
-use crate::output::human::shell_word;
 use crate::output::words;
 use crate::reporting;
 use crate::reports;
@@ -23,7 +22,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -73,14 +72,13 @@ fn seed(arguments: &[OsString]) -> u64 {
 
 /// The same command again, for a shell: with what the environment adds to it.
 fn repeat_all(arguments: &[OsString]) -> String {
-    let text = |word: &OsStr| shell_word(&word.to_string_lossy());
     let settings = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.to_str().filter(|name| name.starts_with("UVSIM_"))?.to_owned();
-        Some(format!("{name}={}", text(&value)))
+        Some(format!("{name}={}", shell_word(value)))
     });
     let mut settings: Vec<String> = settings.collect();
     settings.sort();
-    let words = settings.into_iter().chain(arguments.iter().map(|word| text(word)));
+    let words = settings.into_iter().chain(arguments.iter().map(shell_word));
     escape::terminal(&words.collect::<Vec<_>>().join(" "))
 }
 

@@ -1,7 +1,10 @@
 //! The sinks' escapes: text that a guest or a file wrote never reaches a terminal, a log or a
 //! report raw. One function for each kind of sink; JSON's is in `output/json.rs`.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::str::Utf8Chunk;
 
 /// Whether `c` could move a cursor, start a sequence, or turn the reading direction; is seen by
 /// nobody, so that two names look like one; or is none of Unicode's characters, which XML and HTML
@@ -166,9 +169,48 @@ pub fn github_property(text: &str, chars_max: usize) -> String {
     text.replace('%', "%25").replace(':', "%3A").replace(',', "%2C")
 }
 
+/// `text` in one word of a shell. What nobody could see or copy, a line feed or bytes that are no
+/// UTF-8, is written as `$'..'` has it (bash, zsh, ksh; POSIX.1-2024, 2.2.4).
+pub fn shell_word(text: impl AsRef<OsStr>) -> String {
+    let bytes = text.as_ref().as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-=:,+@%".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(plain) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    match str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(is_active) => {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+        Ok(_) | Err(_) => {
+            format!("$'{}'", bytes.utf8_chunks().map(dollar_quoted).collect::<String>())
+        }
+    }
+}
+
+/// A part of what stands within `$'` and `'`: octal, since a hexadecimal escape may swallow digits
+/// that follow.
+fn dollar_quoted(chunk: Utf8Chunk<'_>) -> String {
+    let octal = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\{byte:03o}")).collect::<String>();
+    let valid = chunk.valid().chars().map(|c| match c {
+        '\\' | '\'' => format!("\\{c}"),
+        c if is_active(c) => octal(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        c => c.to_string(),
+    });
+    valid.collect::<String>() + &octal(chunk.invalid())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_gets_back_what_was_meant() {
+        assert_eq!(shell_word("a/b=c-4KiB"), "a/b=c-4KiB");
+        assert_eq!(shell_word("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("a\n1'\\\u{202e}b"), r"$'a\0121\'\\\342\200\256b'");
+        assert_eq!(shell_word(OsStr::from_bytes(b"a \xff1")), r"$'a \3771'");
+    }
 
     #[test]
     fn nothing_that_a_terminal_would_obey_comes_through() {

@@ -1,8 +1,7 @@
 //! The verbs that run nothing: `explain`, `new`, `schema`.
 
-use crate::escape;
+use crate::escape::{self, shell_word};
 use crate::help::{reference, templates, topics};
-use crate::output::human::shell_word;
 use crate::output::target;
 use crate::scenario::diagnostics::{self, Fault};
 use crate::streams::{Out, Style, Talk, exit};
@@ -57,7 +56,7 @@ pub fn new(
     let shown = file.to_string_lossy();
     match create(file, &text) {
         Ok(()) => {
-            let next = kind.next(&shell_word(&shown));
+            let next = kind.next(&shell_word(file));
             talk.say(&escape::terminal(&format!("wrote {shown}; next: {next}")));
             talk.say("\n");
             exit::OK

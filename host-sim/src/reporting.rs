@@ -1,9 +1,8 @@
 //! `uvsim report`: saved events into a page, a trace or packets.
 
 use crate::arguments::{Picture, ReportArgs};
-use crate::escape;
+use crate::escape::{self, shell_word};
 use crate::event::Record;
-use crate::output::human::shell_word;
 use crate::output::target::{Taken, Target};
 use crate::output::words;
 use crate::report::digest::{Digest, Gathered};
@@ -39,7 +38,7 @@ pub fn report(arguments: &ReportArgs, style: Style, talk: &mut Talk<'_>) -> u8 {
             exit::NOTHING
         }
         Ok(runs) => {
-            let file = escape::terminal(&shell_word(&arguments.output.to_string_lossy()));
+            let file = escape::terminal(&shell_word(&arguments.output));
             talk.say(&format!("wrote {file}: {}\n", words::count(runs, "run")));
             exit::OK
         }
@@ -161,9 +160,8 @@ fn bar(style: Style, file: &File) -> ProgressBar {
 }
 
 fn page(arguments: &ReportArgs, gathered: Gathered) -> Page {
-    let events: Vec<String> =
-        arguments.events.iter().map(|path| shell_word(&path.to_string_lossy())).collect();
-    let output = shell_word(&arguments.output.to_string_lossy());
+    let events: Vec<String> = arguments.events.iter().map(shell_word).collect();
+    let output = shell_word(&arguments.output);
     let mut command = format!("uvsim report {} -o {output}", events.join(" "));
     if let Some(glob) = &arguments.id {
         command.push_str(&format!(" --id {}", shell_word(glob.0.glob().glob())));

@@ -1,8 +1,8 @@
 //! The report files of one command: opened before anything runs, written when all has run.
 
 use crate::arguments::{ReportArg, ReportKind, RunArgs};
+use crate::escape::shell_word;
 use crate::log::RunLog;
-use crate::output::human::shell_word;
 use crate::output::rows::{Results, Row};
 use crate::output::target::{self, Taken, Target};
 use crate::output::{csv, events, github, json, junit, markdown, plan_json};
@@ -17,7 +17,7 @@ use crate::scenario::select::Selection;
 use crate::streams::Out;
 use crate::verdict::Check;
 use serde::Deserialize;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -254,17 +254,19 @@ fn command(arguments: &RunArgs) -> String {
     let chosen = &arguments.chosen;
     let mut command = "uvsim run".to_owned();
     let mut add =
-        |words: &str, value: &str| command.push_str(&format!("{words} {}", shell_word(value)));
-    chosen.paths.iter().for_each(|path| add("", &path.to_string_lossy()));
-    chosen.design.iter().for_each(|design| add(" --design", design));
-    chosen.id.iter().for_each(|glob| add(" --id", glob.0.glob().glob()));
+        |words: &str, value: &OsStr| command.push_str(&format!("{words} {}", shell_word(value)));
+    chosen.paths.iter().for_each(|path| add("", path.as_os_str()));
+    chosen.design.iter().for_each(|design| add(" --design", design.as_ref()));
+    chosen.id.iter().for_each(|glob| add(" --id", glob.0.glob().glob().as_ref()));
     if chosen.seed != 1 {
-        add(" --seed", &chosen.seed.to_string());
+        add(" --seed", chosen.seed.to_string().as_ref());
     }
-    arguments.judging.policies.iter().for_each(|path| add(" --policy", &path.to_string_lossy()));
+    arguments.judging.policies.iter().for_each(|path| add(" --policy", path.as_os_str()));
     for report in &arguments.reports {
         if let (ReportKind::Html, Some(path)) = (report.kind, &report.path) {
-            add(" --report", &format!("html={}", path.to_string_lossy()));
+            let mut value = OsString::from("html=");
+            value.push(path);
+            add(" --report", &value);
         }
     }
     command

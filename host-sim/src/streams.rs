@@ -1,13 +1,13 @@
 //! What the command meets of the world: exit codes, terminals, streams.
 
 use crate::arguments::{Chosen, Errors, When};
-use crate::escape;
-use crate::output::human::shell_word;
+use crate::escape::{self, shell_word};
 use crate::output::words;
 use crate::scenario::diagnostics::{self, Fault, Form, Look, one_of};
 use crate::scenario::select::{Planned, Selection};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 
 /// Exit codes. When several hold, the first of 70, 3, 5, 6, 1 wins.
 pub mod exit {
@@ -229,7 +229,7 @@ pub fn repeat(run: &Planned, what: Repeats, seed: u64) -> String {
     let mut command = "uvsim run".to_owned();
     for file in run.design_file.iter().chain([&run.typed]) {
         // What begins with a dash would be an option.
-        let here = if file.starts_with('-') { "./" } else { "" };
+        let here = if file.as_os_str().as_bytes().starts_with(b"-") { "./" } else { "" };
         command.push_str(&format!(" {here}{}", shell_word(file)));
     }
     if what == Repeats::Run {

@@ -5,8 +5,7 @@ use super::screen::Look;
 use super::story::Story;
 use super::{cast, plain, source, terminal};
 use crate::arguments::{Chosen, DemoArgs};
-use crate::escape;
-use crate::output::human::shell_word;
+use crate::escape::{self, shell_word};
 use crate::output::target::{Taken, Target};
 use crate::output::words;
 use crate::scenario::diagnostics::Fault;
@@ -135,7 +134,7 @@ impl Demo<'_> {
 
     fn record(&self, story: &Story, file: &Path, mut taken: Taken, talk: &mut Talk<'_>) -> u8 {
         let opened = taken.take(file).and_then(|()| Target::open(file));
-        let shown = escape::terminal(&shell_word(&file.to_string_lossy()));
+        let shown = escape::terminal(&shell_word(file));
         if opened.is_ok() {
             talk.say(&format!("recording {} into {shown}\n", words::count(story.len(), "step")));
         }

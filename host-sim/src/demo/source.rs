@@ -271,7 +271,7 @@ fn shipped_runs(name: &str, seed: u64) -> Result<Option<Vec<Planned>>, Vec<Fault
     let planned = made.into_iter().map(|made| Planned {
         plan: made.plan,
         file: file.clone(),
-        typed: file.clone(),
+        typed: file.clone().into(),
         design_file: None,
         places: places.clone(),
         origin: made.origin,

@@ -5,7 +5,7 @@ use super::explain::Explanation;
 use super::words;
 use crate::counters::{Counter, Phase};
 use crate::debate::Settled;
-use crate::escape;
+use crate::escape::{self, shell_word};
 use crate::policy::Ruling;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::{Level, Policy};
@@ -202,25 +202,9 @@ pub fn under(repeat: &str, policies: &[Policy], day: Option<Date>) -> String {
     command
 }
 
-/// `text` in one shell word.
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shell_gets_back_what_was_meant() {
-        assert_eq!(shell_word("a/b=c-4KiB"), "a/b=c-4KiB");
-        assert_eq!(shell_word("it's $HOME"), r"'it'\''s $HOME'");
-    }
 
     #[test]
     fn header_and_legend_fit() {

@@ -28,9 +28,9 @@ pub struct Planned {
     /// The scenario file, as shown.
     pub file: String,
     /// What names it on the command line.
-    pub typed: String,
+    pub typed: PathBuf,
     /// The file of its design, if that was named and is no other's.
-    pub design_file: Option<String>,
+    pub design_file: Option<PathBuf>,
     /// Where its expectations stand.
     pub places: Arc<Places>,
     /// What the plan was made from.
@@ -96,7 +96,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
     for file in &loaded {
         let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
         selection.inputs.insert(file.source.path.clone(), hash);
-        selection.read.insert(PathBuf::from(&file.found.typed));
+        selection.read.insert(file.found.typed.clone());
     }
     let selected = read_designs(&loaded, &mut selection, &mut faults);
     selection.policies = read_policies(&loaded, &mut faults).len();
@@ -110,7 +110,7 @@ pub fn select(paths: &[PathBuf], seed: u64) -> Result<Selection, Vec<Fault>> {
     let replaced = own.iter().filter(|(name, _)| shipped.contains_key(*name));
     selection.notices = replaced
         .map(|(name, file)| {
-            format!("`{file}` takes the place of the design `{name}` of uvsim's own")
+            format!("`{}` takes the place of the design `{name}` of uvsim's own", file.display())
         })
         .collect();
     let (mut beside, mut files) = (Beside::default(), Files::default());
@@ -187,7 +187,7 @@ fn own_designs(
     loaded: &[Loaded],
     selected: &Designs,
     shipped: &Designs,
-) -> BTreeMap<String, String> {
+) -> BTreeMap<String, PathBuf> {
     let differs = |design: &Design| {
         shipped.get(&design.name).is_none_or(|own| own.source.text != design.source.text)
     };
@@ -308,7 +308,7 @@ impl Beside {
             for file in &loaded {
                 let hash = blake3::hash(file.source.text.as_bytes()).to_hex().to_string();
                 selection.inputs.insert(file.source.path.clone(), hash);
-                selection.read.insert(PathBuf::from(&file.found.typed));
+                selection.read.insert(file.found.typed.clone());
             }
             read_designs(&loaded, &mut Selection::default(), faults)
         })

@@ -4,11 +4,13 @@ use super::beneath::{self, Entry, Unread};
 use super::codes::Code;
 use super::diagnostics::{Fault, SourceText};
 use super::size::Size;
+use crate::escape;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,7 +48,7 @@ pub struct Found {
     /// How it is shown: relative, unless another file of the selection would be shown alike.
     pub shown: String,
     /// What the user can type to name it, from the current folder.
-    pub typed: String,
+    pub typed: PathBuf,
     /// The user named this file, and no folder above it.
     pub is_named: bool,
     /// The user named a link to it.
@@ -100,7 +102,7 @@ fn tell_apart(found: &mut [Found]) {
         *alike.entry(file.shown.clone()).or_default() += 1;
     }
     for file in found.iter_mut().filter(|file| alike.get(&file.shown) != Some(&1)) {
-        file.shown.clone_from(&file.typed);
+        file.shown = escape::terminal_bytes(file.typed.as_os_str().as_bytes());
     }
 }
 
@@ -115,7 +117,7 @@ fn named(path: &Path, shown: String) -> Found {
     let above = shown.rfind('/').map_or("", |at| &shown[..=at]).to_owned();
     let folder = Folder { root, inside: PathBuf::new(), shown: above };
     let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
-    let typed = path.to_string_lossy().into_owned();
+    let typed = path.to_owned();
     Found { folder, name, shown, typed, is_named: true, is_link }
 }
 
@@ -180,7 +182,6 @@ impl Walk<'_> {
                     let folder = folder.clone();
                     let (is_named, is_link) = (false, false);
                     let typed = folder.root.join(&folder.inside).join(&name);
-                    let typed = typed.to_string_lossy().into_owned();
                     self.found.push(Found { folder, name, shown, typed, is_named, is_link });
                 }
             }

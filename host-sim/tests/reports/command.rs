@@ -1,9 +1,13 @@
 //! `--report` on the command line: files, folders and the runner's environment.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
+
+const UVSIM: &str = env!("CARGO_BIN_EXE_uvsim");
 
 /// A guest that boots and exits, in two runs: one as expected, one not.
 const SCENARIO: &str = "\
@@ -29,7 +33,7 @@ fn workspace() -> TempDir {
 
 /// `uvsim run a.ron` in `workspace/sub`, as a step of a GitHub job if there is a summary file.
 fn uvsim(workspace: &Path, summary: Option<&Path>, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
+    let mut command = Command::new(UVSIM);
     command.current_dir(workspace.join("sub")).args(["run", "a.ron"]).args(arguments);
     command.env_remove("GITHUB_STEP_SUMMARY").env_remove("GITHUB_WORKSPACE");
     if let Some(summary) = summary {
@@ -121,7 +125,7 @@ fn a_report_never_takes_the_place_of_what_the_command_reads() {
     let events = ["--report", "events=e.ndjson"];
     assert_eq!(uvsim(workspace.path(), None, &events).status.code(), Some(1));
     let before = fs::read(workspace.path().join("sub/e.ndjson")).expect("the events");
-    let ran = Command::new(env!("CARGO_BIN_EXE_uvsim"))
+    let ran = Command::new(UVSIM)
         .current_dir(workspace.path().join("sub"))
         .args(["report", "e.ndjson", "-o", "e.ndjson"])
         .output()
@@ -175,7 +179,7 @@ fn a_run_is_repeated_with_the_design_that_was_named_the_policy_and_the_day() {
         fs::write(folder.join(name), contents).expect("a file");
     }
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
+        let mut command = Command::new(UVSIM);
         command.current_dir(&folder).args(arguments).output().expect("uvsim starts")
     };
     let day = ["--policy", "p.ron", "--today", "2026-01-02"];
@@ -205,7 +209,7 @@ fn files_elsewhere_are_told_apart_and_repeated_by_the_path_that_was_typed() {
     let first = workspace.path().join("sub/a.ron");
     let second = elsewhere.path().join("a.ron");
     fs::write(&second, SCENARIO.replace("t/boots", "t/other")).expect("a file");
-    let ran = Command::new(env!("CARGO_BIN_EXE_uvsim"))
+    let ran = Command::new(UVSIM)
         .current_dir("/")
         .arg("run")
         .args([&first, &second])
@@ -219,6 +223,29 @@ fn files_elsewhere_are_told_apart_and_repeated_by_the_path_that_was_typed() {
     let result = fs::read(elsewhere.path().join("r.json")).expect("the result");
     let result: serde_json::Value = serde_json::from_slice(&result).expect("JSON");
     assert_eq!(result["inputs"].as_object().map(serde_json::Map::len), Some(2), "{result}");
+}
+
+#[test]
+fn a_file_whose_name_nobody_can_copy_is_repeated_by_a_shell_all_the_same() {
+    let workspace = workspace();
+    for (byte, name) in [(0xfe, "t/other"), (0xff, "t/third")] {
+        let file = OsStr::from_bytes(&[b'a', b'\n', b'1', byte]).to_owned();
+        let path = workspace.path().join("sub").join(file).with_extension("ron");
+        fs::write(path, SCENARIO.replace("t/boots", name)).expect("a file");
+    }
+    let again = more(&uvsim(workspace.path(), None, &["."]));
+    assert_eq!(again, "uvsim run a.ron --id t/boots/unit=64KiB");
+    fs::remove_file(workspace.path().join("sub/a.ron")).expect("it is there");
+    let run = |how: &str| {
+        let mut shell = Command::new("bash");
+        let shell = shell.args(["-c", &format!("uvsim() {{ '{UVSIM}' \"$@\"; }}; {how}")]);
+        shell.current_dir(workspace.path().join("sub")).output().expect("bash starts")
+    };
+    let ran = run("uvsim run .");
+    let again = more(&ran);
+    assert_eq!(again, r"uvsim run $'./a\0121\376.ron' --id t/other/unit=64KiB");
+    let told = text(&run(&again).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("t/other/unit=64KiB") && !told.contains("t/third"), "{told}");
 }
 
 #[test]
