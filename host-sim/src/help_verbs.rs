@@ -25,6 +25,10 @@ pub fn explain(words: &[String], out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
             exit::OK
         }
         Err(near) => {
+            let files = reference::Kind::with_word(wanted.trim());
+            if !files.is_empty() {
+                return word_of_files(&wanted, &files, talk);
+            }
             let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let wanted = escape::terminal_cut(&wanted, 80);
             talk.say(&format!("error: there is no page on `{wanted}`{near}\n"));
@@ -32,6 +36,16 @@ pub fn explain(words: &[String], out: &mut Out<'_>, talk: &mut Talk<'_>) -> u8 {
             exit::USAGE
         }
     }
+}
+
+/// A word that has no page, but stands in the reference of some kind of file.
+fn word_of_files(word: &str, files: &[&str], talk: &mut Talk<'_>) -> u8 {
+    let word = escape::terminal_cut(word, 80);
+    talk.say(&format!("error: there is no page on `{word}`, which is a word of files:\n"));
+    for kind in files {
+        talk.say(&format!("  `uvsim schema {kind}` says what it means in a {kind}\n"));
+    }
+    exit::USAGE
 }
 
 /// `uvsim schema`.
