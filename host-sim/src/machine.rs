@@ -6,6 +6,7 @@
 
 mod calls;
 mod devices;
+mod idle;
 mod interleave;
 mod interrupts;
 mod meddle;
@@ -27,6 +28,7 @@ use crate::pc::Pc;
 use crate::probe::Probes;
 use crate::scenario::plan::{OnTamper, Plan};
 use iced_x86::Mnemonic;
+use idle::Idle;
 use interleave::Service;
 use interrupts::Attention;
 use polls::Polls;
@@ -37,11 +39,6 @@ use ultravisor::{Fault, Life};
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Cpu, Exit, Reg};
 
-/// When nothing is due, the first `pause` takes this long, in nanoseconds, and each further one
-/// an eighth of what the guest has waited so far: a bounded wait costs few records, however long.
-const PAUSE_NS: u64 = 10_000;
-/// With nothing due for this long the run ends as `idle`.
-const IDLE_MAX_NS: u64 = 1_000_000_000;
 /// A machine check (SDM volume 3, table 6-1): how an access that neither RAM nor a device answers
 /// ends.
 const MACHINE_CHECK: u8 = 18;
@@ -77,8 +74,8 @@ pub struct Machine<'p> {
     attention: Attention,
     /// What RDRAND and RDSEED give: the same in each run with the same seed.
     random: blake3::OutputReader,
-    /// How long the guest has waited with nothing due, in nanoseconds.
-    idle_ns: u64,
+    /// Its wait with nothing due.
+    idle: Idle,
     /// (instructions, units) at the last `Retired` record.
     told: (u64, u64),
     /// What the guest waited by last, and how many units it had worked then.
@@ -144,7 +141,7 @@ impl<'p> Machine<'p> {
             pc: Pc::default(),
             attention: Attention::default(),
             random: random(plan.seed),
-            idle_ns: 0,
+            idle: Idle::default(),
             told: (0, 0),
             waited: None,
             samples: Samples::default(),
@@ -340,6 +337,7 @@ impl<'p> Machine<'p> {
             Exit::Halt => self.halt(),
             Exit::Pause => self.wait(WaitBy::Pause),
             Exit::TimeStamp => {
+                self.idle.looks_at_a_clock();
                 self.host.hv.recorder.host_works(CLOCK_UNITS);
                 self.cpu.supply(self.host.hv.recorder.now_ns());
                 None
@@ -396,22 +394,16 @@ impl<'p> Machine<'p> {
         let poll_ns = self.polls.next_ns();
         let ns = match (self.next_due_ns(), by) {
             (Some(at_ns), _) => {
-                self.idle_ns = 0;
+                self.idle = Idle::default();
                 poll_ns.map_or(at_ns, |ns| ns.min(at_ns)).saturating_sub(now)
             }
             (None, WaitBy::Halt | WaitBy::Cede | WaitBy::Refault) if poll_ns.is_none() => {
                 return Some(Ended::Idle);
             }
-            (None, _) if self.idle_ns >= IDLE_MAX_NS => return Some(Ended::Idle),
-            (None, _) => {
-                let longest = match poll_ns {
-                    Some(at_ns) => at_ns.saturating_sub(now),
-                    None => (self.idle_ns / 8).max(PAUSE_NS),
-                };
-                let ns = longest.min(IDLE_MAX_NS - self.idle_ns);
-                self.idle_ns += ns;
-                ns
-            }
+            (None, _) => match self.idle.pause(poll_ns.map(|at_ns| at_ns.saturating_sub(now))) {
+                Some(ns) => ns,
+                None => return Some(Ended::Idle),
+            },
         };
         self.host.hv.recorder.push(Event::Wait { by, ns });
         None

@@ -133,6 +133,11 @@ impl Pc {
         })
     }
 
+    /// Whether a read of `port` says what time it is, or how long a counter is still to run.
+    pub fn tells_time(&self, port: u16) -> bool {
+        matches!(device_at(port), Some((Device::Pit | Device::Speaker | Device::Cmos, _)))
+    }
+
     fn read_byte(&mut self, port: u16, now_ns: u64) -> u8 {
         match device_at(port) {
             None | Some((Device::DebugExit, _)) => 0xff,

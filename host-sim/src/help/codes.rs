@@ -245,7 +245,7 @@ pub const PAGES: &[Told] = &[
     told(
         Code::DEADLOCK,
         "machine.rs",
-        "The guest halts, or has waited for a virtual second, or touches a page that does not come \
+        "The guest halts, or pauses for a virtual second without a look at a clock, or touches a page that does not come \
          back, and no device has anything to do: nothing would ever change.",
         "The `stuck` lines say what everybody was doing. Often a device has gone silent after a ring \
          that makes no sense to it.",

@@ -1,6 +1,6 @@
 //! Device registers, notifications, and serving a queue.
 
-use super::{Due, MACHINE_CHECK, Machine};
+use super::{Due, Idle, MACHINE_CHECK, Machine};
 use crate::device::{Device, Effect, Serviced};
 use crate::event::{Chain, DeviceIndex, Ended, Event, ExitReason, QueueIndex};
 use crate::pc::PciPlace;
@@ -228,7 +228,7 @@ impl Machine<'_> {
     /// A queue was served.
     pub(super) fn served(&mut self, due: Due, serviced: Serviced) -> Option<Ended> {
         let Due { device: index, queue, chain, .. } = due;
-        self.idle_ns = 0;
+        self.idle = Idle::default();
         match serviced {
             Serviced::Done(more) => {
                 let now = self.host.hv.recorder.now_ns();

@@ -8,6 +8,10 @@ use ultravisor::reflect;
 use ultravisor_abi::Gpa;
 use ultravisor_cpu::{Interrupt, LocalApic, flag};
 
+/// The local APIC timer's current count (SDM volume 3, 11.5.4), and the same in x2APIC mode (table 11-6).
+const TIME_LEFT: At = At::Local(0x390);
+const TIME_LEFT_REGISTER: u32 = 0x839;
+
 /// How the guest stands towards interrupts.
 #[derive(Debug, Default)]
 pub(super) struct Attention {
@@ -139,6 +143,9 @@ impl Machine<'_> {
     pub(super) fn apic_read(&mut self, gpa: Gpa, at: At, bytes: u8) -> Option<Ended> {
         self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Apic });
         self.reflect(reflect::mmio_load(gpa, bytes));
+        if at == TIME_LEFT {
+            self.idle.looks_at_a_clock();
+        }
         let now_ns = self.host.hv.recorder.now_ns();
         let read = self.with_priority(|wiring| wiring.read(at, bytes, now_ns));
         self.answer_load(read.map(u64::from))
@@ -160,6 +167,9 @@ impl Machine<'_> {
     /// `rdmsr` of a register of the local APIC's.
     pub(super) fn apic_msr_read(&mut self, number: u32) -> Option<Ended> {
         self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Apic });
+        if number == TIME_LEFT_REGISTER {
+            self.idle.looks_at_a_clock();
+        }
         let now_ns = self.host.hv.recorder.now_ns();
         let read = self.with_priority(|wiring| wiring.read_register(number, now_ns));
         self.answer_load(read)

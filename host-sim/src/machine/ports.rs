@@ -12,6 +12,9 @@ impl Machine<'_> {
             return self.load(Target::from(place), Way::Port, bytes);
         }
         self.host.hv.recorder.push(Event::Exit { reason: ExitReason::Port });
+        if self.pc.tells_time(port) {
+            self.idle.looks_at_a_clock();
+        }
         let value = self.pc.read(port, bytes, self.host.hv.recorder.now_ns());
         self.cpu.supply(value);
         None

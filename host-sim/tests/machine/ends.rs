@@ -4,7 +4,7 @@ use crate::small::{DATA, RING, SECTOR, Write, disk, position, run, small};
 use host_sim::event::{Budget, Ended, Event, ExitReason, LeakPlace, Seen, WaitBy};
 use host_sim::log::{BY_TAMPERING, RunLog};
 use host_sim::scenario::plan::{OnTamper, Plan};
-use iced_x86::code_asm::{al, byte_ptr, rax, rcx};
+use iced_x86::code_asm::{CodeAssembler, al, byte_ptr, dword_ptr, eax, ecx, rax, rbx, rcx, rdx};
 use ultravisor_abi::boot::IMAGES;
 use ultravisor_abi::{Hcall, Ucall};
 
@@ -40,6 +40,53 @@ fn a_guest_that_pauses_is_idle_after_one_virtual_second() {
     }));
     assert_eq!(log.ended, Ended::Idle);
     assert_eq!(waited(&log, WaitBy::Pause), 1_000_000_000);
+}
+
+/// A guest that pauses until a clock says that two seconds have passed: `look` leaves in rax what it
+/// says, `passed` how much it says then.
+fn waiting_by(passed: u64, look: impl Fn(&mut CodeAssembler)) -> RunLog {
+    run(&small(|a| {
+        look(a);
+        a.mov(rbx, rax).expect("encodable");
+        let mut again = a.create_label();
+        a.set_label(&mut again).expect("free");
+        a.pause().expect("encodable");
+        look(a);
+        a.sub(rax, rbx).expect("encodable");
+        a.cmp(rax, passed as i32).expect("encodable");
+        a.jb(again).expect("encodable");
+        a.exit(0);
+    }))
+}
+
+#[test]
+fn a_guest_that_looks_at_a_clock_while_it_pauses_is_not_idle() {
+    let by_stamp = waiting_by(2_000_000_000, |a| {
+        a.rdtsc().expect("encodable");
+        a.shl(rdx, 32).expect("encodable");
+        a.or(rax, rdx).expect("encodable");
+    });
+    let by_date = waiting_by(2, |a| {
+        a.xor(eax, eax).expect("encodable");
+        a.out(0x70, al).expect("encodable");
+        a.in_(al, 0x71).expect("encodable");
+    });
+    let by_timer = waiting_by(2_000_000_000, |a| {
+        a.mov(ecx, 0xfee0_0000_u32).expect("encodable");
+        a.xor(eax, eax).expect("encodable");
+        a.sub(eax, dword_ptr(rcx + 0x390)).expect("encodable");
+        a.mov(dword_ptr(rcx + 0x3e0), 0xb).expect("encodable");
+        a.cmp(dword_ptr(rcx + 0x380), 0).expect("encodable");
+        let mut is_running = a.create_label();
+        a.jne(is_running).expect("encodable");
+        a.mov(dword_ptr(rcx + 0x380), -1).expect("encodable");
+        a.set_label(&mut is_running).expect("free");
+    });
+    for (log, what) in [(by_stamp, "rdtsc"), (by_date, "CMOS"), (by_timer, "APIC")] {
+        assert_eq!(log.ended, Ended::Exit(0), "{what}");
+        let waited = waited(&log, WaitBy::Pause);
+        assert!((1_000_000_000..3_000_000_000).contains(&waited), "{what}: {waited}");
+    }
 }
 
 #[test]
@@ -86,10 +133,7 @@ fn what_the_machine_does_not_have_is_our_limit() {
 }
 
 /// A secure guest has its disk read into a secure unit, and then does `then`.
-fn tampering(
-    on_tamper: OnTamper,
-    then: impl FnOnce(&mut iced_x86::code_asm::CodeAssembler),
-) -> Plan {
+fn tampering(on_tamper: OnTamper, then: impl FnOnce(&mut CodeAssembler)) -> Plan {
     let mut plan = small(|a| {
         a.become_secure();
         a.start_disk();
@@ -103,7 +147,7 @@ fn tampering(
     plan
 }
 
-fn look(a: &mut iced_x86::code_asm::CodeAssembler) {
+fn look(a: &mut CodeAssembler) {
     a.mov(rcx, DATA).expect("encodable");
     a.mov(al, byte_ptr(rcx)).expect("encodable");
 }
@@ -152,7 +196,7 @@ fn where_tampering_terminates_a_touch_ends_the_vm_by_that_name() {
 
 #[test]
 fn where_tampering_terminates_a_call_that_needs_the_unit_ends_the_vm_by_that_name_too() {
-    let share = |a: &mut iced_x86::code_asm::CodeAssembler| {
+    let share = |a: &mut CodeAssembler| {
         a.request(Ucall::SharePage.number(), [DATA >> 16, 1, 0, 0, 0]);
     };
     let log = run(&tampering(OnTamper::Terminate, share));
@@ -162,7 +206,7 @@ fn where_tampering_terminates_a_call_that_needs_the_unit_ends_the_vm_by_that_nam
 }
 
 /// A secure guest that declares the 16 bytes at `DATA` as its secret and then does `then`.
-fn with_secret(then: impl FnOnce(&mut iced_x86::code_asm::CodeAssembler)) -> Vec<LeakPlace> {
+fn with_secret(then: impl FnOnce(&mut CodeAssembler)) -> Vec<LeakPlace> {
     let mut plan = small(|a| {
         a.become_secure();
         a.store(DATA, 0x1122_3344_5566_7788);
