@@ -365,6 +365,9 @@ pub struct RunArgs {
     /// where GITHUB_STEP_SUMMARY says, or with github=FILE into that).
     #[arg(long = "report", value_name = "KIND[=FILE]")]
     pub reports: Vec<ReportArg>,
+    /// Print all that the guests wrote to their consoles, above each run's line.
+    #[arg(long)]
+    pub console: bool,
     /// Set by GitHub's runner.
     #[arg(long, hide = true, env = "GITHUB_STEP_SUMMARY", value_parser = clap::value_parser!(OsString))]
     pub github_step_summary: Option<OsString>,

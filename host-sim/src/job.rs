@@ -125,6 +125,9 @@ impl Progress<'_, '_, '_, '_> {
             Done::Judged(judged) => {
                 let (log, judged) = *judged;
                 self.reports.take(&self.source(planned), (plan, &log), &judged.checks);
+                if self.job.arguments.console {
+                    self.print(&human::console(plan, &log));
+                }
                 self.debate.hear(plan, Some(judged.verdict));
                 self.court.hear(number, plan, &log, &judged);
                 let rulings = self.court.rulings(number);

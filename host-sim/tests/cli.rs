@@ -174,6 +174,35 @@ fn a_report_that_cannot_be_written_exits_6_and_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(files.path()).expect("it is there").count(), 1);
 }
 
+/// A run that is clean, and printed this.
+fn printing(plan: &Plan, parts: &[&[u8]]) -> Result<RunLog, String> {
+    let mut log = clean(plan)?;
+    for bytes in parts {
+        let event = Event::Console { device: None, bytes: bytes.to_vec() };
+        log.records.push(Record { seq: log.records.len() as u64, t_ns: 9, event });
+    }
+    Ok(log)
+}
+
+#[test]
+fn what_guests_print_is_told_whole_when_asked_for_and_moves_no_cursor() {
+    let runs = |plan: &Plan| match plan.id.ends_with("64KiB") {
+        true => printing(plan, &[b"on", b"e\r\n\ntwo\n", b"\x1b[2J::error::\xff\n", b"4\n5\n"]),
+        false => clean(plan),
+    };
+    let axes = "matrix: [Unit([\"4KiB\", \"64KiB\"])], expect: [Outcome(id: \"x\", is: Clean)]";
+    let folder = folder(&[("a.ron", &scenario("t", axes))]);
+    let ran = uvsim_with(&runs, &["run", "--plain", "--console", text(folder.path())]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let said = "\nconsole of t/unit=4KiB: nothing\n";
+    assert!(ran.out.contains(said), "{}", ran.out);
+    let said = "\nconsole of t/unit=64KiB\n  hvc0| one\n  hvc0| \n  hvc0| two\n  \
+                hvc0| \\x1b[2J::error::\\xff\n  hvc0| 4\n  hvc0| 5\n";
+    assert!(ran.out.contains(said), "{}", ran.out);
+    let ran = uvsim_with(&runs, &["run", "--plain", text(folder.path())]);
+    assert!(!ran.out.contains("hvc0"), "{}", ran.out);
+}
+
 #[test]
 fn a_bug_of_ours_exits_70_with_seed_and_command_and_the_other_runs_are_judged() {
     let files =

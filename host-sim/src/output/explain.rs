@@ -82,12 +82,13 @@ pub fn explain(plan: &Plan, log: &RunLog) -> Explanation {
             .collect(),
         guilty: records().find_map(|record| guilty(plan, &record.event)),
         stuck: stuck::lines(plan, log),
-        console: console(plan, log),
+        console: console(plan, log, CONSOLE_LINES_MAX, CONSOLE_CHARS_MAX),
     }
 }
 
-/// The last lines of each console, in the order of the devices, the hypervisor's first.
-fn console(plan: &Plan, log: &RunLog) -> Vec<String> {
+/// The last lines of each console, at most so many and so long, each behind its console's name and
+/// escaped, in the order of the devices, the hypervisor's first.
+pub fn console(plan: &Plan, log: &RunLog, lines_max: usize, chars_max: usize) -> Vec<String> {
     let mut texts: BTreeMap<Option<DeviceIndex>, Vec<u8>> = BTreeMap::new();
     for record in &log.records {
         if let Event::Console { device, bytes } = &record.event {
@@ -97,10 +98,10 @@ fn console(plan: &Plan, log: &RunLog) -> Vec<String> {
     let lines = texts.iter().flat_map(|(device, text)| {
         let name = device.map_or("hvc0", |_| words::device(plan, *device));
         let lines: Vec<&[u8]> = text.trim_ascii_end().split(|byte| *byte == b'\n').collect();
-        let last = lines.into_iter().rev().take(CONSOLE_LINES_MAX).collect::<Vec<_>>();
+        let last = lines.into_iter().rev().take(lines_max).collect::<Vec<_>>();
         last.into_iter().rev().map(move |line| {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            escape::console_line(name, line, CONSOLE_CHARS_MAX)
+            escape::console_line(name, line, chars_max)
         })
     });
     lines.collect()

@@ -1,11 +1,12 @@
 //! Lines for people: one a run, what explains an unexpected one, and why the exit code is what it
 //! is. At most 100 columns wide, but for commands to copy.
 
-use super::explain::Explanation;
+use super::explain::{self, Explanation};
 use super::words;
 use crate::counters::{Counter, Phase};
 use crate::debate::Settled;
 use crate::escape::{self, shell_word};
+use crate::log::RunLog;
 use crate::policy::Ruling;
 use crate::scenario::plan::Plan;
 use crate::scenario::policy::{Level, Policy};
@@ -82,6 +83,13 @@ pub fn run(plan: &Plan, judged: &Judged, paint: Paint) -> String {
     }
     let lines = words::wrapped(&" ".repeat(8), &label);
     format!("{verdict}{}{:8}{:LABEL_COLUMNS$} {numbers}\n", lines.trim_start(), "", "")
+}
+
+/// All that a run's guest printed, above its line.
+pub fn console(plan: &Plan, log: &RunLog) -> String {
+    let lines = explain::console(plan, log, usize::MAX, usize::MAX);
+    let lines = lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+    format!("\nconsole of {}{}\n{lines}", plan.id, if lines.is_empty() { ": nothing" } else { "" })
 }
 
 /// What is known to fail in a run, what is waived, and rules that only warn.
