@@ -181,6 +181,8 @@ pub enum Doing {
     Polling,
     /// The device is set up, and has nothing to do.
     Idling,
+    /// The device is a PCI function that may not reach memory.
+    Barred,
     /// The device is not set up, or needs a reset.
     Down,
 }

@@ -212,8 +212,17 @@ impl Machine<'_> {
         }
     }
 
+    /// Whether the device may touch guest memory: a PCI function only as bus master (PCI Local Bus
+    /// Specification 3.0, 6.2.2). QEMU's take nothing out of their queues else.
+    pub(super) fn may_reach_memory(&self, index: DeviceIndex) -> bool {
+        self.pc.pci.is_master(usize::from(index.0))
+    }
+
     /// Serves one queue: one indivisible step, or one step for each touch.
     pub(super) fn serve(&mut self, due: Due) -> Option<Ended> {
+        if !self.may_reach_memory(due.device) {
+            return None;
+        }
         if self.plan.machine.interleave_touch {
             return self.begin(due);
         }

@@ -61,6 +61,9 @@ impl Polls {
 impl Machine<'_> {
     /// One look at a device's queues; those with something new are served.
     pub(super) fn poll(&mut self, index: DeviceIndex) -> Option<Ended> {
+        if !self.may_reach_memory(index) {
+            return None;
+        }
         let Some(device) = &mut self.devices[usize::from(index.0)] else { return None };
         let window = Window::new(&mut self.host, index, None);
         let Some(found) = device.poll(&window) else { return Some(Ended::QemuKilled) };

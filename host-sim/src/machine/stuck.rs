@@ -100,6 +100,9 @@ impl Machine<'_> {
             let (queue, at_ns) = (Some(service.queue()), Some(service.at_ns()));
             return Stood { doing: Doing::Serving, queue, at_ns };
         }
+        if self.device(index).is_up() && !self.may_reach_memory(index) {
+            return Stood { doing: Doing::Barred, queue: None, at_ns: None };
+        }
         let due = self.due.iter().filter(|due| due.device == index);
         if let Some(due) = due.min_by_key(|due| (due.at_ns, due.queue)) {
             let (queue, at_ns) = (Some(due.queue), Some(due.at_ns));

@@ -89,6 +89,7 @@ pub fn actor(
         Doing::Serving => format!("{who} is in the middle of{queue}, next{at}"),
         Doing::Polling => format!("{who} is to look at its rings{at}"),
         Doing::Idling => format!("{who} has nothing to do"),
+        Doing::Barred => format!("{who} may not reach memory: bus mastering is off"),
         Doing::Down => format!("{who} is not set up, or needs a reset"),
     }
 }

@@ -165,6 +165,11 @@ impl Bus {
         }
     }
 
+    /// Whether device `slot` may reach memory. One that is not on this bus may.
+    pub fn is_master(&self, slot: usize) -> bool {
+        self.functions.get(slot + 1).is_none_or(Function::is_master)
+    }
+
     /// Device `slot` wants the message of `vector` sent.
     pub fn ask(&mut self, slot: usize, vector: u16) {
         if let Some(function) = self.functions.get_mut(slot + 1) {

@@ -8,9 +8,9 @@ use super::ports::handle;
 use super::small::{DATA, RING, SECTOR, Write, disk, run, small};
 use firmware::bootargs::Waits;
 use host_sim::device::transport::VERSION_1;
-use host_sim::event::{DeviceIndex, Ended, Event, ExitReason, WakeSource, WhyAsleep};
+use host_sim::event::{DeviceIndex, Doing, Ended, Event, ExitReason, WakeSource, WhyAsleep};
 use host_sim::log::RunLog;
-use host_sim::scenario::plan::{Plan, Plugged, QemuOptions, Transport};
+use host_sim::scenario::plan::{Backend, Plan, Plugged, QemuOptions, Transport};
 use host_sim::scenario::select;
 use iced_x86::code_asm::{
     CodeAssembler, al, ax, byte_ptr, dword_ptr, dx, eax, qword_ptr, r12d, rbx, rdx, word_ptr,
@@ -345,6 +345,32 @@ fn without_ioeventfd_a_notification_is_served_inside_the_exit() {
     let log = run(&plan);
     assert_eq!((log.ended.clone(), exits(&log, ExitReason::Notify)), (Ended::Exit(0), 0));
     assert!(!log.records.iter().any(|record| matches!(record.event, Event::Wait { .. })));
+}
+
+#[test]
+fn a_function_that_is_no_bus_master_touches_nothing_and_that_is_told() {
+    let with = |command: u64, backend: Backend, ioeventfd: bool| {
+        let mut plan = on_pci(|a| {
+            store(a, COMMAND, 2, command);
+            start_disk(a, 0xffff);
+            ask(a, 1);
+            a.wait_for(1);
+            a.exit(0);
+        });
+        let options = plan.devices[0].options;
+        plan.devices[0].options = QemuOptions { ioeventfd, backend, ..options };
+        let log = run(&plan);
+        let is_touch = |event: &Event| matches!(event, Event::Touch { .. });
+        let touches = log.records.iter().filter(|record| is_touch(&record.event)).count();
+        let is_barred = |event: &Event| matches!(event, Event::Actor { doing: Doing::Barred, .. });
+        let barred = log.records.iter().any(|record| is_barred(&record.event));
+        (log.ended, touches > 0, barred)
+    };
+    let ways = [(Backend::Qemu, true), (Backend::Qemu, false), (Backend::Poll, true)];
+    for (backend, ioeventfd) in ways {
+        assert_eq!(with(6, backend, ioeventfd), (Ended::Exit(0), true, false), "{backend:?}");
+        assert_eq!(with(2, backend, ioeventfd), (Ended::Idle, false, true), "{backend:?}");
+    }
 }
 
 #[test]

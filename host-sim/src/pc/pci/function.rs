@@ -148,9 +148,14 @@ impl Function {
         }
     }
 
+    /// Whether it may reach memory.
+    pub fn is_master(&self) -> bool {
+        self.config.word(COMMAND) & MASTER != 0
+    }
+
     /// Messages that are to be sent now. One that may not reach memory sends none.
     pub fn take_messages(&mut self) -> Vec<Message> {
-        let is_master = self.config.word(COMMAND) & MASTER != 0;
+        let is_master = self.is_master();
         let virtio = self.virtio.as_mut().filter(|_| is_master);
         virtio.map_or(Vec::new(), |virtio| virtio.msix.take())
     }
