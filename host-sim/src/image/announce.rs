@@ -39,8 +39,33 @@ pub fn announced(bytes: &[u8]) -> Option<Announced> {
         let by = format!("a Multiboot header at offset {:#x} of the file", header.offset);
         return Some(Announced { protocol: Protocol::Multiboot1, by });
     }
-    let by = format!("a PVH note, which names {:#x}", pvh_note(bytes)?.ok()?);
-    Some(Announced { protocol: Protocol::Pvh, by })
+    if let Some(Ok(entry)) = pvh_note(bytes) {
+        let by = format!("a PVH note, which names {entry:#x}");
+        return Some(Announced { protocol: Protocol::Pvh, by });
+    }
+    // It means to start by a header, and is to be told that it does not: not to start otherwise.
+    let by = late_header(bytes).or_else(|| second_header(bytes))?;
+    Some(Announced { protocol: Protocol::Multiboot1, by })
+}
+
+/// A right header where no loader looks for it.
+fn late_header(bytes: &[u8]) -> Option<String> {
+    let late = MultibootHeader::first(bytes, (SEARCHED_BYTES..bytes.len()).step_by(4))?;
+    let offset = late.offset;
+    Some(format!("one stands at offset {offset:#x}, beyond the first {SEARCHED_BYTES} bytes"))
+}
+
+/// A right header of Multiboot 2 (Multiboot2 Specification 2.0, 3.1.1): four words that add up to 0.
+fn second_header(bytes: &[u8]) -> Option<String> {
+    const SEARCHED_BYTES_2: usize = 32768;
+    let mut places = (0..bytes.len().min(SEARCHED_BYTES_2)).step_by(8);
+    let sum = |at: usize| {
+        (1..4).try_fold(MAGIC_2, |sum: u32, number| {
+            Some(sum.wrapping_add(word(bytes, at + 4 * number)?))
+        })
+    };
+    let at = places.find(|at| word(bytes, *at) == Some(MAGIC_2) && sum(*at) == Some(0))?;
+    Some(format!("Multiboot 2 at offset {at:#x}"))
 }
 
 /// A header whose checksum is right.
@@ -78,9 +103,14 @@ fn places(bytes: &[u8], magic: u32) -> impl Iterator<Item = usize> {
 impl MultibootHeader {
     /// The first whose checksum is right.
     pub(super) fn find(bytes: &[u8]) -> Option<Self> {
-        places(bytes, MAGIC).find_map(|offset| {
+        Self::first(bytes, places(bytes, MAGIC))
+    }
+
+    fn first(bytes: &[u8], mut places: impl Iterator<Item = usize>) -> Option<Self> {
+        places.find_map(|offset| {
             let (flags, checksum) = (word(bytes, offset + 4)?, word(bytes, offset + 8)?);
-            let is_right = MAGIC.wrapping_add(flags).wrapping_add(checksum) == 0;
+            let sum = word(bytes, offset)?.wrapping_add(flags).wrapping_add(checksum);
+            let is_right = word(bytes, offset) == Some(MAGIC) && sum == 0;
             is_right.then_some(Self { offset, flags })
         })
     }
@@ -110,7 +140,7 @@ pub(super) fn instead_of_a_header(bytes: &[u8]) -> Option<String> {
     });
     let second =
         || places(bytes, MAGIC_2).next().map(|offset| format!("Multiboot 2 at offset {offset:#x}"));
-    wrong.or_else(second)
+    wrong.or_else(second).or_else(|| second_header(bytes)).or_else(|| late_header(bytes))
 }
 
 /// The entry that a PVH note names, or what is wrong with the note; `None`: there is no such note.

@@ -120,7 +120,7 @@ rules! {
     TooManySections = 358, "there are more sections than the limit", "strip it";
     /// Multiboot: magic, checksum.
     NoMultiboot = 359, "the file has no Multiboot 1 header",
-        "put one into its first 8192 bytes, on a multiple of 4: 0x1badb002, flags, and what makes the sum 0";
+        "put one into its first 8192 bytes, on a multiple of 4: 0x1badb002, flags, and what makes the sum 0; or start it otherwise: `boot: Elf64`";
     /// Multiboot: flags.
     MultibootFlags = 360, "the Multiboot header demands what no loader knows: bits 3 to 15 of its flags",
         "clear them: a loader must refuse what it does not know";

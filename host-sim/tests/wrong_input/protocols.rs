@@ -62,6 +62,14 @@ fn wrong_headers() -> Vec<Case> {
         ("multiboot-header-too-late", "Multiboot1", late.bytes()),
         ("multiboot-2", "Multiboot1", of(words(&[0xe852_50d6, 0, 24]))),
         ("multiboot-2-and-elf-32", "", of(words(&[0xe852_50d6, 0, 24]))),
+        ("multiboot-2-alone", "", {
+            let second = words(&[0xe852_50d6, 0, 24, 0_u32.wrapping_sub(0xe852_50d6 + 24)]);
+            Elf { parts: vec![(CODE_AT, second)], ..Elf::good() }.bytes()
+        }),
+        ("multiboot-header-too-late-alone", "", {
+            let parts = vec![(0x2000, header(3, &[]))];
+            Elf { parts, bytes_min: 0x3000, ..Elf::good() }.bytes()
+        }),
         ("multiboot-demands-what-nobody-knows", "", of(header(0x13, &[]))),
     ]
 }
