@@ -662,6 +662,50 @@ fn a_cpu_without_long_mode_says_so() {
 }
 
 #[test]
+fn what_no_processor_has_is_an_invalid_opcode_and_no_limit_of_ours() {
+    // Each a #UD on a processor that was asked: LOCK where it may not be, registers that are not
+    // there, what 64-bit mode took away, and holes in the opcode maps (SDM volume 2, appendix A).
+    let codes: [&[u8]; 24] = [
+        &[0xf0, 0x90],
+        &[0xf0, 0x8b, 0x00],
+        &[0xf0, 0x01, 0xc0],
+        &[0x8e, 0xc8],
+        &[0x8e, 0xf0],
+        &[0x8c, 0xf8],
+        &[0x0f, 0x20, 0xc8],
+        &[0xd6],
+        &[0x82, 0xc0, 1],
+        &[0x06],
+        &[0x27],
+        &[0x60],
+        &[0x9a, 0, 0, 0, 0, 8, 0],
+        &[0xce],
+        &[0xd4, 10],
+        &[0x8d, 0xc0],
+        &[0xc6, 0xc8, 1],
+        &[0xfe, 0xd0],
+        &[0xff, 0xf8],
+        &[0x0f, 0x04],
+        &[0x0f, 0x0a],
+        &[0x0f, 0xba, 0xd0, 1],
+        &[0x0f, 0x71, 0xc0],
+        &[0xdd, 0xf0],
+    ];
+    for code in codes {
+        let (mut cpu, mut ram) = machine(&[&[0x90], code].concat());
+        let exit = cpu.run(&mut ram, 100);
+        let Exit::Exception { vector: 6, .. } = exit else {
+            panic!("{code:x?}: {exit:?}");
+        };
+        assert_eq!((cpu.regs.rip, cpu.instructions()), (CODE + 1, 1), "{code:x?}");
+    }
+    // With so many prefixes it has more than 15 bytes, which is #GP(0).
+    let (mut cpu, mut ram) =
+        machine(&[&[0x2e; 6][..], &[0x48, 0x81, 0x84, 0x24], &[0; 8]].concat());
+    assert!(matches!(cpu.run(&mut ram, 100), Exit::Unsupported { .. }));
+}
+
+#[test]
 fn what_is_not_implemented_is_named() {
     let code = [0xc4, 0xe2, 0x7d, 0x18, 0x00, 0x90];
     let (mut cpu, mut ram) = machine(&code);

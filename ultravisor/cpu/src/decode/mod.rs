@@ -19,7 +19,7 @@ use crate::blocks::{Block, UOPS_MAX};
 use crate::bus::Bus;
 use crate::cpu::{Cpu, vector};
 use crate::exec::moves::Prepare;
-use crate::exec::system::unsupported;
+use crate::exec::system::{undefined, unsupported};
 use crate::form::Form;
 use crate::mem::{OFFSET, PAGE, Side};
 use crate::paging::Place;
@@ -222,6 +222,17 @@ fn beyond(cpu: &mut Cpu) -> Left {
     cpu.raise(vector::PROTECTION, Some(0))
 }
 
+/// Whether `bytes`, which decode as `instruction`, are no instruction of any processor: those are #UD
+/// (SDM volume 3, 6.15, "Interrupt 6"). With many prefixes they may be one that is too long, which is
+/// #GP(0): our limit, as is what other processors have.
+fn is_undefined(instruction: &Instruction, bytes: &[u8]) -> bool {
+    /// With so many and a REX no instruction has more than 15 bytes.
+    const PREFIXES_MAX: usize = 3;
+    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+    let prefixes = bytes.iter().take_while(|byte| PREFIXES.contains(byte)).count();
+    instruction.is_invalid() && prefixes <= PREFIXES_MAX
+}
+
 /// A block in the making.
 struct Builder {
     va: u64,
@@ -258,16 +269,19 @@ impl Builder {
             let cut = bytes.len() - self.length;
             let length =
                 if instruction.is_invalid() { LENGTH_MAX.min(cut) } else { instruction.len() };
-            if self.push(&instruction, length) {
+            let is_undefined = is_undefined(&instruction, &bytes[self.length..]);
+            if self.push(&instruction, length, is_undefined) {
                 return;
             }
         }
     }
 
     /// Adds an instruction; whether it ends the block.
-    fn push(&mut self, instruction: &Instruction, length: usize) -> bool {
-        let mut lowered = lower(instruction, self.form)
-            .unwrap_or_else(|| Lowered::plain(instruction, unsupported).ends());
+    fn push(&mut self, instruction: &Instruction, length: usize, is_undefined: bool) -> bool {
+        let mut lowered = lower(instruction, self.form).unwrap_or_else(|| {
+            let meaning = if is_undefined { undefined } else { unsupported };
+            Lowered::plain(instruction, meaning).ends()
+        });
         let uop = &mut lowered.uop;
         uop.at = self.length as u16;
         uop.len = length as u8;
