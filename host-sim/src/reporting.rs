@@ -14,6 +14,7 @@ use crate::scenario::diagnostics::Fault;
 use crate::scenario::source;
 use crate::streams::{Style, Talk, exit};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::Path;
@@ -119,7 +120,12 @@ fn each(
     style: Style,
     mut take: impl FnMut(Head, &[Record]) -> io::Result<()>,
 ) -> Result<(), Broken> {
+    let mut seen = BTreeSet::new();
     for path in &arguments.events {
+        // The same file named twice is one file.
+        if !seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
+            continue;
+        }
         let (file, shown) = open(path).map_err(Broken::Read)?;
         let bar = bar(style, &file);
         let reader = Reader::new(BufReader::with_capacity(1 << 18, bar.wrap_read(file)), shown);

@@ -63,7 +63,7 @@ pub enum Ended {
     Unsupported {
         /// Program counter.
         rip: u64,
-        /// The instruction's bytes.
+        /// The instruction's bytes; none if a device behind it is what does not do it.
         bytes: Vec<u8>,
         /// Its text, or what else is not supported.
         what: String,
@@ -102,7 +102,7 @@ impl Ended {
                 Some(Self::Fault { vector, rip, address: None })
             }
             "unsupported" => {
-                let (rip, bytes) = inner.split_once(", ")?;
+                let (rip, bytes) = inner.split_once(", ").unwrap_or((inner, ""));
                 let pairs = bytes.as_bytes().chunks(2).map(|pair| {
                     std::str::from_utf8(pair)
                         .ok()
@@ -127,7 +127,7 @@ impl std::fmt::Display for Ended {
             Self::Refault(gpa) => write!(f, "refault({gpa:#x})"),
             Self::Fault { vector, rip, .. } => write!(f, "fault({vector}, {rip:#x})"),
             Self::Unsupported { rip, bytes, .. } => {
-                write!(f, "unsupported({rip:#x}, ")?;
+                write!(f, "unsupported({rip:#x}{}", if bytes.is_empty() { "" } else { ", " })?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
                 write!(f, ")")
             }
@@ -163,9 +163,12 @@ mod tests {
             assert_eq!(Ended::parse(&ended.to_string()), Some(ended));
         }
         let wrong = ["", "exit", "exit()", "exit(+1)", "exit(01)", "exit(1", "budget(x)", "idle()"];
-        for text in
-            wrong.into_iter().chain(["fault(300, 0x1)", "unsupported(0x5, 0)", "refault(1)"])
-        {
+        for text in wrong.into_iter().chain([
+            "fault(300, 0x1)",
+            "unsupported(0x5, 0)",
+            "unsupported(0x5, )",
+            "refault(1)",
+        ]) {
             assert_eq!(Ended::parse(text), None, "{text}");
         }
     }

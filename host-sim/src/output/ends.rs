@@ -28,6 +28,9 @@ const EXCEPTIONS: [(u8, &str, &str); 21] = [
     (30, "security exception", "#SX"),
 ];
 
+/// How an access that neither RAM nor a device answers ends.
+const MACHINE_CHECK: u8 = 18;
+
 /// The sentence, escaped; `None` where the word says all.
 pub fn sentence(ended: &Ended) -> Option<String> {
     let sentence = match ended {
@@ -38,7 +41,10 @@ pub fn sentence(ended: &Ended) -> Option<String> {
                 |(_, name, mnemonic)| format!("{name} ({mnemonic})"),
             );
             let about = address.map_or_else(String::new, |at| format!(", about address {at:#x}"));
-            format!("the guest has no handler for this: {name} at {rip:#x}{about}")
+            match *vector {
+                MACHINE_CHECK => format!("nobody answers there: {name} at {rip:#x}{about}"),
+                _ => format!("the guest does not handle this: {name} at {rip:#x}{about}"),
+            }
         }
         Ended::Unsupported { rip, what, .. } => {
             format!("this simulator does not do what the guest wants at {rip:#x}: {what}")
@@ -64,6 +70,8 @@ mod tests {
         assert!(told.ends_with("invalid opcode (#UD) at 0x100006"), "{told}");
         let told = fault(14, Some(0x123)).expect("a sentence");
         assert!(told.ends_with("page fault (#PF) at 0x100006, about address 0x123"), "{told}");
+        let told = fault(18, Some(0xd800_0000)).expect("a sentence");
+        assert!(told.starts_with("nobody answers there: machine check (#MC)"), "{told}");
         assert!(fault(200, None).expect("a sentence").contains("interrupt 200 at"));
         assert!(EXCEPTIONS.is_sorted_by_key(|(vector, ..)| *vector));
     }

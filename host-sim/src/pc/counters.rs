@@ -99,7 +99,7 @@ impl Counter {
         let (ticks, start) = (self.ticks(now_ns), self.start.max(1));
         match self.mode {
             Mode::Once => self.start != 0 && ticks >= start,
-            Mode::Rate => ticks % start != start - 1,
+            Mode::Rate => self.start == 0 || ticks % start != start - 1,
             Mode::Square => ticks % start < start.div_ceil(2),
             Mode::Strobe => self.start == 0 || ticks != start,
         }
@@ -349,6 +349,12 @@ mod tests {
     #[test]
     fn a_read_back_tells_the_status_first_and_then_the_count() {
         let mut counters = Counters::default();
+        for (control, mode) in [(0x30, 0x70), (0x34, 0xf4), (0x36, 0xf6), (0x38, 0xf8)] {
+            counters.write(3, control, 0).expect("a control word");
+            counters.write(3, 0xe2, 0).expect("a read-back of the status");
+            // 8254 data sheet, "Mode Definitions": the output is low in mode 0 alone until it counts.
+            assert_eq!(counters.read(0, 0), mode, "no count, both bytes");
+        }
         set(&mut counters, 0x34, 5000, 0);
         counters.write(3, 0xc2, 0).expect("a read-back");
         assert_eq!(counters.read(0, 0), 0xb4, "output high, counting, both bytes, mode 2");
