@@ -18,6 +18,10 @@ use pcap_file::pcapng::{Block, PcapNgReader};
 use prost::Message;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
@@ -464,16 +468,16 @@ fn no_string_comes_raw_out_of_a_whole_run_whoever_carries_it() {
         let name = texts[0].replace(['/', '\0'], "_").replace("..", "_");
         let path = folder.path().join(format!("{number}{name}.ron"));
         let scenario = format!(
-            "Scenario(format: 1, name: \"hostile/{number}\", about: {said}, \
+            "Scenario(format: 1, name: \"hostile/{number}\", about: {said}, design: \"d0-legacy-bypass\", \
              guest: (image: File(\"{elf}\"), budget: 100_000), \
              devices: [Blk(id: \"disk\", sectors: 8)], \
              expect: [Says(id: \"says\", text: {said}), Outcome(id: \"clean\", is: Clean), \
              Reports(id: \"reports\", report: Failed, name: {said})])"
         );
         fs::write(&path, scenario).expect("a scenario");
-        let kinds = ["json", "events", "junit", "md", "csv", "html"];
-        let mut arguments =
-            vec![OsString::from("run"), path.clone().into(), "--report".into(), "github".into()];
+        let kinds = ["json", "events", "junit", "md", "csv", "html", "github"];
+        let mut arguments: Vec<OsString> =
+            ["run".into(), path.clone().into(), "--console".into()].to_vec();
         for kind in kinds {
             let mut report = OsString::from(format!("{kind}="));
             report.push(folder.path().join(format!("out.{kind}")));
@@ -495,13 +499,117 @@ fn no_string_comes_raw_out_of_a_whole_run_whoever_carries_it() {
             if kind != "json" && kind != "events" {
                 assert_tame(kind, &text, false);
             }
+            assert!(text.contains("hostile/"), "{kind}: {text}");
             if kind == "junit" {
                 roxmltree::Document::parse(&text).expect("XML");
             }
             reports += 1;
         }
+        assert_other_verbs_tame(&path, folder.path());
+        let told = monitored(&path);
+        assert!(told.contains("budget(work-units)") && told.contains("monitor why"), "{told}");
+        assert_tame("monitor", &told, false);
     }
     assert!(reports > 30, "{reports}");
+}
+
+/// All that other verbs say of the scenario at `path` and of its saved events in `folder`.
+fn assert_other_verbs_tame(path: &Path, folder: &Path) {
+    let page = folder.join("late.html").into_os_string();
+    let late = [folder.join("out.events").into_os_string(), "-o".into(), page.clone()];
+    let verbs: [(&[&str], &[OsString]); 7] = [
+        (&["check"], &[path.into()]),
+        (&["list"], &[path.into()]),
+        (&["compare"], &[path.into()]),
+        (&["compare", "--format", "md"], &[path.into()]),
+        (&["compare", "--format", "json"], &[path.into()]),
+        (&["demo", "--plain"], &[path.into()]),
+        (&["report"], &late),
+    ];
+    for (words, files) in verbs {
+        let words: Vec<OsString> =
+            words.iter().map(OsString::from).chain(files.iter().cloned()).collect();
+        let (code, out, err) = uvsim(&words);
+        assert!(code <= 1 && out.len() + err.len() > 0, "{words:?}: {code} {out}{err}");
+        assert_tame(&format!("{words:?}"), &out, false);
+        assert_tame(&format!("{words:?}"), &err, false);
+    }
+    let page = fs::read_to_string(page).expect("a page");
+    assert_eq!(markup(&page).scripts.len(), 1);
+    assert_tame("a page of saved events", &page, false);
+}
+
+/// What `uvsim gdb` says of the run at `path` when it has ended, to a client that speaks gdb's protocol
+/// as far as that takes.
+fn monitored(path: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uvsim"));
+    command.arg("gdb").arg(path).env_remove("UVSIM_ID").stdin(Stdio::null());
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("uvsim starts");
+    let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut lines = String::new();
+    for _ in 0..2 {
+        out.read_line(&mut lines).expect("it says where");
+    }
+    let address = lines.split("target remote ").nth(1).expect("the line to paste");
+    let address = address.trim_end().trim_end_matches('\'').trim_start_matches("tcp:");
+    let mut link = TcpStream::connect(address.trim_start_matches(':')).expect("it listens");
+    let mut told = lines.clone();
+    let mut ask = |packet: &str| {
+        let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
+        write!(link, "${packet}#{sum:02x}").expect("it reads");
+        // Console output comes in packets that begin with an O, and then the answer.
+        loop {
+            let answer = packet_from(&mut link);
+            match answer.strip_prefix('O').filter(|text| *text != "K") {
+                Some(hex) => told.push_str(&from_hex(hex)),
+                None => return,
+            }
+        }
+    };
+    ask("c");
+    for command in ["why", "where", "pages", "page 0x10", "breaks", "help"] {
+        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        ask(&format!("qRcmd,{hex}"));
+    }
+    write!(link, "$D#44").expect("it reads");
+    child.wait().expect("it ends");
+    told
+}
+
+/// The next packet's text, acknowledged.
+fn packet_from(link: &mut TcpStream) -> String {
+    let mut byte = [0];
+    let mut text = String::new();
+    let mut next = |link: &mut TcpStream| {
+        link.read_exact(&mut byte).expect("it answers");
+        char::from(byte[0])
+    };
+    while next(link) != '$' {}
+    loop {
+        match next(link) {
+            '#' => break,
+            // The last character again, so often and 29 times (gdb's manual, "Overview").
+            '*' => {
+                let times = u32::from(next(link)) as usize - 29;
+                let last = text.chars().last().expect("a character");
+                text.extend(std::iter::repeat_n(last, times));
+            }
+            c => text.push(c),
+        }
+    }
+    (next(link), next(link));
+    link.write_all(b"+").expect("it reads");
+    text
+}
+
+fn from_hex(text: &str) -> String {
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).expect("ASCII");
+        u8::from_str_radix(pair, 16).expect("two hex digits")
+    };
+    let bytes = text.as_bytes().chunks(2).map(byte).collect();
+    String::from_utf8(bytes).expect("its texts are UTF-8")
 }
 
 #[test]
