@@ -598,7 +598,7 @@ fn packet_from(link: &mut TcpStream) -> String {
             c => text.push(c),
         }
     }
-    (next(link), next(link));
+    let _sum = [next(link), next(link)];
     link.write_all(b"+").expect("it reads");
     text
 }
