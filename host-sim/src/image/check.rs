@@ -126,12 +126,19 @@ pub(super) fn multiboot(bytes: &[u8]) -> Result<MultibootHeader, ImageError> {
     Ok(header)
 }
 
+/// Whether a boot loader of Linux's would start it (Linux, `Documentation/arch/x86/boot.rst`, "The
+/// Real-Mode Kernel Header").
+fn is_bz_image(bytes: &[u8]) -> bool {
+    bytes.get(0x1fe..0x200) == Some(&[0x55, 0xaa]) && bytes.get(0x202..0x206) == Some(b"HdrS")
+}
+
 fn file_header(bytes: &[u8], limits: &Limits) -> Result<(Class, Header), ImageError> {
     let refuse = |rule, found: String| Err(ImageError::in_file(rule, found));
     let size = bytes.len();
     if !bytes.starts_with(ELFMAG) {
         // Not which bytes: the name may have led to a file that is nobody's business.
-        return refuse(NotElf, format!("a file of {size} bytes"));
+        let what = if is_bz_image(bytes) { "a bzImage, Linux's own form," } else { "a file" };
+        return refuse(NotElf, format!("{what} of {size} bytes"));
     }
     let class = bytes.get(EI_CLASS).copied().and_then(Class::of);
     let header_bytes = class.unwrap_or_default().header_bytes();

@@ -43,7 +43,7 @@ rules! {
     FileSize = 321, "the file is larger than the limit", "strip it of debug information";
     /// Magic.
     NotElf = 322, "the file is no ELF file: it does not begin with 7f 45 4c 46",
-        "name the linked image, not its source, an archive or a script";
+        "name the linked image, not its source, an archive or a script; a bzImage has one in it: see the README under `Linux`";
     /// e_machine.
     Machine = 323, "the image is for another machine than x86-64 (e_machine 62, in ELF32 3)",
         "build it for x86_64, or for i386 if it starts in 32-bit mode";

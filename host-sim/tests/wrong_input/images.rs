@@ -196,6 +196,7 @@ fn wrong_as_files() -> Vec<Case> {
         ("empty", Vec::new()),
         ("text", b"root:x:0:0:root:/root:/bin/bash\n".to_vec()),
         ("archive", b"!<arch>\n".to_vec()),
+        ("bz-image", [&[0; 0x1fe][..], b"\x55\xaa\xeb\x66HdrS", &[0; 0x1fa]].concat()),
         ("cut-in-the-header", Elf::good().bytes()[..40].to_vec()),
         ("cut-in-the-program-headers", Elf::good().bytes()[..100].to_vec()),
         ("cut-in-the-code", Elf::good().bytes()[..0x1008].to_vec()),
