@@ -21,7 +21,7 @@ const ENTRIES: usize = 4096;
 const fn empty(at: usize) -> u64 {
     (at ^ 1) as u64 * PAGE
 }
-/// A page with more TLB entries than this is forgotten by a scan of the whole TLB.
+/// A page with more TLB entries than this loses them before it gets another.
 const SLOTS_MAX: usize = 12;
 /// With more pages than this in the reverse map the TLB starts afresh.
 const FRAMES_MAX: usize = 1 << 16;
@@ -351,7 +351,7 @@ impl Tlb {
         if self.slots.len() >= FRAMES_MAX {
             self.flush();
         }
-        if self.backed_elsewhere(frame, page) {
+        if self.is_crowded(frame) || self.backed_elsewhere(frame, page) {
             self.forget(frame, frame);
         }
         let at = index(va);
@@ -360,24 +360,24 @@ impl Tlb {
         array.frames[at] = frame;
         let slots = self.slots.entry(frame).or_default();
         let slot = (self.view, side, at as u16);
-        if slots.len() <= SLOTS_MAX && !slots.contains(&slot) {
+        if !slots.contains(&slot) {
             slots.push(slot);
         }
     }
 
+    /// Whether an entry of `frame` is, or was when it was last filled, for another host page.
     fn backed_elsewhere(&self, frame: u64, page: HostPage) -> bool {
         let elsewhere = |&(view, side, at): &Slot| {
             self.sides(view).is_some_and(|sides| {
-                let array = sides.array(side);
-                let entry = array.entries[usize::from(at) % ENTRIES];
-                entry.tag != empty(usize::from(at) % ENTRIES)
-                    && array.frames[usize::from(at) % ENTRIES] == frame
-                    && entry.page != page.as_ptr()
+                let (array, at) = (sides.array(side), usize::from(at) % ENTRIES);
+                array.frames[at] == frame && array.entries[at].page != page.as_ptr()
             })
         };
-        self.slots
-            .get(&frame)
-            .is_some_and(|slots| slots.len() > SLOTS_MAX || slots.iter().any(elsewhere))
+        self.slots.get(&frame).is_some_and(|slots| slots.iter().any(elsewhere))
+    }
+
+    fn is_crowded(&self, frame: u64) -> bool {
+        self.slots.get(&frame).is_some_and(|slots| slots.len() > SLOTS_MAX)
     }
 
     /// Drops all entries for guest-physical pages `first` to `last`. Costs nothing to speak of
@@ -385,11 +385,7 @@ impl Tlb {
     pub fn forget(&mut self, first: u64, last: u64) {
         let known: Vec<u64> = self.slots.range(first..=last).map(|(&frame, _)| frame).collect();
         for frame in known {
-            let slots = self.slots.remove(&frame).unwrap_or_default();
-            if slots.len() > SLOTS_MAX {
-                SIDES.iter().for_each(|&side| self.drop_everywhere(side, frame));
-            }
-            for slot in slots {
+            for slot in self.slots.remove(&frame).unwrap_or_default() {
                 self.drop_slot(slot, frame);
             }
         }
@@ -400,17 +396,8 @@ impl Tlb {
         let Some(slots) = self.slots.get(&frame).cloned() else {
             return;
         };
-        if slots.len() > SLOTS_MAX {
-            self.drop_everywhere(Side::Write, frame);
-        }
         for slot in slots.into_iter().filter(|&(_, side, _)| side == Side::Write) {
             self.drop_slot(slot, frame);
-        }
-    }
-
-    fn drop_everywhere(&mut self, side: Side, frame: u64) {
-        for view in View::ALL {
-            (0..ENTRIES).for_each(|at| self.drop_slot((view, side, at as u16), frame));
         }
     }
 
@@ -454,5 +441,124 @@ impl Tlb {
         for sides in core::iter::once(&mut self.now).chain(self.parked.iter_mut().flatten()) {
             SIDES.iter().for_each(|&side| change(sides.array_mut(side)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: View = View { who: Who::User, narrow: false };
+
+    /// Host pages that lie behind each other, and stay.
+    fn pages<const N: usize>() -> [HostPage; N] {
+        let bytes = vec![0_u8; (N + 1) * PAGE as usize].leak();
+        let unaligned = bytes.as_mut_ptr();
+        let first = unaligned.wrapping_add(unaligned.align_offset(PAGE as usize));
+        core::array::from_fn(|n| {
+            let page = ptr::NonNull::new(first.wrapping_add(n * PAGE as usize)).expect("no null");
+            // SAFETY: aligned, leaked, and `bytes` is not used again.
+            unsafe { HostPage::new(page) }
+        })
+    }
+
+    /// What `page` begins with, and what it ends with.
+    fn ends(page: HostPage) -> ([u8; 2], [u8; 2]) {
+        let (mut begin, mut end) = ([0; 2], [0; 2]);
+        page.read(0, &mut begin);
+        page.read(PAGE - 2, &mut end);
+        (begin, end)
+    }
+
+    #[test]
+    fn nothing_goes_past_the_end_of_a_page() {
+        let [page, next] = pages();
+        page.write(PAGE - 2, &[1; 4]);
+        next.fill(PAGE - 2, &[2], 4);
+        assert_eq!((ends(page), ends(next)), (([0, 0], [1, 1]), ([0, 0], [2, 2])));
+        next.copy_to(PAGE - 2, page, PAGE - 2, 4);
+        assert_eq!((ends(page), ends(next)), (([0, 0], [2, 2]), ([0, 0], [2, 2])));
+        let mut read = [7; 4];
+        page.read(PAGE - 2, &mut read);
+        assert_eq!(read, [2, 2, 7, 7]);
+    }
+
+    #[test]
+    fn loads_and_stores_find_what_their_own_side_maps_whole() {
+        let ([page], mut tlb) = (pages(), Tlb::new());
+        tlb.fill(Side::Write, 0x5000, 7, page);
+        assert!(tlb.store::<u32>(0x5ffc, 0x1234_5678) && !tlb.store::<u32>(0x5ffd, 0));
+        assert_eq!(
+            (tlb.load_for_update::<u32>(0x5ffc), tlb.load::<u32>(0x5ffc)),
+            (Some(0x1234_5678), None)
+        );
+        tlb.fill(Side::Read, 0x5000, 7, page);
+        assert_eq!((tlb.load::<u16>(0x5ffe), tlb.load::<u16>(0x5fff)), (Some(0x1234), None));
+    }
+
+    #[test]
+    fn each_view_has_entries_of_its_own() {
+        let ([page], mut tlb) = (pages(), Tlb::new());
+        for (frame, view) in (0..).zip(View::ALL) {
+            tlb.select(view);
+            tlb.fill(Side::Fetch, 0x5000, frame, page);
+        }
+        let seen = View::ALL.map(|view| {
+            tlb.select(view);
+            tlb.page(Side::Fetch, 0x5000)
+        });
+        assert_eq!(seen, core::array::from_fn(|frame| Some((frame as u64, page))));
+    }
+
+    #[test]
+    fn entries_of_a_page_stay_until_it_is_backed_by_another_host_page() {
+        let ([old, new], mut tlb) = (pages(), Tlb::new());
+        tlb.fill(Side::Read, 0x5000, 7, old);
+        tlb.fill(Side::Read, 0x8000, 8, old);
+        tlb.select(USER);
+        tlb.fill(Side::Read, 0x6000, 7, old);
+        tlb.fill(Side::Write, 0x6000, 7, old);
+        assert_eq!(tlb.page(Side::Read, 0x6000), Some((7, old)));
+        tlb.select(View::PROCESSOR);
+        assert_eq!(tlb.page(Side::Read, 0x5000), Some((7, old)));
+        tlb.fill(Side::Write, 0x7000, 7, new);
+        assert_eq!(
+            (tlb.page(Side::Read, 0x5000), tlb.page(Side::Write, 0x7000)),
+            (None, Some((7, new)))
+        );
+        assert_eq!(tlb.page(Side::Read, 0x8000), Some((8, old)));
+        tlb.fill(Side::Read, 0x5000, 7, new);
+        tlb.select(USER);
+        assert_eq!((tlb.page(Side::Read, 0x6000), tlb.page(Side::Write, 0x6000)), (None, None));
+        tlb.fill(Side::Read, 0x6000, 7, old);
+        tlb.select(View::PROCESSOR);
+        assert_eq!((tlb.page(Side::Read, 0x5000), tlb.page(Side::Write, 0x7000)), (None, None));
+    }
+
+    #[test]
+    fn a_page_with_many_entries_loses_them_before_it_gets_another() {
+        let ([page], mut tlb) = (pages(), Tlb::new());
+        let places = |count: usize| (1..).map(|n| n * PAGE).take(count);
+        let mapped =
+            |tlb: &Tlb| places(20).filter(|va| tlb.page(Side::Read, *va).is_some()).count();
+        // Those that are filled again count once.
+        for va in places(12).chain(places(13)) {
+            tlb.fill(Side::Read, va, 7, page);
+        }
+        assert_eq!(mapped(&tlb), 13);
+        tlb.fill(Side::Read, 14 * PAGE, 7, page);
+        assert_eq!((mapped(&tlb), tlb.page(Side::Read, 14 * PAGE)), (1, Some((7, page))));
+    }
+
+    #[test]
+    fn a_page_that_is_no_longer_written_fast_is_read_as_before() {
+        let ([page], mut tlb) = (pages(), Tlb::new());
+        for side in SIDES {
+            tlb.fill(side, 0x5000, 7, page);
+            tlb.fill(side, 0x6000, 8, page);
+        }
+        tlb.forget_writes(7);
+        assert_eq!(SIDES.map(|side| tlb.page(side, 0x5000).is_some()), [true, false, true, true]);
+        assert!(tlb.page(Side::Write, 0x6000).is_some());
     }
 }

@@ -221,8 +221,8 @@ pub struct Segment {
 impl Segment {
     /// Loaded with a null selector.
     pub(crate) const fn null(selector: u16) -> Self {
-        let dpl = (selector & 3) as u8;
-        Self { selector, base: 0, limit: 0, attributes: Attributes::unusable(dpl) }
+        let attributes = Attributes::unusable(selector::rpl(selector));
+        Self { selector, base: 0, limit: 0, attributes }
     }
 
     /// Whether `bytes` bytes from `offset` on are inside (SDM volume 3, 5.3). What goes around the
@@ -373,6 +373,24 @@ mod tests {
         assert_eq!((scattered.base(), scattered.limit()), (0xab12_3456, 0x789a));
         assert_eq!(scattered.system(true), Some(System::Tss));
         assert_eq!(scattered.busy().system(true), Some(System::BusyTss));
+    }
+
+    #[test]
+    fn marks_stay_however_often_they_are_made() {
+        let task = Descriptor(0x0000_8900_0000_0000);
+        assert_eq!(task.busy(), Descriptor(0x0000_8b00_0000_0000));
+        assert_eq!(task.busy().busy(), task.busy());
+        let data = Descriptor(0x0000_9200_0000_0000);
+        assert_eq!(data.accessed(), Descriptor(0x0000_9300_0000_0000));
+        assert_eq!(data.accessed().accessed(), data.accessed());
+    }
+
+    #[test]
+    fn a_gate_leads_anywhere_in_64_bits() {
+        // SDM volume 3, figures 5-8 (call gate) and 6-8.
+        let gate = Descriptor(0x8765_8c03_0010_4321);
+        assert_eq!(gate.gate_target(0xffff_8000), 0xffff_8000_8765_4321);
+        assert_eq!((gate.gate_selector(), gate.gate_words()), (0x10, 3));
     }
 
     #[test]

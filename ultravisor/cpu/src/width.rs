@@ -155,3 +155,23 @@ macro_rules! with_width {
     };
 }
 pub(crate) use with_width;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_high_byte_registers_are_the_second_bytes_of_the_first_four() {
+        // SDM volume 1, figure 3-5.
+        let mut gpr = Gprs::default();
+        for number in 0..4 {
+            *gpr.slot_mut(number) = 0x0123_4567_89ab_cde0 + u64::from(number);
+            assert_eq!(u8::get(&gpr, number | slot::HIGH), 0xcd);
+            u8::set(&mut gpr, number | slot::HIGH, 0x7742);
+            assert_eq!(gpr.slot(number), 0x0123_4567_89ab_42e0 + u64::from(number));
+            u8::set(&mut gpr, number, 0x7753);
+            assert_eq!(gpr.slot(number), 0x0123_4567_89ab_4253);
+            assert_eq!((u8::get(&gpr, number), u16::get(&gpr, number)), (0x53, 0x4253));
+        }
+    }
+}
