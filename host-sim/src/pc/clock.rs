@@ -106,6 +106,7 @@ mod tests {
         clock.read(1, now_ns)
     }
 
+    /// MC146818A data sheet, "Time, calendar and alarm locations".
     #[test]
     fn it_begins_on_the_day_of_the_mail_and_goes_on_with_virtual_time() {
         let mut clock = Clock::default();
@@ -118,6 +119,7 @@ mod tests {
         assert_eq!(at(&mut clock, D, 0), 0x80);
     }
 
+    /// MC146818A data sheet, "Register B" (24/12, DM).
     #[test]
     fn hours_and_digits_are_as_register_b_has_them() {
         let mut clock = Clock::default();
@@ -131,6 +133,7 @@ mod tests {
         assert_eq!(hour(BINARY, 22), 10 | AFTERNOON);
     }
 
+    /// MC146818A data sheet, "Static CMOS RAM".
     #[test]
     fn its_memory_keeps_bytes_and_the_far_future_is_the_end_of_time() {
         let mut clock = Clock::default();

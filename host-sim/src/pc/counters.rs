@@ -321,6 +321,7 @@ mod tests {
         }
     }
 
+    /// 8254 data sheet, "Counter latch command".
     #[test]
     fn a_latched_count_is_that_of_its_moment_and_goes_down_at_the_input_s_pace() {
         let mut counters = Counters::default();
@@ -332,6 +333,7 @@ mod tests {
         assert_eq!(count(&mut counters, 0, 100_000), 1000 - 238, "119 periods, by two");
     }
 
+    /// 8254 data sheet, "Mode 0" and "Gate pin operations".
     #[test]
     fn counter_2_is_timed_by_its_gate_and_polled_at_port_b() {
         let mut counters = Counters::default();
@@ -365,6 +367,7 @@ mod tests {
         }
     }
 
+    /// 8254 data sheet, "Mode 4: software triggered strobe".
     #[test]
     fn a_strobe_interrupts_once_each_time_that_it_is_set() {
         let mut counters = Counters::default();
@@ -384,6 +387,7 @@ mod tests {
         assert!(counters.next_tick_ns().is_some_and(|next| next > due));
     }
 
+    /// 8254 data sheet, "Control word format" (RW1, RW0).
     #[test]
     fn a_counter_of_one_byte_takes_and_gives_one() {
         let mut counters = Counters::default();

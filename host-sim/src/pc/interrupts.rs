@@ -211,6 +211,7 @@ mod tests {
         }
     }
 
+    /// 8259A data sheet, "Initialization command words".
     #[test]
     fn a_set_up_takes_its_bytes_and_then_the_mask_is_back() {
         for (icw1, bytes) in [(0x11, 3), (0x10, 2), (0x13, 2), (0x12, 1)] {
@@ -227,6 +228,7 @@ mod tests {
         }
     }
 
+    /// 8259A data sheet, "Interrupt sequence" and "End of interrupt".
     #[test]
     fn an_interrupt_is_asked_for_taken_served_and_ended() {
         let mut pics = Pics::default();
@@ -250,6 +252,7 @@ mod tests {
         assert_eq!(pics.vector(), Some(0x24), "number 4 was named");
     }
 
+    /// 8259A data sheet, "Cascade mode".
     #[test]
     fn the_second_one_asks_through_input_2_and_both_ends_are_told() {
         let mut pics = Pics::default();
@@ -268,6 +271,7 @@ mod tests {
         assert_eq!(pics.vector(), None, "masked there");
     }
 
+    /// 8259A data sheet, "Automatic end of interrupt (AEOI) mode".
     #[test]
     fn with_automatic_ends_nothing_is_served() {
         let mut pics = Pics::default();
@@ -278,6 +282,7 @@ mod tests {
         assert_eq!((pics.first.served, pics.vector()), (0, Some(0x21)));
     }
 
+    /// 8259A data sheet, "Operation command words".
     #[test]
     fn what_is_not_built_says_so() {
         let mut pics = Pics::default();

@@ -46,6 +46,7 @@ impl Serial {
 mod tests {
     use super::*;
 
+    /// PC16550D data sheet, line status register (THRE, TEMT).
     #[test]
     fn what_is_sent_comes_out_and_the_line_is_always_ready() {
         let mut serial = Serial::new();
@@ -57,6 +58,7 @@ mod tests {
         assert!(!serial.has_interrupted());
     }
 
+    /// PC16550D data sheet, modem control register (loop).
     #[test]
     fn a_loop_keeps_what_is_sent() {
         let mut serial = Serial::new();

@@ -215,6 +215,7 @@ mod tests {
         wiring.write(At::Io(0x10), 4, entry, 0).expect("an entry");
     }
 
+    /// MultiProcessor Specification 1.4, 3.6.2 (interrupt modes).
     #[test]
     fn each_line_is_at_its_inputs_of_both_controllers() {
         for (line, input, pin) in [(Line::Timer, 0, 2), (Line::Com1, 4, 4)] {
@@ -230,6 +231,7 @@ mod tests {
         }
     }
 
+    /// MultiProcessor Specification 1.4, 3.6.2.2 (virtual wire mode).
     #[test]
     fn the_8259as_get_through_by_the_first_input_of_the_io_apic_too() {
         let mut wiring = symmetric();
@@ -240,6 +242,7 @@ mod tests {
         assert_eq!(wiring.present(0).interrupt, Some(Interrupt::External(8)));
     }
 
+    /// SDM volume 3, 11.8.5; 82093AA data sheet, 3.2.4.
     #[test]
     fn virtio_devices_share_eight_inputs_and_the_end_of_an_interrupt_reaches_the_io_apic() {
         let mut wiring = symmetric();
@@ -257,6 +260,7 @@ mod tests {
         assert_eq!(wiring.present(0).interrupt, Some(Interrupt::Local(0x71)), "still raised");
     }
 
+    /// MultiProcessor Specification 1.4, 3.6.2.
     #[test]
     fn a_tick_is_awaited_once_at_each_controller_that_lets_it_through() {
         let mut wiring = symmetric();
@@ -280,6 +284,7 @@ mod tests {
         assert!(wiring.present(0).non_maskable);
     }
 
+    /// SDM volume 3, 11.12.2; 82093AA data sheet, 3.1.
     #[test]
     fn registers_lie_in_two_pages_one_of_which_is_gone_in_x2apic_mode() {
         let mut wiring = Wiring::default();

@@ -119,6 +119,7 @@ fn ticking(
     })
 }
 
+/// SDM volume 3, 11.5.4.
 #[test]
 fn a_periodic_timer_by_memory_wakes_a_guest_that_halts_at_each_millisecond() {
     let plan = ticking(
@@ -143,6 +144,7 @@ fn a_periodic_timer_by_memory_wakes_a_guest_that_halts_at_each_millisecond() {
     runs_the_same_in_small_steps(&plan, &log);
 }
 
+/// SDM volume 3, 11.5.4.1.
 #[test]
 fn a_tsc_deadline_in_x2apic_mode_comes_when_the_counter_says_so() {
     const DEADLINE: u32 = 0x6e0;
@@ -175,6 +177,7 @@ fn a_tsc_deadline_in_x2apic_mode_comes_when_the_counter_says_so() {
     runs_the_same_in_small_steps(&plan, &log);
 }
 
+/// SDM volume 3, 6.8.1 (IF) and 11.8.4.
 #[test]
 fn a_guest_that_runs_is_stopped_for_its_timer_even_if_it_listens_only_later() {
     let log = run(&small(|a| {
@@ -199,6 +202,7 @@ fn a_guest_that_runs_is_stopped_for_its_timer_even_if_it_listens_only_later() {
     assert!(set.is_some_and(|record| (20_000..40_000).contains(&record.t_ns)), "{set:?}");
 }
 
+/// 82093AA data sheet, 3.2.4; MultiProcessor Specification 1.4, 3.6.2.
 #[test]
 fn the_8254_reaches_the_guest_through_the_io_apic_while_the_8259as_are_shut() {
     let log = run(&small(|a| {
@@ -253,6 +257,7 @@ fn sleeping_for_a_disk(requests: u32, entry: u32, clears: bool) -> Plan {
     plan
 }
 
+/// Virtual I/O Device 1.2, 2.7.7 and 4.2.2; SDM volume 2, HLT.
 #[test]
 fn a_guest_sleeps_for_its_disk_and_is_woken_once_for_each_request() {
     let plan = sleeping_for_a_disk(4, 0x8050, true);
@@ -263,6 +268,7 @@ fn a_guest_sleeps_for_its_disk_and_is_woken_once_for_each_request() {
     runs_the_same_in_small_steps(&plan, &log);
 }
 
+/// 82093AA data sheet, 3.2.4 (trigger mode, remote IRR).
 #[test]
 fn a_level_that_nobody_clears_interrupts_again_and_again_and_an_edge_once() {
     let storm = run(&sleeping_for_a_disk(40, 0x8050, false));
@@ -315,6 +321,7 @@ fn a_guest_that_sleeps_behind_masks_is_told_so_at_once_and_what_could_have_woken
     assert!(log.records.last().is_some_and(|record| record.t_ns < 1_000_000));
 }
 
+/// SDM volume 3, 11.6.1, 11.8.3.1.
 #[test]
 fn a_guest_interrupts_itself_and_its_priority_holds_that_off() {
     let log = run(&small(|a| {
@@ -362,6 +369,7 @@ fn a_non_maskable_interrupt_wakes_a_guest_that_does_not_listen() {
     assert!(log.records.iter().any(|record| record.event == Event::Woken { vector: None }));
 }
 
+/// SDM volume 3, table 11-6.
 #[test]
 fn what_the_local_apic_does_not_have_is_a_protection_fault_or_our_limit() {
     let writes = |number, value| run(&small(|a| msr(a, number, value))).ended;
@@ -385,6 +393,7 @@ fn what_the_local_apic_does_not_have_is_a_protection_fault_or_our_limit() {
     assert!(matches!(wide.ended, Ended::Unsupported { .. }), "{:?}", wide.ended);
 }
 
+/// SDM volume 3, 11.4.2, 11.4.3.
 #[test]
 fn cpuid_tells_of_the_local_apic_and_follows_its_switch() {
     let bit_9 = |a: &mut CodeAssembler| {

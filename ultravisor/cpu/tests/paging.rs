@@ -51,6 +51,7 @@ fn fault(error: u32) -> Exit {
     Exit::Exception { vector: 14, error: Some(error), address: Some(VA) }
 }
 
+/// SDM volume 3, 4.8.
 #[test]
 fn a_load_sets_accessed_on_all_levels_and_dirty_on_none() {
     let (exit, _, mut ram) = run(&loads(), DATA | PRESENT | WRITABLE, 1);
@@ -61,6 +62,7 @@ fn a_load_sets_accessed_on_all_levels_and_dirty_on_none() {
     }
 }
 
+/// SDM volume 3, 4.8.
 #[test]
 fn a_store_sets_dirty_on_the_last_level_only() {
     let (exit, _, mut ram) = run(&stores(), DATA | PRESENT | WRITABLE, 1);
@@ -72,6 +74,7 @@ fn a_store_sets_dirty_on_the_last_level_only() {
     }
 }
 
+/// SDM volume 3, 4.8.
 #[test]
 fn a_store_after_a_load_still_sets_dirty() {
     let code = assemble(|a| {
@@ -85,6 +88,7 @@ fn a_store_after_a_load_still_sets_dirty() {
     assert_ne!(ram.read_u64(at) & DIRTY, 0);
 }
 
+/// SDM volume 3, 4.8: the flags are of entries used to translate, which a fault does not.
 #[test]
 fn a_fault_sets_no_bits() {
     let (exit, cpu, mut ram) = run(&stores(), DATA | PRESENT, 1);
@@ -94,6 +98,7 @@ fn a_fault_sets_no_bits() {
     assert_eq!(ram.read_u64(at), DATA | PRESENT);
 }
 
+/// SDM volume 3, 4.7, flag P.
 #[test]
 fn what_is_not_present_faults_on_every_level() {
     for level in 1..=4 {
@@ -104,6 +109,7 @@ fn what_is_not_present_faults_on_every_level() {
     }
 }
 
+/// SDM volume 3, 4.5 (4-level paging), bit 7 of a PDE and of a PDPTE.
 #[test]
 fn two_megabyte_and_one_gigabyte_pages_translate() {
     for (level, size) in [(2, 2 << 20), (3, 1 << 30)] {
@@ -119,6 +125,7 @@ fn two_megabyte_and_one_gigabyte_pages_translate() {
     }
 }
 
+/// SDM volume 3, 4.7, flag RSVD.
 #[test]
 fn reserved_bits_fault() {
     let low_bit_of_a_large_page = 1 << 13;
@@ -134,6 +141,7 @@ fn reserved_bits_fault() {
     }
 }
 
+/// SDM volume 3, 4.6 (XD).
 #[test]
 fn no_execute_forbids_fetching_only() {
     let (exit, ..) = run(&loads(), DATA | PRESENT | NO_EXECUTE, 1);
@@ -145,6 +153,7 @@ fn no_execute_forbids_fetching_only() {
     assert_eq!(cpu.units(), 1);
 }
 
+/// SDM volume 3, 4.5 (4-level paging): bit 63 without IA32_EFER.NXE.
 #[test]
 fn no_execute_is_reserved_while_it_is_off() {
     let (mut cpu, mut ram) = machine(&loads());
@@ -154,6 +163,7 @@ fn no_execute_is_reserved_while_it_is_off() {
     assert_eq!(cpu.run(&mut ram, 10), fault(ERROR_PRESENT | ERROR_RESERVED));
 }
 
+/// SDM volume 3, 4.6 (CR0.WP), and 2.5.
 #[test]
 fn write_protect_decides_whether_the_supervisor_obeys() {
     for (write_protect, allowed) in [(true, false), (false, true)] {
@@ -167,6 +177,7 @@ fn write_protect_decides_whether_the_supervisor_obeys() {
     }
 }
 
+/// SDM volume 3, 4.6: the R/W flag of every entry that the walk uses.
 #[test]
 fn a_read_only_upper_level_makes_all_below_read_only() {
     for level in 2..=4 {
@@ -180,6 +191,8 @@ fn a_read_only_upper_level_makes_all_below_read_only() {
     }
 }
 
+/// The walk reads tables by physical address (SDM volume 3, 4.5); that one may be away is the
+/// bus's.
 #[test]
 fn tables_that_are_away_page_in_like_data() {
     let (mut cpu, mut ram) = machine(&loads());
@@ -194,6 +207,7 @@ fn tables_that_are_away_page_in_like_data() {
     assert!(ram.asked.contains(&(at & !(PAGE - 1), Access::Write)));
 }
 
+/// SDM volume 3, 4.10.4.1.
 #[test]
 fn a_changed_mapping_shows_after_invlpg_or_a_new_cr3() {
     let flushes: [Emit; 2] = [
@@ -224,6 +238,7 @@ fn a_changed_mapping_shows_after_invlpg_or_a_new_cr3() {
     }
 }
 
+/// SDM volume 3, 4.10.4: what was cached of a mapping goes with its invalidation.
 #[test]
 fn code_is_found_by_physical_page_after_remapping() {
     // The same virtual address runs one page's code, then another's.
@@ -254,6 +269,7 @@ fn code_is_found_by_physical_page_after_remapping() {
     }
 }
 
+/// SDM volume 3, 4.1: linear addresses may share a page.
 #[test]
 fn the_same_code_at_two_addresses_runs_relative_to_each() {
     let code = assemble(|a| {
@@ -271,6 +287,7 @@ fn the_same_code_at_two_addresses_runs_relative_to_each() {
     }
 }
 
+/// SDM volume 3, 4.8: the processor never clears the flags.
 #[test]
 fn a_store_keeps_the_dirty_bit_of_an_earlier_one() {
     let (exit, _, mut ram) = run(&stores(), DATA | PRESENT | WRITABLE | DIRTY, 1);
@@ -279,6 +296,7 @@ fn a_store_keeps_the_dirty_bit_of_an_earlier_one() {
     assert_eq!(ram.read_u64(at), DATA | PRESENT | WRITABLE | ACCESSED | DIRTY);
 }
 
+/// SDM volume 3, 4.6: rights are of the linear address, not of the page.
 #[test]
 fn code_that_is_read_through_a_read_only_page_cannot_be_written_through_it() {
     let code = assemble(|a| {
@@ -291,6 +309,7 @@ fn code_that_is_read_through_a_read_only_page_cannot_be_written_through_it() {
     assert_eq!(cpu.units(), 1);
 }
 
+/// SDM volume 3, 4.6: rights are of the linear address, not of the page.
 #[test]
 fn code_that_is_written_through_a_page_of_data_cannot_be_run_through_it() {
     let code = assemble(|a| {
@@ -302,6 +321,7 @@ fn code_that_is_written_through_a_page_of_data_cannot_be_run_through_it() {
     assert_eq!((cpu.regs.rip, cpu.units()), (VA, 2));
 }
 
+/// SDM volume 3, 4.8, and volume 1, "Self-modifying code": a store to code shows.
 #[test]
 fn an_accessed_bit_that_falls_on_decoded_code_has_it_decoded_afresh() {
     // The entry of a page, read as code: 03 c1, add eax, ecx; 20 00, and [rax], al; 00 00, add
@@ -343,6 +363,7 @@ fn asked_for_data(ram: &Ram) -> usize {
     ram.asked.iter().filter(|(page, _)| *page == DATA).count()
 }
 
+/// SDM volume 3, 4.10.1: translations may be cached.
 #[test]
 fn a_page_is_asked_for_once_for_loads_and_once_for_stores() {
     let code = assemble(|a| {
@@ -362,6 +383,7 @@ fn a_page_is_asked_for_once_for_loads_and_once_for_stores() {
     assert_eq!(asked_for_data(&ram), 2);
 }
 
+/// SDM volume 3, 4.10.4.1.
 #[test]
 fn invlpg_leaves_the_other_pages_where_none_is_large() {
     let code = assemble(|a| {

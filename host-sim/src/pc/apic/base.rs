@@ -84,6 +84,7 @@ impl Base {
 mod tests {
     use super::*;
 
+    /// SDM volume 3, figure 11-27.
     #[test]
     fn from_each_mode_to_each_it_goes_as_the_figure_says() {
         // By (EXTD, EN): off, memory, not a mode, registers.
@@ -103,6 +104,7 @@ mod tests {
         }
     }
 
+    /// SDM volume 3, 11.4.4.
     #[test]
     fn it_starts_on_and_stays_where_it_is() {
         let base = Base::default();

@@ -82,6 +82,7 @@ pub const fn goes(command: u32, delivery: Delivery) -> Goes {
 mod tests {
     use super::*;
 
+    /// SDM volume 3, 11.5.1, 11.6.1; 82093AA data sheet, 3.2.4.
     #[test]
     fn each_mode_stands_where_the_manuals_have_it_and_nowhere_else() {
         use Delivery::*;
@@ -97,6 +98,7 @@ mod tests {
         }
     }
 
+    /// SDM volume 3, table 11-3.
     #[test]
     fn to_itself_by_shorthand_a_processor_sends_fixed_interrupts_only() {
         use Delivery::*;

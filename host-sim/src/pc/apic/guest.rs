@@ -323,6 +323,7 @@ mod tests {
         assert_eq!(there, expected);
     }
 
+    /// SDM volume 3, 11.12.1.2.
     #[test]
     fn in_x2apic_mode_a_reserved_bit_is_refused_and_by_memory_it_is_dropped() {
         let writable = [
@@ -351,6 +352,7 @@ mod tests {
         }
     }
 
+    /// SDM volume 3, 11.4.1.
     #[test]
     fn by_other_than_aligned_accesses_of_four_bytes_nothing_is_said() {
         for (offset, bytes) in [(0x20, 1), (0x20, 8), (0x24, 4), (0x21, 4)] {
@@ -376,6 +378,7 @@ mod tests {
         }
     }
 
+    /// SDM volume 3, 11.8.5.
     #[test]
     fn the_end_of_an_interrupt_is_that_of_the_most_urgent_and_tells_of_its_level() {
         let mut apic = by_memory();
@@ -416,6 +419,7 @@ mod tests {
         assert_eq!(apic.errors.0, error::RECEIVED_ILLEGAL);
     }
 
+    /// SDM volume 3, 11.4.7.2.
     #[test]
     fn off_by_its_software_its_entries_are_masked_and_stay_so() {
         let mut apic = by_memory();
@@ -429,6 +433,7 @@ mod tests {
         assert_eq!(load(&mut apic, TIMER), 0x41);
     }
 
+    /// SDM volume 3, 11.6.1, 11.6.2.
     #[test]
     fn a_command_reaches_this_processor_by_number_by_set_and_by_shorthand() {
         let arrives = |high: u32, low: u32| {
@@ -489,6 +494,7 @@ mod tests {
         assert_eq!(by_memory().read_register(2, 0), Err(Refused::Protection), "not in this mode");
     }
 
+    /// SDM volume 3, 11.5.1, 11.5.4.
     #[test]
     fn the_timer_asks_by_its_entry_and_only_while_that_is_open() {
         let mut apic = by_memory();
@@ -510,6 +516,7 @@ mod tests {
         assert!(matches!(fourth, Err(Refused::NotBuilt(_))));
     }
 
+    /// SDM volume 3, 11.5.1 (delivery modes).
     #[test]
     fn an_entry_that_would_reset_or_manage_is_ours_to_refuse_unless_it_is_masked() {
         for entry in [0x330, 0x350, 0x360] {

@@ -241,6 +241,7 @@ mod tests {
         }
     }
 
+    /// 82093AA data sheet, 3.2.2 and 3.2.4.
     #[test]
     fn it_has_24_entries_masked_at_first_and_keeps_what_may_be_written() {
         let (mut io, mut local) = both();
@@ -259,6 +260,7 @@ mod tests {
         assert!(io.read(0, 1).is_err() && io.read(0x10, 8).is_err());
     }
 
+    /// 82093AA data sheet, 3.2.4 (interrupt mask).
     #[test]
     fn an_edge_is_one_interrupt_and_lost_while_it_is_masked() {
         let (mut io, mut local) = both();
@@ -277,6 +279,7 @@ mod tests {
         assert_eq!(served(&mut local), Some(0x44));
     }
 
+    /// 82093AA data sheet, 3.2.4 (remote IRR).
     #[test]
     fn a_level_is_told_until_it_falls_and_again_only_after_the_end() {
         let (mut io, mut local) = both();
@@ -299,6 +302,7 @@ mod tests {
         assert_eq!(get(&mut io, &mut local, 0x30), 0x50, "an edge has no remote IRR");
     }
 
+    /// 82093AA data sheet, 3.2.4 (delivery status).
     #[test]
     fn what_is_not_accepted_is_told_when_it_can_be() {
         let (mut io, mut local) = both();
@@ -315,6 +319,7 @@ mod tests {
         assert_eq!((served(&mut local), get(&mut io, &mut local, 0x3a)), (None, 0x8061));
     }
 
+    /// 82093AA data sheet, 3.2.4 (delivery mode).
     #[test]
     fn each_delivery_mode_is_delivered_or_refused() {
         for (mode, is_built) in

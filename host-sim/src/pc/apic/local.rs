@@ -333,6 +333,7 @@ mod tests {
         }
     }
 
+    /// SDM volume 3, 11.8.4 (IRR, ISR).
     #[test]
     fn of_those_that_wait_the_highest_is_next_and_each_is_taken_once() {
         let mut apic = apic();
@@ -348,6 +349,7 @@ mod tests {
         assert_eq!(taken, [0x52, 0x51, 0x31]);
     }
 
+    /// SDM volume 3, 11.4.7.2.
     #[test]
     fn what_comes_while_it_is_off_is_not_accepted_and_what_waited_still_waits() {
         let mut apic = apic();
@@ -388,6 +390,7 @@ mod tests {
         assert!(!means(true, 1 << 4) && !means(true, 1 << 16 | 1 << 5));
     }
 
+    /// SDM volume 3, 11.5.1 (LVT LINT0, delivery modes).
     #[test]
     fn the_first_pin_passes_the_8259as_by_or_has_a_vector_or_a_watchdog_of_its_own() {
         let mut apic = LocalApic::default();

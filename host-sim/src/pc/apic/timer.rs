@@ -187,6 +187,7 @@ mod tests {
         timer
     }
 
+    /// SDM volume 3, figure 11-10.
     #[test]
     fn the_divisor_is_a_power_of_two_by_three_bits() {
         let divides = [0b0000, 0b0001, 0b0010, 0b0011, 0b1000, 0b1001, 0b1010, 0b1011];
@@ -198,6 +199,7 @@ mod tests {
         assert_eq!(counting(Mode::OneShot, 1, !0b1011).divide(), 0);
     }
 
+    /// SDM volume 3, 11.5.4.
     #[test]
     fn one_shot_expires_once_and_stands_at_zero() {
         let mut timer = counting(Mode::OneShot, 500, 0b1011);
@@ -211,6 +213,7 @@ mod tests {
         assert_eq!((timer.next_ns(), timer.take_expired(u64::MAX)), (None, false));
     }
 
+    /// SDM volume 3, 11.5.4.
     #[test]
     fn periodic_expires_at_each_multiple_and_many_at_once_are_one() {
         let mut timer = counting(Mode::Periodic, 500, 0b1011);
@@ -237,6 +240,7 @@ mod tests {
         assert_eq!(timer.next_ns(), None);
     }
 
+    /// SDM volume 3, 11.5.4.1.
     #[test]
     fn a_deadline_is_of_its_mode_alone_and_over_when_it_has_come() {
         let mut timer = counting(Mode::OneShot, 500, 0b1011);
@@ -261,6 +265,7 @@ mod tests {
         assert!(!timer.take_expired(u64::MAX), "another mode");
     }
 
+    /// SDM volume 3, 11.5.4.1.
     #[test]
     fn a_time_that_no_clock_reaches_is_never() {
         let mut timer = counting(Mode::OneShot, u32::MAX, 0b1010);

@@ -44,6 +44,7 @@ impl Vectors {
 mod tests {
     use super::*;
 
+    /// SDM volume 3, 11.8.4 (IRR, ISR, TMR).
     #[test]
     fn every_vector_is_in_a_place_of_its_own_and_the_highest_is_found() {
         let mut all = Vectors::default();

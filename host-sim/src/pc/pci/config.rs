@@ -117,6 +117,7 @@ impl Config {
 mod tests {
     use super::*;
 
+    /// PCI Local Bus Specification 3.0, 6.1.
     #[test]
     fn what_may_not_be_written_stays() {
         let mut config = Config::new([0x1af4, 0x1042], 0x01_0000, 1);
@@ -128,6 +129,7 @@ mod tests {
         assert_eq!((config.read(0, 8), config.read(3, 2)), (0x0000_0406_1042_1af4, 0x0610));
     }
 
+    /// PCI Local Bus Specification 3.0, 6.2.5.1.
     #[test]
     fn the_size_of_a_bar_is_what_it_keeps_of_ones() {
         let mut config = Config::new([0x1af4, 0x1042], 0x01_0000, 1);
@@ -144,6 +146,7 @@ mod tests {
         assert_eq!(config.read(0x14, 4), 0x1234_5000);
     }
 
+    /// PCI Local Bus Specification 3.0, 6.7.
     #[test]
     fn capabilities_are_a_list_that_ends() {
         let mut config = Config::new([0x1af4, 0x1042], 0x01_0000, 1);
@@ -155,6 +158,7 @@ mod tests {
         assert_eq!(config.read(6, 2), 0x10, "it says that there is a list");
     }
 
+    /// PCI Local Bus Specification 3.0, 6.1.
     #[test]
     fn past_its_end_there_is_nothing() {
         let mut config = Config::new([0x1af4, 0x1042], 0x01_0000, 1);

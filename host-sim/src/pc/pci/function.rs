@@ -242,6 +242,7 @@ mod tests {
         found
     }
 
+    /// Virtual I/O Device 1.2, 4.1.2 and 4.1.4.
     #[test]
     fn a_modern_disk_says_what_it_is_and_where_its_structures_are() {
         let Function { config, .. } = disk();
@@ -257,6 +258,7 @@ mod tests {
         assert_eq!((config.read(0x44, 4), config.read(0x48, 4)), (0x001, 0x801));
     }
 
+    /// PCI Local Bus Specification 3.0, 6.2.2 and 6.2.5.
     #[test]
     fn memory_is_where_the_bars_say_while_it_is_switched_on() {
         let mut disk = disk();
@@ -276,6 +278,7 @@ mod tests {
         assert_eq!(registers(&disk, 0x12_3456_0014), None);
     }
 
+    /// PCI Local Bus Specification 3.0, 6.2.2 (interrupt disable) and 6.8.
     #[test]
     fn the_line_is_silent_where_messages_are_and_where_the_guest_says_so() {
         let mut disk = disk();
@@ -290,6 +293,7 @@ mod tests {
         assert_eq!(disk.config.read(6, 2), 0x10);
     }
 
+    /// PCI Local Bus Specification 3.0, 6.2.2 (bus master) and 6.8.3.
     #[test]
     fn messages_need_a_bus_master() {
         let mut disk = disk();
@@ -302,6 +306,7 @@ mod tests {
         assert_eq!(disk.take_messages().len(), 1);
     }
 
+    /// Virtual I/O Device 1.2, 4.1.4, "PCI configuration access capability".
     #[test]
     fn the_window_leads_to_the_registers_as_its_fields_say() {
         let mut disk = disk();
@@ -316,6 +321,7 @@ mod tests {
         assert_eq!(Function::host_bridge().window(data, 1), None);
     }
 
+    /// PCI Local Bus Specification 3.0, 6.8.3.4 (masking).
     #[test]
     fn why_no_message_comes() {
         let mut disk = disk();

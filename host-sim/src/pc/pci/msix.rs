@@ -134,6 +134,7 @@ mod tests {
 
     const SENT: Message = Message { address: 0xfee0_0000, data: 0x41 };
 
+    /// PCI Local Bus Specification 3.0, 6.8.3.
     #[test]
     fn a_message_is_sent_once_for_all_that_asked() {
         let mut msix = table();
@@ -142,6 +143,7 @@ mod tests {
         assert_eq!((msix.take(), msix.take()), (vec![SENT], vec![]));
     }
 
+    /// PCI Local Bus Specification 3.0, 6.8.2.9 (vector control), 6.8.3.4 (masking).
     #[test]
     fn one_that_is_masked_waits_and_says_so() {
         let mut msix = table();
@@ -159,6 +161,7 @@ mod tests {
         assert_eq!(msix.take(), [SENT]);
     }
 
+    /// PCI Local Bus Specification 3.0, 6.8.2.3 (MSI-X enable, function mask).
     #[test]
     fn what_is_off_or_not_there_sends_nothing() {
         let mut msix = table();
@@ -173,6 +176,7 @@ mod tests {
         assert_eq!(msix.take(), [], "each begins masked");
     }
 
+    /// PCI Local Bus Specification 3.0, 6.8.2.6 to 6.8.2.9.
     #[test]
     fn reserved_bits_of_the_table_stay_0_and_past_its_end_there_is_nothing() {
         let mut msix = Msix::new(2);

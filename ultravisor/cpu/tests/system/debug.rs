@@ -65,6 +65,7 @@ fn an_instruction_breakpoint_comes_before_and_is_passed_by_rf() {
     assert_eq!((cpu.regs.rip, cpu.regs.get(Reg::Rcx)), (next + 5, 1));
 }
 
+/// SDM volume 3, 17.3.1.1.
 #[test]
 fn code_that_was_run_before_stops_at_a_breakpoint_set_later() {
     let (mut cpu, mut ram) = guest(&assemble(|a| {
@@ -105,6 +106,7 @@ fn a_write_is_told_behind_its_instruction_and_a_read_is_not() {
     assert_eq!(ram.read(DATA + 15, 2), [1, 0]);
 }
 
+/// SDM volume 3, 17.3.1.2.
 #[test]
 fn an_access_is_told_whichever_way_it_is_made() {
     let ways: [Emit; 8] = [
@@ -131,6 +133,7 @@ fn an_access_is_told_whichever_way_it_is_made() {
     }
 }
 
+/// SDM volume 3, 17.3.1.2: a trap, with the next instruction's address.
 #[test]
 fn a_jump_or_return_through_watched_memory_is_told_where_it_leads() {
     let (mut cpu, mut ram) = watching(DATA, ACCESSES_1, |a| a.jmp(qword_ptr(rbx)));
@@ -158,6 +161,7 @@ fn a_repeated_store_is_told_in_the_round_that_hits() {
     assert_eq!((cpu.regs.get(Reg::Rcx), cpu.regs.get(Reg::Rdi)), (2, DATA + 3));
 }
 
+/// SDM volume 3, 17.3.1.2: a data breakpoint is told after the access.
 #[test]
 fn what_does_not_happen_is_not_told() {
     // A store that faults in its second page has not touched the first.
@@ -192,6 +196,7 @@ fn ports_have_breakpoints_once_cr4_says_so() {
     }
 }
 
+/// SDM volume 3, 17.2.4 (L0 to G3).
 #[test]
 fn a_disabled_breakpoint_waits_for_nothing() {
     for enabled in [0, ACCESSES_4 & !0xff, 1 << 8] {

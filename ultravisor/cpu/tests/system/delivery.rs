@@ -259,6 +259,7 @@ fn a_page_fault_while_a_contributory_one_is_delivered_is_a_page_fault() {
     assert_eq!(cpu.regs.cr2, DATA + 0x6_0000 - 16);
 }
 
+/// SDM volume 3, 6.15, "Interrupt 8": a fault in calling the double fault's handler is a shutdown.
 #[test]
 fn a_table_taken_away_again_is_the_way_to_reset() {
     // A guest that loads a limit of 0 and faults means the triple fault.
@@ -270,6 +271,7 @@ fn a_table_taken_away_again_is_the_way_to_reset() {
     assert_eq!(cpu.run(&mut ram, 100), told);
 }
 
+/// SDM volume 3, 6.14.2 (the frame); that a page of it may be away is the bus's.
 #[test]
 fn a_frame_is_stored_whole_or_not_at_all_and_tried_again() {
     let (mut cpu, mut ram) = guest(&[0x0f, 0x0b]);
@@ -287,6 +289,7 @@ fn a_frame_is_stored_whole_or_not_at_all_and_tried_again() {
     assert_eq!(frame::<1>(&cpu, &ram), [CODE]);
 }
 
+/// SDM volume 3, 6.15: faults of a handler's own first instruction are delivered as any.
 #[test]
 fn a_handler_that_faults_again_and_again_ends_by_the_budget() {
     let (mut cpu, mut ram) = guest(&[0x0f, 0x0b]);
@@ -578,6 +581,8 @@ fn int_in_single_step_goes_to_the_handler_without_a_trap() {
     assert_eq!(cpu.regs.dr6, 0xffff_0ff0);
 }
 
+/// SDM volume 3, 6.6: an interrupt comes between instructions, and one that waits for its answer
+/// has begun.
 #[test]
 fn an_answer_that_was_asked_for_is_not_lost_to_an_interrupt_but_to_a_fault() {
     let told = Exit::MmioRead { gpa: Gpa(DATA), bytes: 8 };
@@ -611,6 +616,7 @@ fn an_answer_that_was_asked_for_is_not_lost_to_an_interrupt_but_to_a_fault() {
     assert_eq!(cpu.regs.rip, handler(14));
 }
 
+/// SDM volume 3, table 6-2 (priorities); the breakpoint is the machine's own.
 #[test]
 fn a_told_breakpoint_is_passed_before_an_interrupt_comes_in() {
     let (mut cpu, mut ram) = guest(&[0x90, 0x90, 0xf4]);
@@ -624,6 +630,7 @@ fn a_told_breakpoint_is_passed_before_an_interrupt_comes_in() {
     assert_eq!(cpu.run(&mut ram, 100), Exit::Halt);
 }
 
+/// SDM volume 3, 6.12; a guest without a table of handlers is told of, not shut down.
 #[test]
 fn without_a_table_an_int_is_told_as_what_it_is() {
     let (mut cpu, mut ram) = world(&[0xcd, 0x80]);

@@ -224,6 +224,7 @@ fn a_call_gate_passes_words_on_to_the_inner_stack_and_a_far_return_drops_both() 
     assert_eq!(cpu.regs.get(Reg::Rsp), USER_STACK + 8);
 }
 
+/// What SDM volume 3, chapters on tasks and 8086 emulation describe is not built.
 #[test]
 fn tasks_and_virtual_8086_mode_are_our_limit() {
     let (mut cpu, mut ram) = guest(&[0xcd, 0x20]);

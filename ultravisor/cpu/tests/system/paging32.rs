@@ -133,6 +133,7 @@ fn what_a_level_forbids_is_forbidden() {
     assert_eq!(cpu.regs.cr2, VA + 8);
 }
 
+/// SDM volume 3, 5.3: flat segments of 4 GiB wrap around.
 #[test]
 fn an_access_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
     let (mut cpu, mut ram) = two_levels(&stores(), 0, 0);
@@ -145,6 +146,7 @@ fn an_access_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
     assert_eq!(ram.read(0, 2), [0xbb, 0xaa]);
 }
 
+/// SDM volume 3, 5.3.
 #[test]
 fn code_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
     let (mut cpu, mut ram) = two_levels(&assemble_32(|a| a.jmp(ebx)), 0, 0);
@@ -216,6 +218,7 @@ fn pae_refuses_bits_that_are_reserved_and_code_that_is_data() {
     assert_eq!(cpu.run(&mut ram, 9), fault(ERROR_PRESENT | ERROR_FETCH, VA + 8));
 }
 
+/// SDM volume 3, 4.6.1, with 4.3.
 #[test]
 fn ring_three_is_kept_from_the_supervisors_pages() {
     let (mut cpu, mut ram) = two_levels(&loads(), TABLE_ENTRY, DATA | WRITABLE | PRESENT);
@@ -224,6 +227,7 @@ fn ring_three_is_kept_from_the_supervisors_pages() {
     assert_eq!(cpu.run(&mut ram, 1), fault(error, VA + 8));
 }
 
+/// SDM volume 3, 4.4.1.
 #[test]
 fn an_absent_pointer_of_pae_faults_wherever_it_points() {
     for (pointer, end) in [(UPPER, fault(0, VA + 8)), (UPPER | PRESENT, Exit::Halt)] {

@@ -223,6 +223,7 @@ fn addresses_wrap_at_32_bits_and_with_a_prefix_at_16() {
     assert_eq!((sum, short), (0x8000_0005, 1));
 }
 
+/// SDM volume 3, 3.4: linear addresses have 32 bits.
 #[test]
 fn an_instruction_pointer_wraps_at_four_gigabytes() {
     // Nothing is at the top, so what is fetched there is a device's; the address says that it wrapped.
@@ -336,6 +337,7 @@ fn code_with_a_base_runs_where_its_segment_puts_it_and_ends_at_its_limit() {
     assert_eq!(cpu.run(&mut ram, 9), exception(13, 0));
 }
 
+/// SDM volume 3, 3.4.5 (D/B flag).
 #[test]
 fn code_of_16_bits_is_our_limit() {
     let (mut cpu, mut ram) = protected(&far(0xea, sel32::CODE_16, CODE));
@@ -507,6 +509,7 @@ fn a_breakpoint_is_at_a_linear_address_whatever_the_base_of_the_code() {
     assert_eq!(cpu.run(&mut ram, 99), Exit::Halt);
 }
 
+/// SDM volume 3, 3.4: the linear address is base and offset.
 #[test]
 fn the_same_offset_in_another_code_segment_is_other_code() {
     let (mut cpu, mut ram) = protected(&far(0xea, sel32::BASED_CODE, 0x100));

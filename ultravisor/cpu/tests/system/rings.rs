@@ -49,6 +49,7 @@ fn smap_keeps_the_supervisor_from_user_pages_unless_ac_is_set() {
     assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
 }
 
+/// SDM volume 3, 4.6.1, and 4.10.4.1: changing CR4.SMAP.
 #[test]
 fn smap_closes_also_what_was_open_when_it_was_switched_on() {
     let (mut cpu, mut ram) = kernel(0, |a| {
@@ -87,6 +88,7 @@ fn smep_keeps_the_supervisor_from_user_code() {
     }
 }
 
+/// SDM volume 2, STAC and CLAC.
 #[test]
 fn stac_and_clac_are_undefined_in_ring_three() {
     for code in [assemble(|a| a.stac()), assemble(|a| a.clac())] {
@@ -111,6 +113,7 @@ fn every_level_of_the_tables_must_let_ring_three_in() {
     }
 }
 
+/// SDM volume 3, 4.6.1: CR0.WP is the supervisor's.
 #[test]
 fn ring_three_obeys_read_only_pages_without_write_protect() {
     let (mut cpu, mut ram) = user_world(&assemble(|a| a.mov(qword_ptr(rbx), rax)));
@@ -150,6 +153,7 @@ fn ring_three_may_ask_for_alignment() {
     assert_eq!(cpu.run(&mut ram, 1), Exit::Budget, "ring 0 need not align");
 }
 
+/// SDM volume 3, 6.15, "Interrupt 17".
 #[test]
 fn alignment_of_larger_operands_is_told_only_where_processors_agree() {
     // Those of 16 bytes: at a multiple of 64 none complains, elsewhere they differ.
@@ -233,6 +237,7 @@ fn a_time_stamp_counter_that_was_written_goes_on_from_there_and_deadlines_with_i
     }
 }
 
+/// SDM volume 3, 11.5.4.1.
 #[test]
 fn a_deadline_before_the_machines_time_began_is_past_and_none_stays_none() {
     for (deadline, told) in [(0, 0), (5, 1), (1 << 40 | 7, 7)] {
@@ -275,6 +280,7 @@ fn syscall_and_sysret_change_rings_without_a_table() {
     assert_eq!((cpu.level(), cpu.regs.rip), (0, entry));
 }
 
+/// SDM volume 3, 5.8.8, and volume 2, SYSCALL.
 #[test]
 fn system_calls_are_refused_where_they_are_not_set_up() {
     for code in [assemble(|a| a.syscall()), assemble(|a| a.sysretq())] {
@@ -371,6 +377,7 @@ fn ports_fill_and_empty_strings_an_answer_at_a_time() {
     assert_eq!(ends, [0, DATA + 4, DATA + 4]);
 }
 
+/// SDM volume 2, INS.
 #[test]
 fn a_port_is_not_read_for_memory_that_cannot_take_it() {
     let (mut cpu, mut ram) = kernel(0, |a| a.insb());
@@ -554,6 +561,7 @@ fn memory_types_are_kept_as_written_and_checked() {
     }
 }
 
+/// SDM volume 3, 11.4.4, 11.12.1.
 #[test]
 fn the_apics_registers_are_the_machines() {
     let (mut cpu, mut ram) = world(&assemble(|a| {
@@ -586,6 +594,7 @@ fn the_apics_registers_are_the_machines() {
     }
 }
 
+/// SDM volume 2, SWAPGS.
 #[test]
 fn swapgs_exchanges_the_bases() {
     let (mut cpu, mut ram) = world(&[0x0f, 0x01, 0xf8]);

@@ -153,6 +153,7 @@ fn popped_and_pointed_to_segments_give_their_base() {
     assert_eq!((cpu.regs.fs_base(), cpu.regs.gs_base()), (base, base));
 }
 
+/// SDM volume 2, LDS/LES/LFS/LGS/LSS.
 #[test]
 fn a_pointer_whose_segment_is_refused_leaves_its_register() {
     let code = assemble(|a| a.lss(rax, tbyte_ptr(DATA)));
@@ -204,6 +205,7 @@ fn what_is_no_task_segment_or_local_table_is_not_loaded() {
     }
 }
 
+/// SDM volume 3, 3.5.1, and volume 2, LLDT: a null selector.
 #[test]
 fn a_local_table_that_is_gone_selects_nothing() {
     let code = assemble(|a| {
