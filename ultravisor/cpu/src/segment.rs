@@ -149,11 +149,6 @@ impl Attributes {
         Self(kind | Self::PRESENT | Self::BIG | Self::GRANULAR | Self::level(dpl))
     }
 
-    /// Of a register loaded with the null selector at privilege level `dpl`.
-    pub const fn unusable(dpl: u8) -> Self {
-        Self(Self::level(dpl))
-    }
-
     const fn level(dpl: u8) -> u16 {
         ((dpl & 3) as u16) << 5
     }
@@ -221,8 +216,7 @@ pub struct Segment {
 impl Segment {
     /// Loaded with a null selector.
     pub(crate) const fn null(selector: u16) -> Self {
-        let attributes = Attributes::unusable(selector::rpl(selector));
-        Self { selector, base: 0, limit: 0, attributes }
+        Self { selector, base: 0, limit: 0, attributes: Attributes(0) }
     }
 
     /// Whether `bytes` bytes from `offset` on are inside (SDM volume 3, 5.3). What goes around the

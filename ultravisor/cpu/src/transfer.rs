@@ -186,17 +186,18 @@ impl Cpu {
         self.accessed(bus, selector, descriptor)
     }
 
-    /// Before going to a less privileged `level`: segments that it may not use become null. The
-    /// bases of FS and GS stay, as nobody can tell them from those set by WRMSR.
+    /// Before going to a less privileged `level`: segments that it may not use become null, and
+    /// a null selector 0 (SDM volume 2, IRET: its DPL counts as 0; processors do so). The bases of FS and GS stay, as nobody can tell them from those set by WRMSR.
     pub(crate) fn drop_segments(&mut self, level: u8) {
         for register in [Seg::Es, Seg::Ds, Seg::Fs, Seg::Gs] {
             let segment = self.regs.segment(register);
-            let goes = match segment.attributes.kind() {
-                Kind::Data { .. } | Kind::Code { conforming: false, .. } => {
-                    segment.attributes.dpl() < level
-                }
-                Kind::Code { conforming: true, .. } | Kind::System(_) => false,
-            };
+            let goes = selector::is_null(segment.selector)
+                || match segment.attributes.kind() {
+                    Kind::Data { .. } | Kind::Code { conforming: false, .. } => {
+                        segment.attributes.dpl() < level
+                    }
+                    Kind::Code { conforming: true, .. } | Kind::System(_) => false,
+                };
             if goes {
                 // The bases of FS and GS are long mode's registers, too.
                 let base = if self.is_long_mode() { segment.base } else { 0 };

@@ -141,6 +141,21 @@ fn from_ring_three_the_stack_is_ring_zeros_and_iretq_goes_back() {
 }
 
 #[test]
+fn a_null_selector_keeps_its_level_until_a_return_to_ring_three() {
+    // SDM volume 2, MOV and IRET: as processors do it, where a program can see in this way that
+    // it was interrupted. mov ds, eax; int 0x80.
+    let (mut cpu, mut ram) = user(&[0x8e, 0xd8, 0xcd, 0x80]);
+    set_gate(&mut ram, 0x80, USER_INTERRUPT, sel::KERNEL_CODE, 0);
+    ram.write(handler(0x80), &[0x48, 0xcf]);
+    cpu.regs.set(Reg::Rax, 3);
+    for selector in [3, 3, 0] {
+        assert_eq!(cpu.run(&mut ram, 1), Exit::Budget);
+        assert_eq!(cpu.regs.selector(Seg::Ds), selector);
+    }
+    assert_eq!(cpu.level(), 3);
+}
+
+#[test]
 fn ring_three_asks_for_its_own_gates_only() {
     // SDM volume 3, 6.12.1.1: DPL counts for INT n and INT3, not for hardware and INT1.
     for (code, vector, back) in [(&[0xcd, 0x21][..], 0x21, 2), (&[0xcc], 3, 1)] {
