@@ -280,7 +280,8 @@ impl Twin {
         if matches!(kind, Shl | Shr | Sar) {
             self.tell(value, bits);
             self.undefined |= flag::AF;
-            if count >= u64::from(bits) {
+            // SDM volume 2: of SHL and SHR past the operand's width.
+            if kind != Sar && count >= u64::from(bits) {
                 self.undefined |= flag::CF;
             }
         }
