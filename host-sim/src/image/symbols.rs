@@ -271,6 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_apart_from_functions_and_a_file_without_symbols_keeps_its_class() {
+        let mut both = symbols(&[(0x100, 8, "run"), (0x300, 16, "table"), (0x200, 8, "count")]);
+        for symbol in [1, 2] {
+            both.table[symbol * 24 + 4] = STT_OBJECT;
+        }
+        let found: Vec<_> = both.objects().iter().map(|o| (o.address, o.bytes)).collect();
+        assert_eq!(found, [(0x200, 8), (0x300, 16)]);
+        assert_eq!(both.functions().len(), 1);
+        assert_eq!(both.class(), Class::default());
+        for class in [Class::Elf32, Class::Elf64] {
+            assert_eq!(Symbols::none(class).class(), class);
+        }
+    }
+
+    #[test]
     fn every_name_is_found_though_one_is_shown() {
         let symbols = symbols(&[(0x100, 8, "memcpy"), (0x100, 8, "bcmp"), (0x300, 8, "bcmp")]);
         assert_eq!(symbols.describe(0x101).as_deref(), Some("bcmp+0x1"));
