@@ -248,6 +248,7 @@ mod tests {
         assert!(reached > 5_000 && sent > 100, "{reached} reached, {sent} sent");
     }
 
+    /// PCI Local Bus Specification 3.0, 3.2.2.3: five bits of a device's number.
     #[test]
     fn more_devices_than_there_are_numbers_are_left_out() {
         let bus = Bus::new([(2, 1); 40]);

@@ -287,6 +287,8 @@ fn a_level_that_nobody_clears_interrupts_again_and_again_and_an_edge_once() {
     assert!(edge.records.iter().any(|record| record.event == silent));
 }
 
+/// SDM volume 2, HLT; 82093AA data sheet, 3.2.4 (interrupt mask); 8259A data sheet, "Operation
+/// command words" (OCW1).
 #[test]
 fn a_guest_that_sleeps_behind_masks_is_told_so_at_once_and_what_could_have_woken_it() {
     let mut plan = small(|a| {
@@ -321,7 +323,7 @@ fn a_guest_that_sleeps_behind_masks_is_told_so_at_once_and_what_could_have_woken
     assert!(log.records.last().is_some_and(|record| record.t_ns < 1_000_000));
 }
 
-/// SDM volume 3, 11.6.1, 11.8.3.1.
+/// SDM volume 3, 11.12.11 (self IPI), 11.8.3.1 and 11.8.6 (CR8).
 #[test]
 fn a_guest_interrupts_itself_and_its_priority_holds_that_off() {
     let log = run(&small(|a| {
@@ -350,6 +352,7 @@ fn a_guest_interrupts_itself_and_its_priority_holds_that_off() {
     assert_eq!(log.ended, Ended::Exit(3));
 }
 
+/// SDM volume 2, HLT; volume 3, 6.7; 82093AA data sheet, 3.2.4 (delivery mode).
 #[test]
 fn a_non_maskable_interrupt_wakes_a_guest_that_does_not_listen() {
     let log = run(&small(|a| {

@@ -88,7 +88,8 @@ fn a_store_after_a_load_still_sets_dirty() {
     assert_ne!(ram.read_u64(at) & DIRTY, 0);
 }
 
-/// SDM volume 3, 4.8: the flags are of entries used to translate, which a fault does not.
+/// SDM volume 3, 4.8: dirty is for a write that is done. Whether a refused one has used its entry,
+/// so that this is accessed, it does not say: ours has not.
 #[test]
 fn a_fault_sets_no_bits() {
     let (exit, cpu, mut ram) = run(&stores(), DATA | PRESENT, 1);
@@ -269,7 +270,7 @@ fn code_is_found_by_physical_page_after_remapping() {
     }
 }
 
-/// SDM volume 3, 4.1: linear addresses may share a page.
+/// SDM volume 3, 4.5: linear addresses may share a page; volume 2, 2.2.1.6: relative to rip.
 #[test]
 fn the_same_code_at_two_addresses_runs_relative_to_each() {
     let code = assemble(|a| {
@@ -321,7 +322,7 @@ fn code_that_is_written_through_a_page_of_data_cannot_be_run_through_it() {
     assert_eq!((cpu.regs.rip, cpu.units()), (VA, 2));
 }
 
-/// SDM volume 3, 4.8, and volume 1, "Self-modifying code": a store to code shows.
+/// SDM volume 3, 4.8, and "Self-modifying code": a store to code shows.
 #[test]
 fn an_accessed_bit_that_falls_on_decoded_code_has_it_decoded_afresh() {
     // The entry of a page, read as code: 03 c1, add eax, ecx; 20 00, and [rax], al; 00 00, add
@@ -363,7 +364,7 @@ fn asked_for_data(ram: &Ram) -> usize {
     ram.asked.iter().filter(|(page, _)| *page == DATA).count()
 }
 
-/// SDM volume 3, 4.10.1: translations may be cached.
+/// SDM volume 3, 4.10.2: translations may be cached.
 #[test]
 fn a_page_is_asked_for_once_for_loads_and_once_for_stores() {
     let code = assemble(|a| {

@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(there, expected);
     }
 
-    /// SDM volume 3, 11.12.1.2.
+    /// SDM volume 3, 11.12.1.3.
     #[test]
     fn in_x2apic_mode_a_reserved_bit_is_refused_and_by_memory_it_is_dropped() {
         let writable = [

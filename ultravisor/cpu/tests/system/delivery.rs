@@ -230,7 +230,7 @@ fn without_a_stack_in_the_task_segment_it_is_an_invalid_tss() {
 
 #[test]
 fn two_contributory_faults_are_a_double_fault() {
-    // SDM volume 3, table 6-6; #DF's error code is 0.
+    // SDM volume 3, 6.15, "Interrupt 8"; #DF's error code is 0.
     let (mut cpu, mut ram) = guest(&assemble(|a| a.mov(rax, qword_ptr(rbx))));
     cpu.regs.set(Reg::Rbx, 1 << 63);
     set_gate(&mut ram, 13, 0, 0, 0);
@@ -261,7 +261,7 @@ fn a_stack_that_is_not_mapped_is_a_double_fault_and_with_that_too_the_end() {
 
 #[test]
 fn a_page_fault_while_a_contributory_one_is_delivered_is_a_page_fault() {
-    // SDM volume 3, table 6-6.
+    // SDM volume 3, 6.15, "Interrupt 8".
     let (mut cpu, mut ram) = guest(&assemble(|a| a.mov(rax, qword_ptr(rbx))));
     cpu.regs.set(Reg::Rbx, 1 << 63);
     // A table whose gate for #GP is the last of a page that is not mapped.
@@ -318,7 +318,7 @@ fn a_handler_that_faults_again_and_again_ends_by_the_budget() {
 
 #[test]
 fn an_interrupt_waits_for_if_and_for_its_priority() {
-    // SDM volume 3, 6.8.1 (IF), 10.8.3 (priority by CR8).
+    // SDM volume 3, 6.8.1 (IF), 11.8.3 (priority by CR8).
     let code = assemble(|a| {
         a.nop()?;
         a.sti()?;

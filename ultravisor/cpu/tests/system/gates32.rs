@@ -188,7 +188,7 @@ fn ring_three_may_only_use_gates_that_let_it() {
 
 #[test]
 fn a_task_without_a_stack_is_ts_and_a_handler_that_cannot_be_reached_a_double_fault() {
-    // SDM volume 3, 6.15 (#TS, #DF), table 6-5.
+    // SDM volume 3, 6.15 (#TS, #DF).
     let (mut cpu, mut ram) = user(&[0x0f, 0x0b]);
     write_u32(&mut ram, TSS + 8, USER_DATA_SEL.into());
     let end = cpu.run(&mut ram, 9);

@@ -133,7 +133,8 @@ fn what_a_level_forbids_is_forbidden() {
     assert_eq!(cpu.regs.cr2, VA + 8);
 }
 
-/// SDM volume 3, 5.3: flat segments of 4 GiB wrap around.
+/// SDM volume 3, 5.3: whether what goes beyond a limit of 4 GiB faults is the processor's choice,
+/// and ours goes on; 3.4: linear addresses have 32 bits.
 #[test]
 fn an_access_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
     let (mut cpu, mut ram) = two_levels(&stores(), 0, 0);
@@ -146,7 +147,7 @@ fn an_access_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
     assert_eq!(ram.read(0, 2), [0xbb, 0xaa]);
 }
 
-/// SDM volume 3, 5.3.
+/// SDM volume 3, 5.3 and 3.4, as above.
 #[test]
 fn code_goes_on_from_the_top_of_the_address_space_at_its_beginning() {
     let (mut cpu, mut ram) = two_levels(&assemble_32(|a| a.jmp(ebx)), 0, 0);

@@ -523,7 +523,7 @@ fn the_same_offset_in_another_code_segment_is_other_code() {
 
 #[test]
 fn code_that_is_overwritten_is_decoded_afresh_through_a_base_too() {
-    // SDM volume 3, 11.6; the store is at another offset than the code.
+    // SDM volume 3, "Self-modifying code"; the store is at another offset than the code.
     let (mut cpu, mut ram) = protected(&far(0xea, sel32::BASED_CODE, 0x100));
     let code = assemble_32(|a| {
         a.mov(byte_ptr(CODE_BASE + 0x100 + 7), 0x48)?;

@@ -49,7 +49,7 @@ fn smap_keeps_the_supervisor_from_user_pages_unless_ac_is_set() {
     assert_eq!(cpu.run(&mut ram, 9), Exit::Halt);
 }
 
-/// SDM volume 3, 4.6.1, and 4.10.4.1: changing CR4.SMAP.
+/// SDM volume 3, 4.6.1: CR4.SMAP counts at each access, whatever was cached before.
 #[test]
 fn smap_closes_also_what_was_open_when_it_was_switched_on() {
     let (mut cpu, mut ram) = kernel(0, |a| {
@@ -525,7 +525,7 @@ fn invlpg_anywhere_in_a_large_page_drops_all_of_it() {
 
 #[test]
 fn memory_types_are_kept_as_written_and_checked() {
-    // SDM volume 3, 11.11 (MTRRs) and 11.12 (PAT).
+    // SDM volume 3, 12.11 (MTRRs) and 12.12 (PAT).
     const PAT: u32 = 0x277;
     const DEFAULT: u32 = 0x2ff;
     let fine = [

@@ -282,7 +282,7 @@ const CALL: &[u8] = &[0x48, 0xff, 0x1b];
 
 #[test]
 fn a_far_jump_goes_to_code_that_its_level_may_enter() {
-    // SDM volume 3, 5.8.1 and table 5-2.
+    // SDM volume 3, 5.8.1; 5.8.4 for the gates.
     let fine = [
         (sel::KERNEL_CODE, sel::KERNEL_CODE),
         (sel::CONFORMING | 3, sel::CONFORMING),
