@@ -27,8 +27,8 @@ pub(crate) fn exchange_add<T: Width, P: Place>(
     Ok(())
 }
 
-/// `cmpxchg place, src`. The destination is written in either case; the accumulator only if it
-/// differs.
+/// `cmpxchg place, src`. Memory is written in either case, a register only if it is exchanged; the
+/// accumulator only if it differs.
 pub(crate) fn compare_exchange<T: Width, P: Place>(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "hands out pages of a mapping that it owns")]
 #![allow(dead_code, reason = "each test program uses some of this")]
 
+pub mod forms;
 pub mod programs;
 
 use core::ptr::NonNull;
@@ -9,7 +10,7 @@ use iced_x86::code_asm::CodeAssembler;
 use memmap2::MmapMut;
 use std::collections::BTreeMap;
 use ultravisor_abi::Gpa;
-use ultravisor_cpu::{Access, Bus, Cpu, HostPage, Page};
+use ultravisor_cpu::{Access, Bus, Cpu, HostPage, Page, Reg};
 
 pub const PAGE: u64 = 4096;
 /// Memory of [`Ram::identity`].
@@ -127,11 +128,29 @@ pub fn machine(code: &[u8]) -> (Cpu, Ram) {
     (cpu, ram)
 }
 
-/// Assembles at [`CODE`].
+/// The same in 32-bit code without paging.
+pub fn machine_32(code: &[u8]) -> (Cpu, Ram) {
+    let mut ram = Ram::identity();
+    ram.write(CODE, code);
+    let mut cpu = Cpu::new();
+    cpu.enter_protected_mode(CODE as u32);
+    cpu.regs.set(Reg::Rsp, STACK);
+    (cpu, ram)
+}
+
+/// Assembles 64-bit code at [`CODE`].
 pub fn assemble(
     write: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>,
 ) -> Vec<u8> {
-    let mut assembler = CodeAssembler::new(64).expect("64 is a bitness");
+    assemble_for(64, write)
+}
+
+/// Assembles 64-bit or 32-bit code at [`CODE`].
+pub fn assemble_for(
+    bits: u32,
+    write: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>,
+) -> Vec<u8> {
+    let mut assembler = CodeAssembler::new(bits).expect("64 or 32");
     write(&mut assembler).expect("valid operands");
     assembler.assemble(CODE).expect("valid instructions")
 }

@@ -169,7 +169,8 @@ fn repeat(a: &mut CodeAssembler, random: &mut Random) -> Result<(), IcedError> {
     }
 }
 
-fn jump_if(a: &mut CodeAssembler, random: &mut Random, to: CodeLabel) -> Result<(), IcedError> {
+/// A jump by one of the sixteen conditions.
+pub fn jump_if(a: &mut CodeAssembler, random: &mut Random, to: CodeLabel) -> Result<(), IcedError> {
     match random.below(16) {
         0 => a.jo(to),
         1 => a.jno(to),
