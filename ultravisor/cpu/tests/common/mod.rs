@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "hands out pages of a mapping that it owns")]
 #![allow(dead_code, reason = "each test program uses some of this")]
 
-pub mod forms;
 pub mod programs;
 
 use core::ptr::NonNull;

@@ -11,11 +11,12 @@
 mod bits;
 #[path = "../common/mod.rs"]
 mod common;
+mod forms;
 mod integer;
 mod twin;
 
-use common::forms::Forms;
 use common::{DATA, Ram, Random, STACK, machine, machine_32, programs};
+use forms::Forms;
 use iced_x86::code_asm::CodeAssembler;
 use iced_x86::{Code, IcedError};
 use std::collections::BTreeSet;

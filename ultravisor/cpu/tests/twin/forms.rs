@@ -1,10 +1,10 @@
 //! Random programs of every general-purpose form that the processor's manual has for integers:
 //! any operands, any width, 64-bit and 32-bit code, REP in both directions, flags through the
-//! stack, and code that changes itself. What [`super::programs`] has instead is what compilers
+//! stack, and code that changes itself. What [`programs`] has instead is what compilers
 //! write, and so what the engine fuses.
 
-use super::programs::REACH;
-use super::{DATA, Random};
+use crate::common::programs::{self, REACH};
+use crate::common::{CODE, DATA, Random};
 use iced_x86::code_asm::*;
 use iced_x86::{
     Code, CodeSize, DecoderOptions, Encoder, EncodingKind, IcedError, Instruction, MemoryOperand,
@@ -178,7 +178,7 @@ impl Forms {
                 self.operand(&mut i, number, kind, random);
             }
             // AH and a register that needs REX, for one, do not.
-            if Encoder::new(self.bits).encode(&i, super::CODE).is_ok() {
+            if Encoder::new(self.bits).encode(&i, CODE).is_ok() {
                 return i;
             }
         }
@@ -366,7 +366,7 @@ impl Forms {
                 4 => a.loop_(to)?,
                 _ => {
                     a.add_instruction(self.draw(&self.fusible, random))?;
-                    super::programs::jump_if(a, random, to)?;
+                    programs::jump_if(a, random, to)?;
                 }
             }
         }
