@@ -350,8 +350,9 @@ impl<'p> Machine<'p> {
                 self.take_interrupt(vector);
                 None
             }
-            Exit::Exception { vector, address, .. } | Exit::Shutdown { vector, address, .. } => {
-                Some(Ended::Fault { vector, rip: self.cpu.regs.rip, address })
+            Exit::Exception { vector, error, address }
+            | Exit::Shutdown { vector, error, address } => {
+                Some(Ended::Fault { vector, rip: self.cpu.regs.rip, error, address })
             }
             Exit::Unsupported { bytes, length } => Some(self.unsupported(&bytes, length)),
             Exit::PortRead { port, bytes } => self.port_read(port, bytes),

@@ -251,7 +251,7 @@ fn every_way_to_end_has_an_outcome_of_its_own() {
         (marks(), Ended::Exit(3), Outcome::Failed),
         (vec![mark(Mark::Ready)], Ended::Exit(0), Outcome::Failed),
         (marks(), unsupported, Outcome::Unsupported),
-        (marks(), Ended::Fault { vector: 6, rip: 0, address: None }, Outcome::Crashed),
+        (marks(), Ended::Fault { vector: 6, rip: 0, error: None, address: None }, Outcome::Crashed),
         (marks(), Ended::QemuKilled, Outcome::Crashed),
         (marks(), Ended::SvmTerminated("aborted"), Outcome::Crashed),
         (marks(), Ended::SvmTerminated(BY_TAMPERING), Outcome::Tampered),

@@ -56,6 +56,8 @@ pub enum Ended {
         vector: u8,
         /// Program counter.
         rip: u64,
+        /// The error code, where the vector has one.
+        error: Option<u32>,
         /// `cr2` for a page fault.
         address: Option<u64>,
     },
@@ -74,8 +76,8 @@ pub enum Ended {
 const WORDS: [&str; 2] = ["tampering", "aborted"];
 
 impl Ended {
-    /// Reads what [`Display`](std::fmt::Display) wrote. What that leaves out (a page fault's
-    /// address, the text of an instruction) is left out here too.
+    /// Reads what [`Display`](std::fmt::Display) wrote. What that leaves out (an
+    /// exception's error code and address, the text of an instruction) is left out here too.
     pub fn parse(text: &str) -> Option<Self> {
         let ended = match text.split_once('(') {
             None if text == "idle" => Self::Idle,
@@ -99,7 +101,7 @@ impl Ended {
             "fault" => {
                 let (vector, rip) = inner.split_once(", ")?;
                 let (vector, rip) = (vector.parse().ok()?, hex(rip)?);
-                Some(Self::Fault { vector, rip, address: None })
+                Some(Self::Fault { vector, rip, error: None, address: None })
             }
             "unsupported" => {
                 let (rip, bytes) = inner.split_once(", ").unwrap_or((inner, ""));
@@ -155,7 +157,7 @@ mod tests {
             Ended::Budget(Budget::Memory),
             Ended::Idle,
             Ended::Refault(0x10_0000),
-            Ended::Fault { vector: 14, rip: 0x123, address: None },
+            Ended::Fault { vector: 14, rip: 0x123, error: None, address: None },
             Ended::Unsupported { rip: 5, bytes: vec![0x0f, 0xa2], what: String::new() },
             Ended::Unsupported { rip: 5, bytes: vec![], what: String::new() },
         ];

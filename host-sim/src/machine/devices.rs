@@ -288,6 +288,7 @@ impl Machine<'_> {
     }
 
     fn machine_check(&self, gpa: Gpa) -> Ended {
-        Ended::Fault { vector: MACHINE_CHECK, rip: self.cpu.regs.rip, address: Some(gpa.0) }
+        let rip = self.cpu.regs.rip;
+        Ended::Fault { vector: MACHINE_CHECK, rip, error: None, address: Some(gpa.0) }
     }
 }

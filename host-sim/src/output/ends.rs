@@ -31,16 +31,48 @@ const EXCEPTIONS: [(u8, &str, &str); 21] = [
 /// How an access that neither RAM nor a device answers ends.
 const MACHINE_CHECK: u8 = 18;
 
+/// The one whose error code says what was accessed.
+const PAGE_FAULT: u8 = 14;
+
+/// What the error code says (SDM volume 3, 4.7 of page faults, 6.13 of the others); nothing if there
+/// is none, or it is 0 of an exception where that tells nothing.
+fn detail(vector: u8, error: Option<u32>) -> String {
+    match error {
+        Some(error) if vector == PAGE_FAULT => {
+            let is = |bit: u32| error >> bit & 1 != 0;
+            let access = if is(4) {
+                "a fetch from"
+            } else if is(1) {
+                "a write to"
+            } else {
+                "a read of"
+            };
+            let page = if is(3) {
+                "a page whose entry has a reserved bit set"
+            } else if is(0) {
+                "a page whose entry forbids it"
+            } else {
+                "a page that is not present"
+            };
+            let ring = if is(2) { "user mode" } else { "supervisor mode" };
+            format!(", {access} {page}, in {ring} (error code {error:#x})")
+        }
+        Some(error) if error != 0 => format!(", error code {error:#x}"),
+        Some(_) | None => String::new(),
+    }
+}
+
 /// The sentence, escaped; `None` where the word says all.
 pub fn sentence(ended: &Ended) -> Option<String> {
     let sentence = match ended {
-        Ended::Fault { vector, rip, address } => {
+        Ended::Fault { vector, rip, error, address } => {
             let known = EXCEPTIONS.iter().find(|(known, ..)| known == vector);
             let name = known.map_or_else(
                 || format!("interrupt {vector}"),
                 |(_, name, mnemonic)| format!("{name} ({mnemonic})"),
             );
             let about = address.map_or_else(String::new, |at| format!(", about address {at:#x}"));
+            let about = about + &detail(*vector, *error);
             match *vector {
                 MACHINE_CHECK => format!("nobody answers there: {name} at {rip:#x}{about}"),
                 _ => format!("the guest does not handle this: {name} at {rip:#x}{about}"),
@@ -65,7 +97,9 @@ mod tests {
 
     #[test]
     fn an_exception_has_its_name_and_the_address_that_it_is_about() {
-        let fault = |vector, address| sentence(&Ended::Fault { vector, rip: 0x10_0006, address });
+        let fault = |vector, address| {
+            sentence(&Ended::Fault { vector, rip: 0x10_0006, error: None, address })
+        };
         let told = fault(6, None).expect("a sentence");
         assert!(told.ends_with("invalid opcode (#UD) at 0x100006"), "{told}");
         let told = fault(14, Some(0x123)).expect("a sentence");
@@ -74,6 +108,25 @@ mod tests {
         assert!(told.starts_with("nobody answers there: machine check (#MC)"), "{told}");
         assert!(fault(200, None).expect("a sentence").contains("interrupt 200 at"));
         assert!(EXCEPTIONS.is_sorted_by_key(|(vector, ..)| *vector));
+    }
+
+    #[test]
+    fn an_error_code_is_told_in_words_where_its_bits_have_some() {
+        let told = |vector, error| detail(vector, Some(error));
+        let accesses = [
+            (0, "a read of a page that is not present, in supervisor mode"),
+            (2, "a write to a page that is not present, in supervisor mode"),
+            (3, "a write to a page whose entry forbids it, in supervisor mode"),
+            (5, "a read of a page whose entry forbids it, in user mode"),
+            (9, "a read of a page whose entry has a reserved bit set, in supervisor mode"),
+            (0x11, "a fetch from a page whose entry forbids it, in supervisor mode"),
+        ];
+        for (error, words) in accesses {
+            assert_eq!(told(PAGE_FAULT, error), format!(", {words} (error code {error:#x})"));
+        }
+        assert_eq!(told(13, 0x18), ", error code 0x18");
+        assert_eq!(told(13, 0), "");
+        assert_eq!(detail(6, None), "");
     }
 
     #[test]

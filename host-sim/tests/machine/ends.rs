@@ -110,7 +110,10 @@ fn an_exception_without_a_handler_is_a_fault_at_its_instruction() {
         a.nop().expect("encodable");
         a.ud2().expect("encodable");
     }));
-    assert_eq!(log.ended, Ended::Fault { vector: 6, rip: IMAGES.0 + 1, address: None });
+    assert_eq!(
+        log.ended,
+        Ended::Fault { vector: 6, rip: IMAGES.0 + 1, error: None, address: None }
+    );
 }
 
 #[test]
