@@ -72,7 +72,7 @@ impl Forms {
     /// Of 64-bit or 32-bit code.
     pub fn new(bits: u32) -> Self {
         let mut all: Vec<Code> = Code::values().filter(|&code| Self::has(bits, code)).collect();
-        // Each mnemonic as often as any other, however many forms it has.
+        // In this order a mnemonic's forms stand together, and [`Self::instruction`] finds them.
         all.sort_by_key(|code| code.mnemonic());
         let fusible = all.iter().copied().filter(|code| FUSIBLE.contains(&code.mnemonic()));
         Self { bits, fusible: fusible.collect(), all }
@@ -189,6 +189,7 @@ impl Forms {
             0 => self.divide(a, random),
             1 => self.through_the_stack(a, random),
             _ => {
+                // Each as often as any other, however many forms it has.
                 let mnemonic = MNEMONICS[random.below(MNEMONICS.len() as u64) as usize];
                 let first = self.all.partition_point(|code| code.mnemonic() < mnemonic);
                 let last = self.all.partition_point(|code| code.mnemonic() <= mnemonic);
@@ -200,7 +201,7 @@ impl Forms {
         }
     }
 
-    /// A division that does not fault: of a half by what is above it, or by a positive number.
+    /// A division that does not fault: by a positive number, of what is only extended to its width.
     fn divide(&self, a: &mut CodeAssembler, random: &mut Random) -> Result<(), IcedError> {
         let by = (random.next() as i32 >> random.below(31)) & i32::MAX | 1;
         a.mov(ecx, by)?;
